@@ -1,0 +1,2 @@
+import * as glissade from 'glissade'
+console.log(Object.keys(glissade))

@@ -1,0 +1,101 @@
+// The self-test's registry and its main program; see testing.h.
+#include <cstring>
+#include <ctime>
+
+#include "selftest/testing.h"
+
+namespace glissade::testing {
+
+std::atomic<int> failed_checks{0};
+const char* skip_reason = nullptr;
+
+namespace {
+Test* first_test = nullptr;
+Test** last_test = &first_test;
+}  // namespace
+
+Test::Test(const char* test_name, const char* test_file, void (*test_body)())
+    : name(test_name), file(test_file), body(test_body), next(nullptr) {
+  *last_test = this;
+  last_test = &next;
+}
+
+void report_failure(const char* file, int line, const char* expression, const char* detail) {
+  // A loop that fails a million times needs to say so once.
+  const int before = failed_checks.fetch_add(1, std::memory_order_relaxed);
+  if (before >= 20) return;
+  std::fprintf(stderr, "  %s:%d: %s%s%s\n", file, line, expression, *detail ? ": " : "", detail);
+  if (before == 19) std::fprintf(stderr, "  (further failures of this test are only counted)\n");
+}
+
+namespace {
+
+bool is_wanted(const Test& test, int argc, char** argv) {
+  bool any_filter = false;
+  for (int i = 1; i < argc; i++) {
+    if (argv[i][0] == '-') continue;
+    any_filter = true;
+    if (std::strstr(test.name, argv[i]) != nullptr) return true;
+  }
+  return !any_filter;
+}
+
+double milliseconds_now() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+int run_all(int argc, char** argv) {
+  bool verbose = false, list = false;
+  for (int i = 1; i < argc; i++) {
+    if (std::strcmp(argv[i], "-v") == 0) verbose = true;
+    else if (std::strcmp(argv[i], "-l") == 0) list = true;
+    else if (argv[i][0] == '-') {
+      std::fprintf(stderr, "selftest: unknown option %s\nusage: selftest [-v] [-l] [FILTER...]\n", argv[i]);
+      return 2;
+    }
+  }
+  int passed = 0, failed = 0, skipped = 0;
+  for (Test* test = first_test; test != nullptr; test = test->next) {
+    if (!is_wanted(*test, argc, argv)) continue;
+    if (list) {
+      std::printf("%s\n", test->name);
+      passed++;
+      continue;
+    }
+    failed_checks.store(0);
+    skip_reason = nullptr;
+    if (verbose) {
+      std::printf("%s ...\n", test->name);
+      std::fflush(stdout);
+    }
+    const double started = milliseconds_now();
+    test->body();
+    const double took = milliseconds_now() - started;
+    if (failed_checks.load() > 0) {
+      failed++;
+      std::printf("FAILED  %s (%d checks)\n", test->name, failed_checks.load());
+    } else if (skip_reason != nullptr) {
+      skipped++;
+      std::printf("skipped %s: %s\n", test->name, skip_reason);
+    } else {
+      passed++;
+      if (verbose) std::printf("ok      %s (%.0f ms)\n", test->name, took);
+    }
+    std::fflush(stdout);
+  }
+  if (list) return 0;
+  if (skipped > 0) std::printf("%d skipped\n", skipped);
+  std::printf("%d passed, %d failed\n", passed, failed);
+  if (passed + failed + skipped == 0) {
+    std::fprintf(stderr, "selftest: no test matches\n");
+    return 2;
+  }
+  return failed > 0 ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace glissade::testing
+
+int main(int argc, char** argv) { return glissade::testing::run_all(argc, argv); }

@@ -1,0 +1,38 @@
+// Shared by the two native build scripts: how node-gyp is called, and what to say when it can't be.
+//
+// node-gyp finds Node's headers through npm's configuration, which reaches it as environment variables:
+// these scripts are therefore started by `npm run`, never directly.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { cpus } from 'node:os'
+
+const require = createRequire(import.meta.url)
+
+/** Why no native code can be built here, or undefined. */
+export function whyNotNative() {
+  if (process.platform !== 'linux') return `the native collector needs Linux (this is ${process.platform})`
+  if (process.arch !== 'x64') return `the native collector is proven on x86-64 only (this is ${process.arch})`
+  const compiler = process.env.CXX ?? 'g++'
+  for (const [tool, flag] of [
+    [compiler.split(' ')[0], '--version'],
+    ['make', '--version'],
+    ['python3', '--version'],
+  ]) {
+    if (spawnSync(tool, [flag], { stdio: 'ignore' }).status !== 0) return `no working ${tool} was found`
+  }
+  return undefined
+}
+
+/** Runs node-gyp in `directory`; two builds of one tree wait for each other. Returns { ok, output }. */
+export function nodeGyp(directory, args, { verbose = false } = {}) {
+  mkdirSync(`${directory}/build`, { recursive: true })
+  const gyp = [require.resolve('node-gyp/bin/node-gyp.js'), '-C', directory, ...args]
+  const jobs = String(Math.max(1, Math.min(8, cpus().length)))
+  const env = { ...process.env, JOBS: jobs }
+  const locked = spawnSync('flock', ['--version'], { stdio: 'ignore' }).status === 0
+  const command = locked ? ['flock', `${directory}/build/.lock`, process.execPath, ...gyp] : [process.execPath, ...gyp]
+  const stdio = verbose ? 'inherit' : ['ignore', 'pipe', 'pipe']
+  const result = spawnSync(command[0], command.slice(1), { env, stdio, encoding: 'utf8', maxBuffer: 1 << 28 })
+  return { ok: result.status === 0, output: verbose ? '' : `${result.stdout}\n${result.stderr}` }
+}

@@ -1,0 +1,2 @@
+/** What tests and stress programs need beyond the public API. */
+export {}
