@@ -38,7 +38,9 @@ for (const name of wanted.length > 0 ? wanted : Object.keys(builds)) {
     if (!existsSync(`${folder}/${link}`)) symlinkSync(`../${link}`, `${folder}/${link}`)
   }
   console.log(`check:native: building with -fsanitize=${builds[name]}`)
-  const { ok, output } = nodeGyp(folder, ['configure', 'build', '--', `-Dsanitize=${builds[name]}`, '-Ddebug_checks=1'])
+  // Two calls: what follows `--` goes to gyp in the first and would go to make in the second.
+  const configured = nodeGyp(folder, ['configure', '--', `-Dsanitize=${builds[name]}`, '-Ddebug_checks=1'])
+  const { ok, output } = configured.ok ? nodeGyp(folder, ['build']) : configured
   if (!ok) {
     console.error(output.trimEnd())
     process.exit(1)
