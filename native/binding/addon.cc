@@ -1,8 +1,13 @@
 // The addon's entry: Node-API glue over native/core, and nothing else.
 #include <napi.h>
 
+#include "binding/probe.h"
+
 static_assert(__cplusplus >= 202002L, "the core is C++20; see binding.gyp on how the flag can get lost");
 
-static Napi::Object init(Napi::Env env, Napi::Object exports) { return exports; }
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("probe", Napi::Function::New<glissade::binding::probe>(env, "probe"));
+  return exports;
+}
 
 NODE_API_MODULE(glissade, init)

@@ -1,0 +1,58 @@
+import { spawnSync } from 'node:child_process'
+import { describe, expect, it } from 'vitest'
+
+function glissade(args: string[], env: Record<string, string> = {}) {
+  const run = spawnSync(process.execPath, ['dist/cli/main.js', ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  })
+  return { status: run.status, out: run.stdout, err: run.stderr }
+}
+
+describe('glissade doctor', () => {
+  it('--json prints one object with exactly the agreed keys, and nothing else', () => {
+    const { status, out, err } = glissade(['doctor', '--json'])
+    expect({ status, err }).toEqual({ status: 0, err: '' })
+    const found = JSON.parse(out) as Record<string, Record<string, unknown>>
+    expect(Object.keys(found).sort()).toEqual(['kernel', 'mode', 'reasons', 'remedies', 'userfaultfd'])
+    expect(Object.keys(found.userfaultfd).sort()).toEqual(['available', 'move', 'sigbus', 'userModeOnly', 'wpAsync'])
+    expect(Object.keys(found.mode).sort()).toEqual(['collector', 'faults', 'relocation'])
+  })
+  it('without native code it says so and names the mode that is left', () => {
+    const found = JSON.parse(glissade(['doctor', '--json'], { GLISSADE_NATIVE: 'none' }).out) as {
+      mode: { collector: string }
+      reasons: string[]
+    }
+    expect(found.mode.collector).toBe('stop-the-world')
+    expect(found.reasons[0]).toMatch(/GLISSADE_NATIVE=none/)
+  })
+  it('an addon that cannot be loaded is a reason, not a crash', () => {
+    const { status, out } = glissade(['doctor'], { GLISSADE_NATIVE: `${process.cwd()}/package.json.node` })
+    expect(status).toBe(0)
+    expect(out).toMatch(/could not be loaded/)
+  })
+  it('plain text has no escape sequences under NO_COLOR', () => {
+    const { status, out } = glissade(['doctor'])
+    expect(status).toBe(0)
+    expect(out).toMatch(/A heap would choose/)
+    expect(out.includes('\x1b')).toBe(false)
+  })
+})
+
+describe('wrong use exits 2 with a sentence', () => {
+  it.each([
+    [['doctor', '--jsn'], /unknown option '--jsn'[^]*--json/],
+    [['docter'], /unknown command 'docter'[^]*doctor/],
+    [['doctor', 'x'], /too many arguments/],
+    [[], /Usage: glissade/],
+  ])('%j', (args, sentence) => {
+    const { status, out, err } = glissade(args)
+    expect(status).toBe(2)
+    expect(out).toBe('')
+    expect(err).toMatch(sentence)
+  })
+  it('help and version are fine', () => {
+    expect(glissade(['--help']).status).toBe(0)
+    expect(glissade(['--version']).out).toMatch(/^\d+\.\d+\.\d+\n$/)
+  })
+})
