@@ -1,6 +1,33 @@
 /**
  * glissade: a managed heap for language runtimes, with a collector that moves objects while the program runs.
  *
+ * ```ts
+ * import { Heap } from 'glissade'
+ *
+ * const heap = Heap.create({ maxBytes: '64m' })
+ * const Node = heap.defineShape('Node', { next: 'ref', key: 'f64' })
+ * heap.run((m) => {
+ *   m.scoped((scope) => {
+ *     const first = scope.new(Node, { key: 1 })
+ *     first.next = scope.new(Node, { key: 2 })
+ *   })
+ * })
+ * heap.close()
+ * ```
+ *
  * @packageDocumentation
  */
-export {}
+export { Heap } from './glissade.js'
+export type { Capabilities } from './gc/open-collector.js'
+export type { CollectorName, HistogramSummary } from './gc/collector.js'
+export { ERROR_CODES, HeapError, type ErrorCode } from './heap/errors.js'
+export { layout, Tag } from './heap/layout.js'
+export { OPTIONS, type HeapOptions, type ParsedOptions } from './heap/options.js'
+export { Shape, ArrayShape, type AnyShape, type SlotKind, type SlotTable } from './heap/shapes.js'
+export { Tagged, type RawValue, type Ref } from './heap/values.js'
+export type { Mutator } from './heap/mutator.js'
+export type { ArrayAllocator, FixedAllocator } from './heap/allocation.js'
+export type { RootContent, RootKind, Roots, RootStack, RootTable } from './heap/roots.js'
+export { Handle } from './heap/handles.js'
+export type { ArrayHandle, HandleValue, ObjectHandle, ObjectInit, SlotType } from './heap/handles.js'
+export type { Global, Scope, Weak } from './heap/scopes.js'

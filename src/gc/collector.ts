@@ -1,0 +1,87 @@
+// What a heap asks of its collector: the only thing of src/gc that src/heap knows.
+//
+// Implementations: `concurrent` (drives native/core), `stop-the-world` and `none` (portable TypeScript). All calls come
+// from the JS thread that owns the mutator index given (−1: the thread is no mutator, or is parked). A call marked
+// *safepoint* may move every object: raw Refs held across it are dead.
+
+import type { HeapMemory } from '../heap/memory.js'
+
+/** The collectors a heap can have. */
+export type CollectorName = 'concurrent' | 'stop-the-world' | 'none'
+
+/** Why a collection was started; goes into events and statistics. */
+export const Cause = { Explicit: 0, Allocation: 1, Stress: 2, Step: 3 } as const
+export type Cause = (typeof Cause)[keyof typeof Cause]
+
+/** Percentiles of a kind of stall, in microseconds. */
+export interface HistogramSummary {
+  readonly count: number
+  readonly p50: number
+  readonly p99: number
+  readonly p999: number
+  readonly p9999: number
+  readonly max: number
+}
+
+/** What a collector counted, under its own names; src/gc/statistics.ts gives them their public form. */
+export interface RawStatistics {
+  readonly counters: { readonly [name: string]: number }
+  readonly histograms: { readonly [name: string]: HistogramSummary }
+}
+
+/** A word range `[start, end)` of the heap buffer that must read as zeros. */
+export interface WordRange {
+  readonly start: number
+  readonly end: number
+}
+
+/** Told by a portable collector of a checked heap where objects begin after a collection. */
+export interface CheckedObserver {
+  /** Every object start known so far is void. */
+  forgetObjects(): void
+  /** A live object begins at `ref` after the collection that is ending. */
+  objectAt(ref: number): void
+}
+
+export interface Collector {
+  readonly name: CollectorName
+  readonly memory: HeapMemory
+
+  /** A mutator block for this thread; it starts parked. −1: none is left. */
+  attach(): number
+  detach(mutator: number): void
+  /** Calls `fn` with the mutator running; leaves that state whatever happens. Entering and leaving are safepoints. */
+  run<T>(mutator: number, fn: () => T): T
+  /** Calls `fn` with the mutator parked, from inside `run`. A safepoint. */
+  parked<T>(mutator: number, fn: () => T): T
+  /** Safepoint. */
+  poll(mutator: number): void
+  /**
+   * Allocates what the TLAB cannot hold, header written and payload zero. A safepoint.
+   * 0: exhausted even after a full collection.
+   */
+  allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number
+
+  /** A root area of at least `slots` slots (see AreaKind); −1: no room. */
+  createArea(kind: number, slots: number, owner: number): number
+  freeArea(area: number): void
+
+  /** A whole cycle before it returns; a safepoint. Returns the number of cycles completed. */
+  collect(mutator: number, cause: Cause): number
+  /** A whole cycle, not on this thread where the collector can. The caller is outside `run`. */
+  collectAsync(): Promise<void>
+  /** Stepping heaps: lets the cycle pass so many gates; returns the phase reached. Portable: one whole cycle. */
+  step(mutator: number, gates: number): number
+
+  /** Stops every other mutator, for verification. */
+  pauseMutators(mutator: number): void
+  resumeMutators(mutator: number): void
+
+  statistics(): RawStatistics
+  /** Ranges that the collector says are free and zero; for verification. Empty where it cannot tell. */
+  freeRanges(): readonly WordRange[]
+  /** Something another thread can open the same heap with, or null. */
+  shareId(): number | null
+  observe(observer: CheckedObserver): void
+  close(): void
+}

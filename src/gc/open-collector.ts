@@ -1,0 +1,59 @@
+// Opens the collector that the options ask for, and says what was chosen and why.
+
+import { HeapError } from '../heap/errors.js'
+import { createPortableMemory } from '../heap/memory.js'
+import type { ParsedOptions } from '../heap/options.js'
+import { chooseMode, type Mode, type NoProbe, type Probe } from './capabilities.js'
+import type { Collector, CollectorName } from './collector.js'
+import { loadNative } from './native-loader.js'
+import { NoCollector } from './none.js'
+import { StopTheWorldCollector } from './stop-the-world.js'
+
+/** What a heap can do here, and the reasons. */
+export interface Capabilities {
+  readonly collector: CollectorName
+  readonly relocation: Mode['relocation']
+  readonly faults: Mode['faults']
+  /** Whether `heap.share()` works. */
+  readonly sharing: boolean
+  /** Why this collector, in sentences. */
+  readonly reasons: readonly string[]
+  /** How to get more, in sentences; empty when nothing is missing. */
+  readonly remedies: readonly string[]
+}
+
+export interface OpenedCollector {
+  readonly collector: Collector
+  readonly capabilities: Capabilities
+}
+
+export function openCollector(options: ParsedOptions): OpenedCollector {
+  const choice = chooseMode(probe(), options)
+  if (choice.refusal !== undefined) {
+    const remedy = choice.remedies[0] ?? "use collector 'auto', which falls back to stop-the-world"
+    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${remedy}`)
+  }
+  return {
+    collector: openPortable(choice.mode.collector, options),
+    capabilities: {
+      ...choice.mode,
+      sharing: choice.mode.collector === 'concurrent',
+      reasons: choice.reasons,
+      remedies: choice.remedies,
+    },
+  }
+}
+
+function openPortable(name: CollectorName, options: ParsedOptions): Collector {
+  const memory = createPortableMemory(options.maxBytes, options.maxRootBytes, options.checked)
+  return name === 'none'
+    ? new NoCollector(memory, options.maxBytes)
+    : new StopTheWorldCollector(memory, options.maxBytes, options.checked)
+}
+
+function probe(): Probe | NoProbe {
+  const native = loadNative()
+  const probe = native.exports?.['probe'] as (() => Probe) | undefined
+  if (probe !== undefined) return probe()
+  return { platform: process.platform, reason: native.reason ?? 'the native addon has no collector in it yet' }
+}

@@ -1,0 +1,137 @@
+// What the two portable collectors share: one thread, parked and running states, allocation, root areas, closing.
+//
+// A portable heap has no collector thread: a collection runs on the mutator's thread, inside a safepoint, and nobody can
+// see an intermediate state. So `pauseMutators` has nobody to pause and the poll word stays 0 (but under stress).
+
+import { LARGE_BYTES, MAX_MUTATORS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from '../heap/layout.js'
+import type { PortableMemory, Views } from '../heap/memory.js'
+import {
+  Cause,
+  type CheckedObserver,
+  type Collector,
+  type CollectorName,
+  type RawStatistics,
+  type WordRange,
+} from './collector.js'
+import { Histogram } from './histogram.js'
+import { PortableSpace } from './portable-space.js'
+import { RootAreas } from './root-areas.js'
+
+export abstract class PortableCollector implements Collector {
+  abstract readonly name: CollectorName
+  readonly memory: PortableMemory
+  protected readonly space: PortableSpace
+  protected readonly views: Views
+  protected readonly allocationStalls = new Histogram()
+  protected observer: CheckedObserver | null = null
+  protected mutators = 0
+  readonly #areas: RootAreas
+
+  constructor(memory: PortableMemory, maxBytes: number) {
+    this.memory = memory
+    this.space = new PortableSpace(memory, maxBytes)
+    this.views = this.space.views
+    this.#areas = new RootAreas(memory, this.views)
+  }
+
+  abstract collect(mutator: number, cause: Cause): number
+  abstract collectAsync(): Promise<void>
+  protected abstract allocateOrCollect(mutator: number, shapeId: number, word1: number, granules: number): number
+
+  allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number {
+    const before = this.views.control[Word.Cycles]
+    const start = process.hrtime.bigint()
+    const ref = this.allocateOrCollect(mutator, shapeId, word1, granules)
+    // An allocation that only took a fresh TLAB stalled nobody; zeroing of a large object may have.
+    if (before !== this.views.control[Word.Cycles] || granules * 8 >= LARGE_BYTES) {
+      this.allocationStalls.recordNs(Number(process.hrtime.bigint() - start))
+    }
+    return ref
+  }
+
+  attach(): number {
+    return this.mutators < MAX_MUTATORS ? this.mutators++ : -1
+  }
+  detach(mutator: number): void {
+    this.space.retireTlab(mutator)
+  }
+
+  run<T>(mutator: number, fn: () => T): T {
+    this.#enter(mutator)
+    try {
+      return fn()
+    } finally {
+      this.#leave(mutator)
+    }
+  }
+  parked<T>(mutator: number, fn: () => T): T {
+    this.#leave(mutator)
+    try {
+      return fn()
+    } finally {
+      this.#enter(mutator)
+    }
+  }
+  #enter(mutator: number): void {
+    this.views.control[blockOf(mutator) + MutatorWord.Running] = 1
+    this.space.openTlab(mutator)
+  }
+  #leave(mutator: number): void {
+    this.space.closeTlab(mutator)
+    this.views.control[blockOf(mutator) + MutatorWord.Running] = 0
+  }
+
+  poll(_mutator: number): void {}
+
+  createArea(kind: number, slots: number, owner: number): number {
+    return this.#areas.create(kind, slots, owner)
+  }
+  freeArea(area: number): void {
+    this.#areas.free(area)
+  }
+
+  step(mutator: number, _gates: number): number {
+    this.collect(mutator, Cause.Step)
+    return this.views.control[Word.Phase]
+  }
+
+  pauseMutators(_mutator: number): void {}
+  resumeMutators(_mutator: number): void {}
+
+  statistics(): RawStatistics {
+    const { control } = this.views
+    return {
+      counters: {
+        cycles: control[Word.Cycles],
+        bytesAllocated: this.space.allocatedNow(this.mutators - 1),
+        bytesUsed: this.space.usedBytes,
+        largeObjects: this.space.large.size,
+        ...this.counters(),
+      },
+      histograms: { allocationStall: this.allocationStalls.summary(), ...this.histograms() },
+    }
+  }
+  protected counters(): { [name: string]: number } {
+    return {}
+  }
+  protected histograms(): RawStatistics['histograms'] {
+    return {}
+  }
+
+  freeRanges(): readonly WordRange[] {
+    return this.space.freeRanges(this.mutators)
+  }
+  shareId(): number | null {
+    return null
+  }
+  observe(observer: CheckedObserver): void {
+    this.observer = observer
+  }
+
+  /** Ordinary ArrayBuffers go back when the last view is collected; what the roots held must read as zero at once. */
+  close(): void {
+    this.#areas.zero()
+  }
+}
+
+const blockOf = (mutator: number): number => MUTATOR_BASE + mutator * MUTATOR_WORDS

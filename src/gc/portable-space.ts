@@ -1,0 +1,259 @@
+// The space of the portable collectors: TLABs from a bump pointer, large objects in two page-aligned regions, and the
+// budget. One JS thread only (portable heaps cannot be shared), so nothing here is atomic.
+//
+// Invariants: memory at and above `top` up to the first large object is zero; so is every free page of the large
+// regions. Every object lies below `top`, and between two objects below `top` there are only fillers (or the unused rest
+// of the current TLAB, zero). `usedBytes` counts what is granted: it never exceeds `maxBytes`.
+
+import {
+  FILLER_SHAPE,
+  LARGE_BYTES,
+  MAX_MUTATORS,
+  MUTATOR_BASE,
+  MUTATOR_WORDS,
+  MutatorWord,
+  PAGE_BYTES,
+} from '../heap/layout.js'
+import { roundUp, viewsOf, type PortableMemory, type Views } from '../heap/memory.js'
+import { isPointerFree } from './shape-reader.js'
+
+const TLAB_BYTES = 64 * 1024
+/** Objects longer than this do not retire a TLAB that cannot hold them. */
+const DIRECT_BYTES = 8 * 1024
+const PAGE_WORDS = PAGE_BYTES / 4
+
+export interface LargeObject {
+  readonly ref: number
+  readonly words: number
+  marked: boolean
+}
+
+/** Free intervals of one large region, in address order and coalesced. */
+class FreePages {
+  #free: { start: number; end: number }[]
+  readonly #fromTop: boolean
+  constructor(start: number, end: number, fromTop: boolean) {
+    this.#free = [{ start, end }]
+    this.#fromTop = fromTop
+  }
+  /** First fit, from the bottom or from the top. −1: no interval is long enough. `floor`: nothing below it. */
+  take(words: number, floor: number): number {
+    const count = this.#free.length
+    for (let k = 0; k < count; k++) {
+      const i = this.#fromTop ? count - 1 - k : k
+      const interval = this.#free[i]
+      const start = Math.max(interval.start, floor)
+      if (interval.end - start < words) continue
+      if (this.#fromTop) {
+        interval.end -= words
+        if (interval.end === interval.start) this.#free.splice(i, 1)
+        return interval.end
+      }
+      interval.start += words
+      if (interval.end === interval.start) this.#free.splice(i, 1)
+      return interval.start - words
+    }
+    return -1
+  }
+  give(start: number, words: number): void {
+    const at = this.#free.findIndex((interval) => interval.start > start)
+    const i = at < 0 ? this.#free.length : at
+    this.#free.splice(i, 0, { start, end: start + words })
+    for (const j of [i, i - 1]) {
+      if (j < 0 || j + 1 >= this.#free.length) continue
+      if (this.#free[j].end !== this.#free[j + 1].start) continue
+      this.#free[j].end = this.#free[j + 1].end
+      this.#free.splice(j + 1, 1)
+    }
+  }
+  intervals(): readonly { start: number; end: number }[] {
+    return this.#free
+  }
+}
+
+export class PortableSpace {
+  readonly views: Views
+  readonly maxBytes: number
+  readonly movingStart: number
+  /** Large objects by Ref. */
+  readonly large = new Map<number, LargeObject>()
+  /** Where the live window of the moving space begins: `movingStart` but in checked heaps. */
+  windowStart: number
+  /** End of what was granted in the moving space (words). */
+  top: number
+  usedBytes = 0
+  /** Bytes handed out in all, less the unused ends of TLABs. */
+  allocatedBytes = 0
+  allocatedLargeObjects = 0
+
+  readonly #memory: PortableMemory
+  readonly #pointerFree: FreePages
+  readonly #withPointers: FreePages
+  /** Lowest word of a large object with references: the moving space ends there. */
+  #largeLow: number
+  readonly #tlabStart = new Int32Array(MAX_MUTATORS)
+  readonly #tlabEnd = new Int32Array(MAX_MUTATORS)
+
+  constructor(memory: PortableMemory, maxBytes: number) {
+    const { pointerFreeStart, movingStart, end } = memory.geometry
+    this.#memory = memory
+    this.views = viewsOf(memory)
+    this.maxBytes = maxBytes
+    this.movingStart = this.windowStart = this.top = movingStart
+    this.#pointerFree = new FreePages(pointerFreeStart, movingStart, false)
+    this.#withPointers = new FreePages(movingStart, end, true)
+    this.#largeLow = end
+  }
+
+  get end(): number {
+    return this.#memory.geometry.end
+  }
+  /** End of the addresses the moving space may grow to (words). */
+  get movingLimit(): number {
+    return this.#largeLow
+  }
+
+  isLarge(ref: number): boolean {
+    return ref < this.movingStart || ref >= this.#largeLow
+  }
+
+  /** The limit word of a running mutator, which is 0 while it is parked. */
+  openTlab(mutator: number): void {
+    this.views.control[blockOf(mutator) + MutatorWord.TlabLimit] = this.#tlabEnd[mutator]
+  }
+  closeTlab(mutator: number): void {
+    this.views.control[blockOf(mutator) + MutatorWord.TlabLimit] = 0
+  }
+
+  /** Gives the mutator's TLAB up; its unused end becomes a filler, or goes back if it is the end of the space. */
+  retireTlab(mutator: number): void {
+    const { control, i32 } = this.views
+    const block = blockOf(mutator)
+    const end = this.#tlabEnd[mutator]
+    if (end === 0) return
+    const top = control[block + MutatorWord.TlabTop]
+    this.allocatedBytes += (top - this.#tlabStart[mutator]) * 4
+    if (end === this.top) {
+      this.top = top
+      this.usedBytes -= (end - top) * 4
+    } else if (end > top) {
+      i32[top + 1] = ((end - top) >> 1) << 2
+      i32[top] = FILLER_SHAPE
+    }
+    this.#tlabStart[mutator] = this.#tlabEnd[mutator] = 0
+    control[block + MutatorWord.TlabTop] = 0
+    control[block + MutatorWord.TlabLimit] = 0
+  }
+
+  /** Bytes allocated so far, the current TLAB's included. */
+  allocatedNow(mutator: number): number {
+    if (mutator < 0 || this.#tlabEnd[mutator] === 0) return this.allocatedBytes
+    const top = this.views.control[blockOf(mutator) + MutatorWord.TlabTop]
+    return this.allocatedBytes + (top - this.#tlabStart[mutator]) * 4
+  }
+
+  /** Allocates without collecting, spending at most up to `budget` bytes in all. 0: does not fit. Header written. */
+  allocate(mutator: number, shapeId: number, word1: number, granules: number, budget: number): number {
+    const { control, i32 } = this.views
+    const bytes = granules * 8
+    if (bytes >= LARGE_BYTES) return this.#allocateLarge(shapeId, word1, bytes, budget)
+    const words = granules * 2
+    const block = blockOf(mutator)
+    let ref = control[block + MutatorWord.TlabTop]
+    if (this.#tlabEnd[mutator] !== 0 && ref + words <= this.#tlabEnd[mutator]) {
+      control[block + MutatorWord.TlabTop] = ref + words
+    } else if (bytes > DIRECT_BYTES) {
+      ref = this.#bump(bytes, bytes, budget)
+      if (ref === 0) return 0
+      this.allocatedBytes += bytes
+    } else {
+      this.retireTlab(mutator)
+      ref = this.#bump(TLAB_BYTES, bytes, budget)
+      if (ref === 0) return 0
+      this.#tlabStart[mutator] = ref
+      this.#tlabEnd[mutator] = this.top
+      control[block + MutatorWord.TlabTop] = ref + words
+    }
+    this.openTlab(mutator)
+    i32[ref + 1] = word1
+    i32[ref] = shapeId
+    return ref
+  }
+
+  /** Between `least` and `wanted` bytes from the top of the moving space. 0: no room. */
+  #bump(wanted: number, least: number, budget: number): number {
+    const room = Math.min(budget - this.usedBytes, (this.#largeLow - this.top) * 4)
+    if (room < least) return 0
+    const bytes = Math.min(wanted, room & ~7)
+    const start = this.top
+    this.top += bytes / 4
+    this.usedBytes += bytes
+    return start
+  }
+
+  #allocateLarge(shapeId: number, word1: number, bytes: number, budget: number): number {
+    const granted = roundUp(bytes, PAGE_BYTES)
+    if (this.usedBytes + granted > budget) return 0
+    const { control, i32 } = this.views
+    const words = granted / 4
+    let ref: number
+    if (isPointerFree(control, shapeId)) {
+      ref = this.#pointerFree.take(words, 0)
+    } else {
+      ref = this.#withPointers.take(words, roundUp(this.top, PAGE_WORDS))
+      if (ref >= 0) this.#largeLow = Math.min(this.#largeLow, ref)
+    }
+    if (ref < 0) return 0
+    this.usedBytes += granted
+    this.allocatedBytes += bytes
+    this.allocatedLargeObjects++
+    this.large.set(ref, { ref, words, marked: false })
+    i32[ref + 1] = word1
+    i32[ref] = shapeId
+    return ref
+  }
+
+  /** Frees the large objects that were not marked, zeroes them, and unmarks the others. Returns live bytes. */
+  sweepLarge(): number {
+    let live = 0
+    this.#largeLow = this.end
+    for (const object of this.large.values()) {
+      const { ref, words } = object
+      if (object.marked) {
+        object.marked = false
+        live += words * 4
+        if (ref >= this.movingStart) this.#largeLow = Math.min(this.#largeLow, ref)
+        continue
+      }
+      this.views.i32.fill(0, ref, ref + words)
+      this.large.delete(ref)
+      const region = ref < this.movingStart ? this.#pointerFree : this.#withPointers
+      region.give(ref, words)
+    }
+    return live
+  }
+
+  /** After a collection: the moving space's live window is [start, top), everything else in it zero. */
+  setWindow(start: number, top: number, usedBytes: number): void {
+    this.windowStart = start
+    this.top = top
+    this.usedBytes = usedBytes
+  }
+
+  /** What must read as zeros (verification). */
+  freeRanges(mutators: number): { start: number; end: number }[] {
+    const ranges = [{ start: this.top, end: this.#largeLow }]
+    if (this.windowStart > this.movingStart) ranges.push({ start: this.movingStart, end: this.windowStart })
+    for (const { start, end } of this.#pointerFree.intervals()) ranges.push({ start, end })
+    for (const { start, end } of this.#withPointers.intervals()) {
+      if (start >= this.#largeLow) ranges.push({ start, end })
+    }
+    for (let i = 0; i < mutators; i++) {
+      if (this.#tlabEnd[i] === 0) continue
+      ranges.push({ start: this.views.control[blockOf(i) + MutatorWord.TlabTop], end: this.#tlabEnd[i] })
+    }
+    return ranges
+  }
+}
+
+const blockOf = (mutator: number): number => MUTATOR_BASE + mutator * MUTATOR_WORDS

@@ -1,0 +1,269 @@
+// The portable collector: stop-the-world mark–compact by sliding, in plain TypeScript. Also the oracle for the native
+// one, so it is written to be clearly right rather than fast.
+//
+// One collection, on the mutator's own thread at a safepoint:
+//   mark     from the strong root areas; live-word bits for the moving space, a flag for large objects
+//   clear    weak root slots whose object is dead
+//   offsets  exclusive scan of the live bits: every live object's new address is known, nothing has moved yet
+//   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2)
+//   slide    runs of live words move down, in address order, so no run overwrites one that has not moved
+//   zero     everything above the new top; dead large objects; root areas at and above their tops
+//
+// Checked heaps slide into a fresh window of addresses instead of to the bottom, so that a stale Ref finds no object.
+//
+// Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is twice what is live
+// (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
+
+import { AreaKind, AreaWord, PAGE_BYTES, ShapeKind, ShapeWord, SLOT_MAP_BASE, Tag, Word } from '../heap/layout.js'
+import { roundUp, type PortableMemory } from '../heap/memory.js'
+import type { RawStatistics } from './collector.js'
+import { Histogram } from './histogram.js'
+import { LiveMap } from './live-map.js'
+import { PortableCollector } from './portable-collector.js'
+import { areaBlock, slotWords } from './root-areas.js'
+import { entryOf, granulesAt } from './shape-reader.js'
+
+const PAGE_WORDS = PAGE_BYTES / 4
+
+export class StopTheWorldCollector extends PortableCollector {
+  readonly name = 'stop-the-world' as const
+  readonly #live: LiveMap
+  readonly #checked: boolean
+  readonly #pauses = new Histogram()
+  /** Mark stack: objects that are marked and not yet scanned. */
+  #pending = new Int32Array(1 << 12)
+  #pendingCount = 0
+  #threshold: number
+  #liveBytes = 0
+  #pagesCopied = 0
+  #pagesKept = 0
+  #objectsMarked = 0
+
+  constructor(memory: PortableMemory, maxBytes: number, checked: boolean) {
+    super(memory, maxBytes)
+    this.#checked = checked
+    this.#live = new LiveMap(memory.geometry.movingStart, memory.geometry.end)
+    this.#threshold = this.#minThreshold
+  }
+
+  get #minThreshold(): number {
+    return Math.max(this.space.maxBytes / 8, 1 << 20)
+  }
+
+  protected allocateOrCollect(mutator: number, shapeId: number, word1: number, granules: number): number {
+    const { space } = this
+    let ref = space.allocate(mutator, shapeId, word1, granules, this.#threshold)
+    if (ref !== 0) return ref
+    this.collect(mutator)
+    ref = space.allocate(mutator, shapeId, word1, granules, this.#threshold)
+    if (ref !== 0) return ref
+    ref = space.allocate(mutator, shapeId, word1, granules, space.maxBytes)
+    this.#threshold = Math.min(space.maxBytes, Math.max(this.#threshold, space.usedBytes + this.#minThreshold))
+    return ref
+  }
+
+  async collectAsync(): Promise<void> {
+    // A collection moves objects, so it may not start inside `run`: a microtask is always outside.
+    await null
+    this.collect(-1)
+  }
+
+  collect(_mutator: number): number {
+    const start = process.hrtime.bigint()
+    const { space, views } = this
+    const { control } = views
+    for (let i = 0; i < this.mutators; i++) space.retireTlab(i)
+    const oldStart = space.windowStart
+    const oldTop = space.top
+
+    this.#mark()
+    this.#clearWeak()
+    const newStart = this.#nextWindow()
+    const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
+    this.#updateRoots()
+    this.#updateObjects(oldStart, oldTop)
+    const largeBytes = space.sweepLarge()
+    this.#slide(oldStart, oldTop)
+    if (newStart === oldStart) views.i32.fill(0, newTop, oldTop)
+    else views.i32.fill(0, newStart < oldStart ? Math.max(oldStart, newTop) : oldStart, oldTop)
+    this.#zeroRootsAboveTops()
+    this.#live.clear(oldStart, oldTop)
+
+    this.#liveBytes = (newTop - newStart) * 4 + largeBytes
+    space.setWindow(newStart, newTop, this.#liveBytes)
+    for (let i = 0; i < this.mutators; i++) space.closeTlab(i)
+    this.#threshold = Math.min(space.maxBytes, Math.max(this.#minThreshold, this.#liveBytes * 2))
+    control[Word.Epoch]++
+    control[Word.Cycles]++
+    this.#tellObserver(newStart, newTop)
+    this.#pauses.recordNs(Number(process.hrtime.bigint() - start))
+    return control[Word.Cycles]
+  }
+
+  // ---- mark
+
+  #mark(): void {
+    this.#objectsMarked = 0
+    this.#forEachStrongSlot((ref) => this.#markRef(ref))
+    while (this.#pendingCount > 0) {
+      this.#forEachSlot(this.#pending[--this.#pendingCount], (word) => this.#markRef(this.views.i32[word]))
+    }
+  }
+
+  #markRef(ref: number): void {
+    const { space, views } = this
+    if (space.isLarge(ref)) {
+      const object = space.large.get(ref)
+      if (object === undefined || object.marked) return
+      object.marked = true
+    } else {
+      if (this.#live.isLive(ref)) return
+      this.#live.setLive(ref, granulesAt(views.control, views.i32, ref))
+    }
+    this.#objectsMarked++
+    if (this.#pendingCount === this.#pending.length) {
+      const grown = new Int32Array(this.#pending.length * 2)
+      grown.set(this.#pending)
+      this.#pending = grown
+    }
+    this.#pending[this.#pendingCount++] = ref
+  }
+
+  #isLiveObject(ref: number): boolean {
+    return this.space.isLarge(ref) ? (this.space.large.get(ref)?.marked ?? false) : this.#live.isLive(ref)
+  }
+
+  // ---- where references are
+
+  /** Calls back with the word index of every non-null reference in the object at `ref`. */
+  #forEachSlot(ref: number, visit: (word: number) => void): void {
+    const { control, i32 } = this.views
+    const entry = entryOf(i32[ref])
+    switch (control[entry + ShapeWord.Kind]) {
+      case ShapeKind.Fixed: {
+        const start = SLOT_MAP_BASE + control[entry + ShapeWord.SlotStart]
+        const end = start + control[entry + ShapeWord.SlotCount]
+        for (let i = start; i < end; i++) {
+          const word = ref + (control[i] >>> 3)
+          if ((control[i] & 1) === 0 ? i32[word] !== 0 : i32[word + 1] === Tag.Ref) visit(word)
+        }
+        return
+      }
+      case ShapeKind.ArrayRef: {
+        const end = ref + 2 + (i32[ref + 1] >>> 2)
+        for (let word = ref + 2; word < end; word++) if (i32[word] !== 0) visit(word)
+        return
+      }
+      case ShapeKind.ArrayValue: {
+        const end = ref + 2 + 2 * (i32[ref + 1] >>> 2)
+        for (let word = ref + 2; word < end; word += 2) if (i32[word + 1] === Tag.Ref) visit(word)
+      }
+    }
+  }
+
+  /** Calls back with each non-null reference of a live root slot and stores what it returns, if that is a number. */
+  #forEachRoot(weak: boolean, visit: (ref: number) => number | void): void {
+    const { control, rootsI32 } = this.views
+    for (let a = 0; a < control[Word.AreaCount]; a++) {
+      const block = areaBlock(a)
+      const kind = control[block + AreaWord.Kind]
+      if (kind === AreaKind.Free || (kind === AreaKind.WeakRefTable) !== weak) continue
+      const step = slotWords(kind)
+      const start = control[block + AreaWord.Start]
+      const end = start + control[block + AreaWord.Top] * step
+      for (let word = start; word < end; word += step) {
+        if (step === 1 ? rootsI32[word] === 0 : rootsI32[word + 1] !== Tag.Ref) continue
+        const forwarded = visit(rootsI32[word])
+        if (forwarded !== undefined) rootsI32[word] = forwarded
+      }
+    }
+  }
+  #forEachStrongSlot(visit: (ref: number) => number | void): void {
+    this.#forEachRoot(false, visit)
+  }
+
+  // ---- weak, update, slide
+
+  #clearWeak(): void {
+    this.#forEachRoot(true, (ref) => (this.#isLiveObject(ref) ? undefined : 0))
+  }
+
+  #forward(ref: number): number {
+    return this.space.isLarge(ref) ? ref : this.#live.forward(ref)
+  }
+
+  #updateRoots(): void {
+    this.#forEachRoot(false, (ref) => this.#forward(ref))
+    this.#forEachRoot(true, (ref) => this.#forward(ref))
+  }
+
+  #updateObjects(start: number, end: number): void {
+    const { control, i32 } = this.views
+    const update = (word: number): void => {
+      i32[word] = this.#forward(i32[word])
+    }
+    this.#live.forEachRun(start, end, (runStart, runEnd) => {
+      let ref = runStart
+      while (ref < runEnd) {
+        this.#forEachSlot(ref, update)
+        ref += granulesAt(control, i32, ref) * 2
+      }
+    })
+    for (const object of this.space.large.values()) if (object.marked) this.#forEachSlot(object.ref, update)
+  }
+
+  #slide(start: number, end: number): void {
+    const { i32 } = this.views
+    this.#live.forEachRun(start, end, (runStart, runEnd) => {
+      const target = this.#live.forward(runStart)
+      const pages = Math.ceil((runEnd - runStart) / PAGE_WORDS)
+      if (target === runStart) {
+        this.#pagesKept += pages
+        return
+      }
+      this.#pagesCopied += pages
+      i32.copyWithin(target, runStart, runEnd)
+    })
+  }
+
+  /** Where live objects slide to: the bottom, or for checked heaps addresses that were not in use lately. */
+  #nextWindow(): number {
+    const { space } = this
+    if (!this.#checked) return space.movingStart
+    const next = roundUp(space.top, PAGE_WORDS)
+    return next + space.maxBytes / 4 <= space.movingLimit ? next : space.movingStart
+  }
+
+  #zeroRootsAboveTops(): void {
+    const { control, rootsI32 } = this.views
+    for (let a = 0; a < control[Word.AreaCount]; a++) {
+      const block = areaBlock(a)
+      const kind = control[block + AreaWord.Kind]
+      if (kind === AreaKind.Free) continue
+      const start = control[block + AreaWord.Start]
+      const step = slotWords(kind)
+      rootsI32.fill(0, start + control[block + AreaWord.Top] * step, start + control[block + AreaWord.Capacity] * step)
+    }
+  }
+
+  #tellObserver(start: number, end: number): void {
+    const { observer, space } = this
+    if (observer === null) return
+    const { control, i32 } = this.views
+    observer.forgetObjects()
+    for (let ref = start; ref < end; ref += granulesAt(control, i32, ref) * 2) observer.objectAt(ref)
+    for (const object of space.large.values()) observer.objectAt(object.ref)
+  }
+
+  protected override counters(): { [name: string]: number } {
+    return {
+      bytesLive: this.#liveBytes,
+      objectsMarked: this.#objectsMarked,
+      pagesCopied: this.#pagesCopied,
+      pagesKept: this.#pagesKept,
+    }
+  }
+  protected override histograms(): RawStatistics['histograms'] {
+    return { pause: this.#pauses.summary() }
+  }
+}

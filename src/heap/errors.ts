@@ -1,0 +1,92 @@
+// The one error class and the one table of its codes.
+//
+// Every message says what was wrong, what was received, the rule, and what to do about it; `code` is stable and is what
+// programs test. The code tells the base meaning, the message the instance: tests pin both.
+
+/** All codes of {@link HeapError}, each with the rule it stands for. */
+export const ERROR_CODES = {
+  ERR_OPTION: 'an option is unknown, misspelled or out of range',
+  ERR_HEAP_CLOSED: 'the heap was closed; nothing of it may be used afterwards',
+  ERR_NOT_RUNNING: 'heap memory may be touched only inside heap.run()',
+  ERR_RUNNING: 'this may not be done inside heap.run()',
+  ERR_ASYNC_RUN: 'heap.run() takes synchronous functions only',
+  ERR_HEAP_EXHAUSTED: 'live data does not fit into maxBytes, even after a full collection',
+  ERR_ROOTS_EXHAUSTED: 'the root region (maxRootBytes) or the table of root areas is full',
+  ERR_SHAPE_CONFLICT: 'a shape of this name was already defined differently',
+  ERR_BAD_SHAPE: 'a shape definition is not valid',
+  ERR_BAD_REF: 'a Ref is not the address of a live object',
+  ERR_STALE_REF: 'a Ref was kept across a safepoint: collections move objects',
+  ERR_WRONG_SHAPE: 'the object has another shape than the operation expects',
+  ERR_BOUNDS: 'an index is outside the array, object or root area',
+  ERR_BAD_VALUE: 'a value does not fit into its slot',
+  ERR_HANDLE_DEAD: 'the scope of the handle has ended, or the global was released',
+  ERR_FOREIGN_HANDLE: 'the handle belongs to another heap',
+  ERR_NO_SCOPE: 'a handle is made in a scope, and none is open',
+  ERR_STACK_LIMIT_TAKEN: 'one root stack per mutator can own the stack-limit word',
+  ERR_NO_SHARING: 'only the concurrent collector can share a heap between threads',
+  ERR_USERFAULTFD_UNAVAILABLE: 'the concurrent collector cannot run here',
+  ERR_RELOCATION: 'a page could not be relocated as the options demand',
+  ERR_ADDRESS_SPACE: 'the address space of the heap could not be reserved',
+  ERR_MUTATORS: 'all mutator blocks of the heap are taken',
+  ERR_INVALID_HEAP: 'verification found the heap damaged',
+  ERR_INTERNAL: 'a rule of the collector itself was broken: please report it',
+} as const
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/** What every misuse and every failure of a heap throws. Test `code`; show `message`. */
+export class HeapError extends Error {
+  readonly code: ErrorCode
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'HeapError'
+    this.code = code
+  }
+}
+
+/** How a received value appears in a message: short, and never the content of heap memory. */
+export function show(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return value.length > 60 ? JSON.stringify(value.slice(0, 57) + '…') : JSON.stringify(value)
+    case 'function':
+      return value.name ? `function ${value.name}` : 'a function'
+    case 'bigint':
+      return `${value}n`
+    case 'symbol':
+      return String(value)
+    case 'object':
+      if (value === null) return 'null'
+      if (Array.isArray(value)) return `an array of ${value.length}`
+      return value.constructor?.name && value.constructor !== Object ? `a ${value.constructor.name}` : 'an object'
+    default:
+      return String(value)
+  }
+}
+
+/** The closest of `known` to `name` within two edits (or a case difference), for "did you mean". */
+export function suggest(name: string, known: readonly string[]): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(2, Math.floor(name.length / 4)) + 1
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
+    if (distance < bestDistance) {
+      best = candidate
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(next[j - 1] + 1, row[j] + 1, substitution))
+    }
+    row = next
+  }
+  return row[b.length]
+}

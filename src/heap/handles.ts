@@ -1,0 +1,292 @@
+// Handles: objects with typed properties over heap objects, one generated class per shape.
+//
+// A handle holds the index of a root slot, never a Ref: the collector updates the slot when the object moves, so a handle
+// cannot dangle. It is alive while its owner (a scope or a global) is open; an owner's slots are zeroed when it ends, and
+// a dead handle, a closed heap and a use outside run are each told apart on the slow path (`fail`). Accessors read the
+// views directly (1–2 ns at a site that sees one shape); generic code that sees many shapes should use `get` and `set`.
+// The text of a class carries the heap's id, because V8 shares code of identical texts (see allocation.ts).
+
+import { HeapError, show, suggest } from './errors.js'
+import type { HeapCore } from './heap-core.js'
+import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
+import { SLOT_BYTES, type AnyShape, type ArrayShape, type Shape, type SlotKind, type SlotTable } from './shapes.js'
+import { badValue, readValue, Tagged, writeValue, type Ref } from './values.js'
+
+/** Something that keeps handles alive: a scope or a global. */
+export interface HandleOwner {
+  readonly open: boolean
+}
+
+/** What a `value` slot is to a handle. Numbers are stored as doubles; integers under Tag.Int read as numbers. */
+export type HandleValue = number | boolean | null | undefined | Handle | Tagged
+/** The JavaScript type of a slot of kind `K` in the handle tier. */
+export type SlotType<K> = K extends 'ref' ? Handle | null : K extends 'value' ? HandleValue : number
+
+/** What every handle has. Typed ones are {@link ObjectHandle} and {@link ArrayHandle}. */
+export class Handle {
+  /** Index of the root slot in the root region's 32-bit view. */
+  readonly _slot: number
+  readonly _owner: HandleOwner
+  /** On the prototype of each generated class. */
+  declare readonly _core: HeapCore
+  /** The shape of the object. */
+  declare readonly shape: AnyShape
+
+  constructor(slot: number, owner: HandleOwner) {
+    this._slot = slot
+    this._owner = owner
+  }
+
+  /** The raw Ref, valid until the next safepoint. */
+  get ref(): Ref {
+    return refOf(this)
+  }
+  /** Whether it may be used (inside run). */
+  get alive(): boolean {
+    return !this._core.closed && this._owner.open
+  }
+  /** This handle typed by `shape`. Throws ERR_WRONG_SHAPE if the object has another one. */
+  as<S>(shape: Shape<S>): ObjectHandle<S>
+  as<K extends SlotKind>(shape: ArrayShape<K>): ArrayHandle<K>
+  as(shape: { readonly name: string }): unknown {
+    if ((this.shape as unknown) === shape) return this
+    throw new HeapError('ERR_WRONG_SHAPE', `the object is a '${this.shape.name}', not a '${shape.name}'`)
+  }
+  /** Whether both are handles of the same object. */
+  is(other: Handle | null): boolean {
+    return other !== null && this._core === other._core && refOf(this) === refOf(other)
+  }
+  /** Generic read: a slot by name, or an array element by index. */
+  get(slot: string | number): HandleValue {
+    throw new HeapError('ERR_INTERNAL', `get(${show(slot)}) of a handle without a shape`)
+  }
+  /** Generic write. */
+  set(slot: string | number, _value: HandleValue): void {
+    throw new HeapError('ERR_INTERNAL', `set(${show(slot)}) of a handle without a shape`)
+  }
+}
+
+type Reserved = keyof Handle
+/** A handle of an object of `Shape<S>`: one property per slot (a slot named like a member of Handle is read by `get`). */
+export type ObjectHandle<S> = Omit<Handle, 'get' | 'set' | 'shape'> &
+  Handle & { -readonly [K in Exclude<keyof S, Reserved>]: SlotType<S[K]> } & {
+    get<N extends keyof S>(slot: N): SlotType<S[N]>
+    set<N extends keyof S>(slot: N, value: SlotType<S[N]>): void
+  }
+/** A handle of an array. Indices are checked. */
+export type ArrayHandle<K extends SlotKind> = Handle & {
+  /** Elements. */
+  readonly length: number
+  get(index: number): SlotType<K>
+  set(index: number, value: SlotType<K>): void
+  /** A copy of all elements. */
+  toArray(): SlotType<K>[]
+}
+/** Initial slots of `scope.new`. */
+export type ObjectInit<S> = { readonly [K in keyof S]?: SlotType<S[K]> }
+
+export type HandleClass = new (slot: number, owner: HandleOwner) => Handle
+
+/** The object's address now; the check of every handle operation. */
+export function refOf(handle: Handle): Ref {
+  const core = handle._core
+  const ref = core.running && handle._owner.open ? core.views.rootsI32[handle._slot] : 0
+  if (ref === 0 || core.closed) throw whyDead(handle)
+  if (core.checked !== null) core.checked.checkObject(ref as Ref, 'a handle')
+  return ref as Ref
+}
+
+function whyDead(handle: Handle): Error {
+  try {
+    handle._core.checkRunning('a handle')
+  } catch (error) {
+    return error as Error
+  }
+  return new HeapError(
+    'ERR_HANDLE_DEAD',
+    `this handle of a '${handle.shape.name}' is dead: its scope has ended or its global was released. ` +
+      'Handles end with their scope; keep longer ones with heap.global(handle)',
+  )
+}
+
+/** The Ref that storing `value` into a ref slot of `core`'s heap stores. */
+export function refToStore(core: HeapCore, value: unknown, what: string): number {
+  if (value === null) return 0
+  if (!(value instanceof Handle)) {
+    throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle or null; got ${show(value)}`)
+  }
+  if (value._core !== core) {
+    throw new HeapError(
+      'ERR_FOREIGN_HANDLE',
+      `${what} got a handle of another heap: references do not cross heaps, copy the data instead`,
+    )
+  }
+  return refOf(value)
+}
+
+/** Makes handles of values and of references; supplied by the scopes. */
+export type WrapRef = (ref: number) => Handle
+
+/** Everything a generated handle class closes over. */
+interface HandleEnvironment {
+  readonly core: HeapCore
+  readonly Handle: typeof Handle
+  readonly shape: AnyShape
+  /** Throws the right error of a handle that failed its fast check. */
+  readonly fail: (handle: Handle) => never
+  readonly wrap: WrapRef
+  readonly refToStore: (value: unknown) => number
+  readonly readValue: (index: number) => HandleValue
+  readonly writeValue: (index: number, value: HandleValue) => void
+  readonly badNumber: (slot: string, kind: string, value: unknown) => never
+  readonly noSlot: (slot: unknown) => never
+  readonly badIndex: (index: unknown, length: number) => never
+  readonly checkObject: (ref: number) => void
+}
+
+/** The condition under which a number does not fit into a slot of this kind. */
+const MISFIT: { readonly [kind: string]: string } = {
+  f64: `typeof v !== 'number'`,
+  i32: `v !== (v | 0)`,
+  u32: `v !== (v >>> 0)`,
+  u16: `v !== (v & 0xffff)`,
+  u8: `v !== (v & 0xff)`,
+}
+
+/** Text that reads the slot of kind `kind` at JS expression `at` (units of its view) of the object `ref`. */
+function readText(kind: SlotKind, at: string): string {
+  switch (kind) {
+    case 'ref':
+      return `const r = i32[ref + ${at}]; return r === 0 ? null : wrap(r)`
+    case 'value':
+      return `return readValue((ref >>> 1) + ${at})`
+    case 'f64':
+      return `return f64[(ref >>> 1) + ${at}]`
+    case 'u16':
+      return `return u16[ref * 2 + ${at}]`
+    case 'u8':
+      // ref * 4, not ref << 2: the heap buffer may be longer than 2 GiB.
+      return `return u8[ref * 4 + ${at}]`
+    default:
+      return `return ${kind}[ref + ${at}]`
+  }
+}
+
+/** Text that stores `v`, already checked by {@link checkText}. */
+function writeText(kind: SlotKind, at: string): string {
+  switch (kind) {
+    case 'ref':
+      return `const s = ref + ${at}; i32[s] = r; cards[s >>> ${CARD_SHIFT}] = 1`
+    case 'value':
+      return `writeValue((ref >>> 1) + ${at}, v)`
+    case 'f64':
+      return `f64[(ref >>> 1) + ${at}] = v`
+    case 'u16':
+      return `u16[ref * 2 + ${at}] = v`
+    case 'u8':
+      return `u8[ref * 4 + ${at}] = v`
+    default:
+      return `${kind}[ref + ${at}] = v`
+  }
+}
+function checkText(kind: SlotKind, name: string): string {
+  if (kind === 'ref') return 'const r = refToStore(v)'
+  if (kind === 'value') return ''
+  return `if (${MISFIT[kind]}) badNumber(${JSON.stringify(name)}, '${kind}', v)`
+}
+
+function fixedText(shape: Shape<SlotTable>, prologue: string): string {
+  const parts: string[] = []
+  const gets: string[] = []
+  const sets: string[] = []
+  for (const [name, kind] of Object.entries(shape.slots)) {
+    const at = String(shape.at[name])
+    const read = `${prologue} ${readText(kind, at)}`
+    const write = `${checkText(kind, name)}; ${prologue} ${writeText(kind, at)}`
+    if (!(name in Handle.prototype) && name !== '_slot' && name !== '_owner' && name !== 'shape' && name !== '_core') {
+      parts.push(`get ${name}() { ${read} }`, `set ${name}(v) { ${write} }`)
+    }
+    gets.push(`case ${JSON.stringify(name)}: { ${read} }`)
+    sets.push(`case ${JSON.stringify(name)}: { ${write}; return }`)
+  }
+  parts.push(`get(slot) { switch (slot) { ${gets.join('\n')} } return noSlot(slot) }`)
+  parts.push(`set(slot, v) { switch (slot) { ${sets.join('\n')} } noSlot(slot) }`)
+  return parts.join('\n  ')
+}
+
+function arrayText(shape: ArrayShape, prologue: string): string {
+  const at = `${shape.elementsAt} + i`
+  const bounds = `const n = i32[ref + 1] >>> ${FLAG_BITS}; if (i !== i >>> 0 || i >= n) badIndex(i, n);`
+  return `get length() { ${prologue} return i32[ref + 1] >>> ${FLAG_BITS} }
+  get(i) { ${prologue} ${bounds} ${readText(shape.kind, at)} }
+  set(i, v) { ${checkText(shape.kind, 'an element')}; ${prologue} ${bounds} ${writeText(shape.kind, at)} }
+  toArray() { return Array.from({ length: this.length }, (_, i) => this.get(i)) }`
+}
+
+/** The handle class of a shape in one heap. Called inside run (the mutator's index is known). */
+export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapRef): HandleClass {
+  const { i32, f64, cards } = core.views
+  const prologue = `const ref = rootsI32[this._slot];
+    if (ref === 0 || this._owner.open !== true || control[${core.runningIndex}] === 0) fail(this);
+    ${core.checked === null ? '' : 'checkObject(ref);'}`
+  const environment: HandleEnvironment = {
+    core,
+    Handle,
+    shape,
+    wrap,
+    fail(handle) {
+      throw whyDead(handle)
+    },
+    refToStore: (value) => refToStore(core, value, `a ref slot of '${shape.name}'`),
+    readValue(index) {
+      if (i32[2 * index + 1] === Tag.Ref) return wrap(i32[2 * index])
+      return readValue(i32, f64, index) as HandleValue
+    },
+    writeValue(index, value) {
+      if (value instanceof Handle) {
+        const ref = refToStore(core, value, `a value slot of '${shape.name}'`)
+        i32[2 * index] = ref
+        i32[2 * index + 1] = Tag.Ref
+        cards[(2 * index) >>> CARD_SHIFT] = 1
+        return
+      }
+      if (value instanceof Tagged && value.tag === Tag.Ref) throw badValue(value)
+      writeValue(i32, f64, index, value)
+    },
+    badNumber(slot, kind, value) {
+      const range =
+        kind === 'f64' ? 'a number' : `a whole number that fits into ${SLOT_BYTES[kind as SlotKind] * 8} bits (${kind})`
+      throw new HeapError('ERR_BAD_VALUE', `'${slot}' of '${shape.name}' takes ${range}; got ${show(value)}`)
+    },
+    noSlot(slot) {
+      const names = shape.array ? [] : Object.keys(shape.slots)
+      const near = typeof slot === 'string' ? suggest(slot, names) : undefined
+      throw new HeapError(
+        'ERR_BOUNDS',
+        `'${shape.name}' has no slot ${show(slot)}${near ? `: did you mean '${near}'?` : `; it has ${names.join(', ')}`}`,
+      )
+    },
+    badIndex(index, length) {
+      throw new HeapError('ERR_BOUNDS', `index ${show(index)} of a '${shape.name}' with ${length} elements`)
+    },
+    checkObject: (ref) => core.checked?.checkObject(ref as Ref, `a handle of '${shape.name}'`),
+  }
+  const make = new Function(
+    'environment',
+    'views',
+    `"use strict"
+  // heap ${core.id}, shape ${shape.id}
+  const { Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject } = environment
+  const i32 = views.i32, u32 = views.u32, f64 = views.f64, u16 = views.u16, u8 = views.u8
+  const rootsI32 = views.rootsI32, control = views.control, cards = views.cards
+  return class ${/^[A-Za-z_$][\w$]*$/.test(shape.name) ? `${shape.name}_Handle` : 'ShapeHandle'} extends Handle {
+  ${shape.array ? arrayText(shape, prologue) : fixedText(shape, prologue)}
+  }`,
+  ) as (environment: HandleEnvironment, views: HeapCore['views']) => HandleClass
+  const made = make(environment, core.views)
+  Object.defineProperties(made.prototype, {
+    _core: { value: core },
+    shape: { value: shape, enumerable: true },
+  })
+  return made
+}

@@ -1,0 +1,89 @@
+// What all parts of one heap share in one isolate: memory, views, collector, shapes, and the checks that every slow
+// path makes. The public Heap holds one of these; so do mutator, handles, roots and the checked tier.
+
+import type { Collector } from '../gc/collector.js'
+import type { CheckedState } from './checked.js'
+import { HeapError } from './errors.js'
+import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
+import { viewsOf, type Views } from './memory.js'
+import type { Mutator } from './mutator.js'
+import type { ParsedOptions } from './options.js'
+import { ShapeTable } from './shapes.js'
+import type { Ref } from './values.js'
+
+let nextHeapId = 1
+
+export class HeapCore {
+  /** Unique in the isolate; part of generated text, which V8 would otherwise share between heaps. */
+  readonly id = nextHeapId++
+  readonly collector: Collector
+  readonly options: ParsedOptions
+  readonly views: Views
+  readonly shapes: ShapeTable
+  /** Present in checked heaps only. */
+  checked: CheckedState | null = null
+  /** This thread's mutator index, −1 before its first run. */
+  mutatorIndex = -1
+  /** This thread's mutator, null before its first run. */
+  mutator: Mutator | null = null
+  /** Stress: every safepoint collects, so every poll must be taken. */
+  readonly alwaysPoll: boolean
+  /** The slow path of polls; replaced under stress. */
+  poll: () => void
+
+  constructor(collector: Collector, options: ParsedOptions) {
+    this.collector = collector
+    this.options = options
+    this.views = viewsOf(collector.memory)
+    this.shapes = new ShapeTable(this.views.control)
+    this.alwaysPoll = options.stress.everySafepoint
+    this.poll = () => {
+      this.checkRunning('poll')
+      collector.poll(this.mutatorIndex)
+    }
+  }
+
+  #left = false
+  get closed(): boolean {
+    return this.#left || this.views.control[Word.HeapState] !== 0
+  }
+  /** This isolate is done with the heap. */
+  leave(): void {
+    this.#left = true
+  }
+  get running(): boolean {
+    const i = this.mutatorIndex
+    return i >= 0 && this.views.control[MUTATOR_BASE + i * MUTATOR_WORDS + MutatorWord.Running] !== 0
+  }
+  /** Index of the word that is 1 inside run. */
+  get runningIndex(): number {
+    return MUTATOR_BASE + this.mutatorIndex * MUTATOR_WORDS + MutatorWord.Running
+  }
+
+  checkOpen(): void {
+    if (this.closed) {
+      throw new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
+    }
+  }
+  checkRunning(what: string): void {
+    this.checkOpen()
+    if (!this.running) {
+      throw new HeapError(
+        'ERR_NOT_RUNNING',
+        `${what} was used outside heap.run(): heap memory may be touched only inside it`,
+      )
+    }
+  }
+  /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */
+  checkRef(ref: Ref | 0, what: string): void {
+    if (this.checked !== null && ref !== 0) this.checked.checkObject(ref, what)
+  }
+
+  exhausted(bytes: number): HeapError {
+    return new HeapError(
+      'ERR_HEAP_EXHAUSTED',
+      `no room for ${bytes} more bytes: live data fills maxBytes = ${this.options.maxBytes}, even after a full collection. ` +
+        'The heap is intact: drop references and go on, or create it with a larger maxBytes',
+    )
+  }
+}

@@ -1,0 +1,195 @@
+// A heap as its owner holds it: shapes, run, collections, handles that outlive scopes, closing.
+//
+// Which collector stands behind it is decided one layer up (src/glissade.ts). `run` is where a thread becomes a mutator
+// and where it stops being one: the collector puts a frame around the callback that is left whatever happens, so what
+// follows it here (ending the scopes) is also done at the next entry, should an uncatchable termination skip it.
+
+import { Cause, type Collector } from '../gc/collector.js'
+import { CheckedState } from './checked.js'
+import { HeapError, show } from './errors.js'
+import type { Handle } from './handles.js'
+import { HeapCore } from './heap-core.js'
+import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
+import { Mutator } from './mutator.js'
+import type { ParsedOptions } from './options.js'
+import { Global, Weak } from './scopes.js'
+import type { ArrayShape, Shape, SlotKind, SlotTable } from './shapes.js'
+
+/** What the layer above wires in. */
+export interface HeapParts {
+  readonly collector: Collector
+  readonly options: ParsedOptions
+  /** True for the isolate that created the heap; others detach instead of closing it. */
+  readonly owner: boolean
+  /** For checked heaps whose collector does not tell where objects went. */
+  readonly retrace: ((core: HeapCore, visit: (ref: number) => void) => void) | null
+}
+
+export abstract class HeapBase implements Disposable {
+  /** Internal: what verification, statistics and tests work on. */
+  readonly _core: HeapCore
+  readonly #owner: boolean
+
+  constructor(parts: HeapParts) {
+    const { collector, options, retrace } = parts
+    this.#owner = parts.owner
+    const core = new HeapCore(collector, options)
+    this._core = core
+    if (!options.checked) return
+    const checked = new CheckedState(core, retrace === null ? null : (visit) => retrace(core, visit))
+    core.checked = checked
+    collector.observe(checked)
+  }
+
+  /** Options after parsing: sizes in bytes, defaults filled in. */
+  get options(): ParsedOptions {
+    return this._core.options
+  }
+  /** True after `close`. */
+  get closed(): boolean {
+    return this._core.closed
+  }
+
+  // ---- shapes
+
+  /**
+   * Defines a shape of fixed objects. The same name with the same slots gives the same shape again; with other slots it is
+   * ERR_SHAPE_CONFLICT. Any time, inside run or outside.
+   */
+  defineShape<const S extends SlotTable>(name: string, slots: S): Shape<S> {
+    this._core.checkOpen()
+    return this._core.shapes.defineFixed(name, slots)
+  }
+  /** Defines a shape of arrays of one kind of element. */
+  defineArray<K extends SlotKind>(name: string, kind: K): ArrayShape<K> {
+    this._core.checkOpen()
+    return this._core.shapes.defineArray(name, kind)
+  }
+
+  // ---- running
+
+  /**
+   * Runs `fn` with this thread as a mutator and returns its result. Synchronous functions only. Nested runs are one run;
+   * scopes opened inside end with the run that opened them. Leaving is a safepoint: no raw Ref survives.
+   */
+  run<T>(fn: (m: Mutator) => T): T {
+    const core = this._core
+    core.checkOpen()
+    checkSynchronous(fn)
+    const m = core.mutator ?? this.#attach()
+    const { scopes } = m
+    if (core.running) {
+      const outer = scopes.current
+      try {
+        return fn(m)
+      } finally {
+        if (scopes.current !== outer) scopes.closeTo(outer)
+      }
+    }
+    if (core.alwaysPoll) core.collector.collect(-1, Cause.Stress)
+    return core.collector.run(m.index, () => {
+      // Left over from a run that was cut off without unwinding.
+      if (scopes.current !== null) scopes.closeTo(null)
+      try {
+        return fn(m)
+      } finally {
+        if (scopes.current !== null) scopes.closeTo(null)
+      }
+    })
+  }
+
+  #attach(): Mutator {
+    const core = this._core
+    const { collector } = core
+    const index = collector.attach()
+    if (index < 0) {
+      throw new HeapError('ERR_MUTATORS', 'a heap has at most 64 threads: close it in one of them (heap.close()) first')
+    }
+    core.mutatorIndex = index
+    core.mutator = new Mutator(core, index)
+    if (core.alwaysPoll) {
+      const { control } = core.views
+      const block = MUTATOR_BASE + index * MUTATOR_WORDS
+      control[block + MutatorWord.Poll] = 1
+      core.poll = () => {
+        core.checkRunning('poll')
+        collector.poll(index)
+        collector.collect(index, Cause.Stress)
+        // Asked for again at once, so that every poll of the program is taken.
+        control[block + MutatorWord.Poll] = 1
+        if (control[block + MutatorWord.StackLimitArea] >= 0) control[block + MutatorWord.StackLimit] = -1
+      }
+    }
+    return core.mutator
+  }
+
+  // ---- collections
+
+  /** A full collection, off this thread where the collector can; resolves when it is complete. */
+  async collect(): Promise<void> {
+    this._core.checkOpen()
+    await this._core.collector.collectAsync()
+  }
+  /** A full collection before it returns. Inside run it is a safepoint. */
+  collectSync(): void {
+    const core = this._core
+    core.checkOpen()
+    core.collector.collect(core.running ? core.mutatorIndex : -1, Cause.Explicit)
+  }
+
+  // ---- handles
+
+  /** A reference that outlives scopes and runs, until `release`. Inside run. */
+  global<H extends Handle>(handle: H): Global<H> {
+    return new Global(this._core, this.#scopesFor(handle, 'heap.global'), handle)
+  }
+  /** A reference that does not keep its object alive. Inside run. */
+  weak<H extends Handle>(handle: H): Weak<H> {
+    return new Weak(this._core, this.#scopesFor(handle, 'heap.weak'), handle)
+  }
+  #scopesFor(handle: Handle, what: string): Mutator['scopes'] {
+    this._core.checkRunning(what)
+    if (handle?._core === undefined) throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle; got ${show(handle)}`)
+    if (handle._core !== this._core) throw new HeapError('ERR_FOREIGN_HANDLE', `${what} got a handle of another heap`)
+    return (this._core.mutator as Mutator).scopes
+  }
+
+  // ---- closing
+
+  /**
+   * Ends the heap: collector threads join, pages go back. Later use of anything of it is ERR_HEAP_CLOSED. Views stay
+   * valid JavaScript objects. Outside run only; twice is once. In a thread that attached, only that thread leaves.
+   */
+  close(): void {
+    const core = this._core
+    if (core.closed) return
+    if (core.running) {
+      throw new HeapError(
+        'ERR_RUNNING',
+        'close() inside heap.run(): return from run first, its callback still uses the heap',
+      )
+    }
+    if (core.mutatorIndex >= 0) core.collector.detach(core.mutatorIndex)
+    core.leave()
+    if (this.#owner) {
+      core.views.control[Word.HeapState] = 1
+      core.collector.close()
+    }
+  }
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}
+
+function checkSynchronous(fn: unknown): void {
+  if (typeof fn !== 'function') {
+    throw new HeapError('ERR_BAD_VALUE', `heap.run takes a function; got ${show(fn)}`)
+  }
+  const kind = Object.prototype.toString.call(fn)
+  if (kind === '[object Function]') return
+  throw new HeapError(
+    'ERR_ASYNC_RUN',
+    `heap.run takes a synchronous function; got ${kind.slice(8, -1)}: the thread would leave run at its first await or yield. ` +
+      'Await outside, and run the parts between',
+  )
+}

@@ -1,0 +1,225 @@
+// A thread's access to the heap: what `run` hands to its callback.
+//
+// The raw tier is views, generated allocators and generated stores; nothing on those paths is checked (except in checked
+// heaps, which get other objects in the same places: checked.ts). Everything slow is: each call here that is not one
+// load or store first makes sure that the heap is open and this thread is inside run.
+
+import { generateAllocator, generateArrayAllocator, type ArrayAllocator, type FixedAllocator } from './allocation.js'
+import { generateBarriers, type Barriers } from './barriers.js'
+import type { AllocatorEnvironment } from './environment.js'
+import { HeapError, show } from './errors.js'
+import { Scope, ScopeStack } from './scopes.js'
+import type { HeapCore } from './heap-core.js'
+import { identityHash } from './identity.js'
+import { FLAG_BITS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import { Roots } from './roots.js'
+import { ArrayShape, Shape, type AnyShape, type SlotTable } from './shapes.js'
+import { createSlowPath } from './slow-path.js'
+import { copyIn, copyOut, newString, readString } from './transfer.js'
+import { readValue, type RawValue, type Ref } from './values.js'
+
+/** The raw tier and the door to handles. Valid inside the `run` that gave it, on its thread. */
+export class Mutator {
+  /** The heap as 32-bit words: field k of an object is `i32[ref + k]`. */
+  readonly i32: Int32Array
+  readonly u32: Uint32Array
+  /** The heap as doubles and NaN-boxed values: `f64[(ref >>> 1) + at]`. */
+  readonly f64: Float64Array
+  readonly u16: Uint16Array
+  readonly u8: Uint8Array
+  /** After a reference store into slot word `s`: `cards[s >>> 8] = 1`. */
+  readonly cards: Uint8Array
+  /** The root region as 32-bit words. */
+  readonly rootsI32: Int32Array
+  /** The root region as values. */
+  readonly rootsF64: Float64Array
+  readonly rootCards: Uint8Array
+  /** The control words (ARCHITECTURE.md). */
+  readonly control: Int32Array
+  /** Makes root areas. */
+  readonly roots: Roots
+  /** Index of this mutator's block. */
+  readonly index: number
+  /** Index in `control` of the poll word: nonzero asks for a poll. */
+  readonly pollIndex: number
+
+  // The stores of the raw tier: own properties, so that a call site sees one target per heap. See Barriers.
+  readonly setRef: Barriers['setRef']
+  readonly setElementRef: Barriers['setElementRef']
+  readonly setValueRef: Barriers['setValueRef']
+  readonly setValueNumber: Barriers['setValueNumber']
+  readonly setValueInt: Barriers['setValueInt']
+  readonly setValueBool: Barriers['setValueBool']
+  readonly setValueNil: Barriers['setValueNil']
+  readonly setValueUndefined: Barriers['setValueUndefined']
+  readonly setValueTagged: Barriers['setValueTagged']
+  readonly copyValue: Barriers['copyValue']
+
+  readonly #core: HeapCore
+  readonly #environment: AllocatorEnvironment
+  readonly #scopes: ScopeStack
+  readonly #fixed: ({ shape: unknown; allocate: FixedAllocator } | undefined)[] = []
+  readonly #arrays: ({ shape: unknown; allocate: ArrayAllocator } | undefined)[] = []
+
+  /** Made by the heap when a thread first runs. */
+  constructor(core: HeapCore, index: number) {
+    const { checked } = core
+    const views = checked === null ? core.views : checked.views
+    this.#core = core
+    this.index = index
+    this.pollIndex = MUTATOR_BASE + index * MUTATOR_WORDS + MutatorWord.Poll
+    this.i32 = views.i32
+    this.u32 = views.u32
+    this.f64 = views.f64
+    this.u16 = views.u16
+    this.u8 = views.u8
+    this.cards = views.cards
+    this.rootsI32 = views.rootsI32
+    this.rootsF64 = views.rootsF64
+    this.rootCards = views.rootCards
+    this.control = views.control
+    this.roots = new Roots(core, index)
+    this.#scopes = new ScopeStack(core)
+    this.#environment = {
+      heapId: core.id,
+      mutator: index,
+      control: core.views.control,
+      i32: core.views.i32,
+      ...createSlowPath(core, index),
+    }
+    const barriers = checked === null ? generateBarriers(core.id, core.views) : checked.barriers
+    this.setRef = barriers.setRef
+    this.setElementRef = barriers.setElementRef
+    this.setValueRef = barriers.setValueRef
+    this.setValueNumber = barriers.setValueNumber
+    this.setValueInt = barriers.setValueInt
+    this.setValueBool = barriers.setValueBool
+    this.setValueNil = barriers.setValueNil
+    this.setValueUndefined = barriers.setValueUndefined
+    this.setValueTagged = barriers.setValueTagged
+    this.copyValue = barriers.copyValue
+  }
+
+  // ---- allocation
+
+  /** A new object, zeroed. A safepoint: every raw Ref held before it is dead. Throws ERR_HEAP_EXHAUSTED. */
+  alloc<S>(shape: Shape<S>): Ref {
+    const known = this.#fixed[shape.id]
+    if (known !== undefined && known.shape === shape) return known.allocate()
+    return this.allocator(shape)()
+  }
+  /** A new array, zeroed. A safepoint. `length` is in elements. */
+  allocArray(shape: ArrayShape, length: number): Ref {
+    const known = this.#arrays[shape.id]
+    if (known !== undefined && known.shape === shape) return known.allocate(length)
+    return this.arrayAllocator(shape)(length)
+  }
+  /** The allocator of one shape, which the JIT can inline. Valid as long as the heap is open, inside run. */
+  allocator<S>(shape: Shape<S>): FixedAllocator {
+    this.#checkShape(shape, Shape)
+    const known = this.#fixed[shape.id]
+    if (known !== undefined) return known.allocate
+    const allocate = generateAllocator(this.#environment, shape as unknown as Shape<SlotTable>)
+    this.#fixed[shape.id] = { shape, allocate }
+    return allocate
+  }
+  /** The allocator of one array shape. */
+  arrayAllocator(shape: ArrayShape): ArrayAllocator {
+    this.#checkShape(shape, ArrayShape)
+    const known = this.#arrays[shape.id]
+    if (known !== undefined) return known.allocate
+    const allocate = generateArrayAllocator(this.#environment, shape)
+    this.#arrays[shape.id] = { shape, allocate }
+    return allocate
+  }
+
+  #checkShape(shape: unknown, type: typeof Shape | typeof ArrayShape): void {
+    if (shape instanceof type && this.#core.shapes.byId(shape.id) === (shape as unknown as AnyShape)) return
+    const wanted = type === Shape ? 'heap.defineShape' : 'heap.defineArray'
+    throw new HeapError(
+      'ERR_WRONG_SHAPE',
+      `this takes a shape that ${wanted} of this heap returned; got ${show(shape)}`,
+    )
+  }
+
+  // ---- reading
+
+  /** Shape id of an object. */
+  shapeOf(ref: Ref): number {
+    return this.i32[ref]
+  }
+  /** Length of an array, in elements. */
+  lengthOf(array: Ref): number {
+    return this.i32[array + 1] >>> FLAG_BITS
+  }
+  /** Reads a `ref` slot. */
+  getRef(object: Ref, at: number): Ref {
+    return this.i32[object + at] as Ref
+  }
+  /** Decodes a `value` slot (a reference as Tagged): for tests and debuggers, slow. */
+  getValue(object: Ref, at: number): RawValue {
+    this.#core.checkRunning('getValue')
+    this.#core.checkRef(object, 'getValue')
+    return readValue(this.#core.views.i32, this.#core.views.f64, (object >>> 1) + at)
+  }
+  /** A number that stays with the object wherever it moves, 1 to 2³⁰ − 1. Fixed shapes only. */
+  identityHash(object: Ref): number {
+    return identityHash(this.#core, object)
+  }
+
+  // ---- safepoints
+
+  /** One plain load: whether a poll is asked for. */
+  mustPoll(): boolean {
+    return this.control[this.pollIndex] !== 0
+  }
+  /** A safepoint: the slow path of a poll. */
+  poll(): void {
+    this.#core.poll()
+  }
+  /** Calls `fn` (something that blocks) while the collector need not wait for this thread. A safepoint. */
+  parked<T>(fn: () => T): T {
+    this.#core.checkRunning('parked')
+    return this.#core.collector.parked(this.index, fn)
+  }
+
+  // ---- handles
+
+  /** Opens a scope: `using scope = m.scope()`. It ends with `dispose`, or with the `run` it was opened in. */
+  scope(): Scope {
+    this.#core.checkRunning('scope')
+    return this.#scopes.open()
+  }
+  /** Calls `fn` with a scope that ends when it returns: the fast form of `using`. */
+  scoped<T>(fn: (scope: Scope) => T): T {
+    const scope = this.scope()
+    try {
+      return fn(scope)
+    } finally {
+      scope.dispose()
+    }
+  }
+  /** For the heap: the scopes of this thread. */
+  get scopes(): ScopeStack {
+    return this.#scopes
+  }
+
+  // ---- bytes and text
+
+  /** Copies an object's payload out of the heap. Heap memory itself must never reach a system call. */
+  copyOut(ref: Ref, target?: Uint8Array): Uint8Array {
+    return copyOut(this.#core, ref, target)
+  }
+  /** Copies bytes into an object without references, from its first payload byte. */
+  copyIn(ref: Ref, source: Uint8Array): void {
+    copyIn(this.#core, ref, source)
+  }
+  /** A new array of `u8` (UTF-8) or `u16` (UTF-16 code units) with the text. A safepoint. */
+  newString(shape: ArrayShape<'u8'> | ArrayShape<'u16'>, text: string): Ref {
+    return newString(this, this.#core, shape, text)
+  }
+  /** The text of an array of `u8` or `u16`. */
+  readString(ref: Ref): string {
+    return readString(this.#core, ref)
+  }
+}

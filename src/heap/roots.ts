@@ -1,0 +1,222 @@
+// Root areas as the mutator holds them: stacks for an interpreter, tables for everything that lives longer.
+//
+// Invariant 7: at a safepoint every live reference is in a published, initialised root slot, a handle, or the heap. For an
+// area that means: `[0, top)` initialised, `top` published. Stores into a stack need no barrier (remark compares it with
+// a copy); every store into a table also stores its root card. Above `top` an area reads as zero after a collection.
+// Areas belong to the thread that made them; the checked convenience here (`get`, `set`) may be used inside run only.
+
+import type { HeapCore } from './heap-core.js'
+import { HeapError, show } from './errors.js'
+import {
+  AREA_BASE,
+  AREA_WORDS,
+  AreaKind,
+  AreaWord,
+  CARD_SHIFT,
+  MUTATOR_BASE,
+  MUTATOR_WORDS,
+  MutatorWord,
+} from './layout.js'
+import { Tag } from './layout.js'
+import { readValue, Tagged, writeValue, type RawValue, type Ref } from './values.js'
+
+/** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */
+export type RootKind = 'ref' | 'value'
+/** What `get` and `set` of an area trade in. In a value area a reference is `new Tagged(Tag.Ref, ref)`. */
+export type RootContent<K extends RootKind> = K extends 'ref' ? Ref | 0 : RawValue
+
+abstract class RootArea<K extends RootKind> {
+  readonly kind: K
+  /** Index of slot 0 in its view: `m.rootsI32` for refs, `m.rootsF64` for values. */
+  readonly base: number
+  /** Slots. */
+  readonly capacity: number
+  /** Index of the `top` word in `m.control`, for generated code. */
+  readonly topIndex: number
+  /** Index of the area in the control words. */
+  readonly index: number
+  protected readonly core: HeapCore
+  protected freed = false
+
+  constructor(core: HeapCore, kind: K, areaKind: number, slots: number, owner: number) {
+    if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
+      throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
+    }
+    const area = core.collector.createArea(areaKind, slots, owner)
+    if (area < 0) {
+      throw new HeapError(
+        'ERR_ROOTS_EXHAUSTED',
+        `no room for a root area of ${slots} slots: raise maxRootBytes (now ${core.options.maxRootBytes}) or free areas (at most 256 at a time)`,
+      )
+    }
+    const control = core.views.control
+    const block = AREA_BASE + area * AREA_WORDS
+    this.core = core
+    this.kind = kind
+    this.index = area
+    this.base = kind === 'ref' ? control[block + AreaWord.Start] : control[block + AreaWord.Start] / 2
+    this.capacity = control[block + AreaWord.Capacity]
+    this.topIndex = block + AreaWord.Top
+  }
+
+  /** Number of live slots: `[0, top)` is what a collection sees. */
+  get top(): number {
+    return this.core.views.control[this.topIndex]
+  }
+  set top(slots: number) {
+    this.#check()
+    if (!Number.isInteger(slots) || slots < 0 || slots > this.capacity) {
+      throw new HeapError(
+        'ERR_BOUNDS',
+        `top of a root area lies between 0 and its capacity ${this.capacity}; got ${show(slots)}`,
+      )
+    }
+    this.core.views.control[this.topIndex] = slots
+  }
+
+  /** The content of slot `index`, decoded. */
+  get(index: number): RootContent<K> {
+    this.checkSlot(index)
+    const { rootsI32, rootsF64 } = this.core.views
+    if (this.kind === 'ref') return rootsI32[this.base + index] as RootContent<K>
+    return readValue(rootsI32, rootsF64, this.base + index) as RootContent<K>
+  }
+
+  protected store(index: number, content: RootContent<K>): void {
+    this.checkSlot(index)
+    const { rootsI32, rootsF64 } = this.core.views
+    if (this.kind === 'ref') {
+      if (typeof content !== 'number' || (content | 0) !== content || content < 0 || (content & 1) !== 0) {
+        throw new HeapError(
+          'ERR_BAD_REF',
+          `a slot of a ref area takes a Ref (even) or 0 for null; got ${show(content)}`,
+        )
+      }
+      this.core.checkRef(content as Ref, 'a root slot')
+      rootsI32[this.base + index] = content
+    } else {
+      if (content instanceof Tagged && content.tag === Tag.Ref)
+        this.core.checkRef(content.payload as Ref, 'a root slot')
+      writeValue(rootsI32, rootsF64, this.base + index, content as RawValue)
+    }
+  }
+
+  /** Gives the area back; its slots are roots no longer. */
+  free(): void {
+    this.#check()
+    this.freed = true
+    this.core.collector.freeArea(this.index)
+  }
+
+  #check(): void {
+    this.core.checkOpen()
+    if (this.freed) throw new HeapError('ERR_BOUNDS', 'this root area was freed: make another')
+  }
+  protected checkSlot(index: number): void {
+    this.core.checkRunning('a root area')
+    this.#check()
+    if (!Number.isInteger(index) || index < 0 || index >= this.capacity) {
+      throw new HeapError('ERR_BOUNDS', `slot ${show(index)} of a root area of ${this.capacity} slots`)
+    }
+  }
+}
+
+/** A root area without barrier for operand stacks and locals. The mutator publishes `top` before each safepoint. */
+export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
+  readonly #block: number
+  readonly #mutator: number
+  #limitIndex = -1
+
+  constructor(core: HeapCore, kind: K, slots: number, mutator: number) {
+    super(core, kind, kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack, slots, mutator)
+    this.#mutator = mutator
+    this.#block = MUTATOR_BASE + mutator * MUTATOR_WORDS
+  }
+
+  /**
+   * Index in `m.control` of the stack-limit word: `if (sp > control[limitIndex]) slow(sp)` is overflow check and poll in
+   * one compare (`sp` in slots). There is one such word per mutator: the first stack asked for it owns it until freed.
+   */
+  get limitIndex(): number {
+    if (this.#limitIndex >= 0) return this.#limitIndex
+    const { control } = this.core.views
+    const owner = control[this.#block + MutatorWord.StackLimitArea]
+    if (owner !== -1) {
+      throw new HeapError(
+        'ERR_STACK_LIMIT_TAKEN',
+        `the stack limit of mutator ${this.#mutator} belongs to root area ${owner}: one stack per mutator can have it; free that stack first`,
+      )
+    }
+    control[this.#block + MutatorWord.StackLimitRestore] = this.capacity
+    control[this.#block + MutatorWord.StackLimitArea] = this.index
+    control[this.#block + MutatorWord.StackLimit] = this.core.alwaysPoll ? -1 : this.capacity
+    this.#limitIndex = this.#block + MutatorWord.StackLimit
+    return this.#limitIndex
+  }
+
+  /** Stores without a barrier. Does not move `top`. */
+  set(index: number, content: RootContent<K>): void {
+    this.store(index, content)
+  }
+
+  /**
+   * The slow path of the compare with the limit word: publishes `sp` as top and polls (a safepoint). True if `sp` really
+   * exceeds the capacity; then `top` is the capacity.
+   */
+  overflowOrPoll(sp: number): boolean {
+    this.top = Math.min(sp, this.capacity)
+    this.core.poll()
+    return sp > this.capacity
+  }
+
+  override free(): void {
+    super.free()
+    if (this.#limitIndex < 0) return
+    const { control } = this.core.views
+    control[this.#block + MutatorWord.StackLimitArea] = -1
+    control[this.#block + MutatorWord.StackLimit] = 0
+    control[this.#block + MutatorWord.StackLimitRestore] = 0
+    this.#limitIndex = -1
+  }
+}
+
+/** A root area whose every store marks a card: globals, constants, handle tables. Free slots are 0. */
+export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
+  constructor(core: HeapCore, kind: K, slots: number) {
+    super(core, kind, kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable, slots, -1)
+  }
+
+  /** Stores with the root card, and raises `top` over the slot. */
+  set(index: number, content: RootContent<K>): void {
+    this.store(index, content)
+    const { control, rootCards } = this.core.views
+    if (control[this.topIndex] <= index) control[this.topIndex] = index + 1
+    const word = this.kind === 'ref' ? this.base + index : 2 * (this.base + index)
+    rootCards[word >>> CARD_SHIFT] = 1
+  }
+}
+
+/** `m.roots`: makes root areas of this thread's mutator. */
+export class Roots {
+  readonly #core: HeapCore
+  readonly #mutator: number
+  constructor(core: HeapCore, mutator: number) {
+    this.#core = core
+    this.#mutator = mutator
+  }
+  /** A stack of at least `slots` slots (rounded up to whole pages). Throws ERR_ROOTS_EXHAUSTED. */
+  stack<K extends RootKind>(kind: K, slots: number): RootStack<K> {
+    checkRootKind(kind)
+    return new RootStack(this.#core, kind, slots, this.#mutator)
+  }
+  /** A table of at least `slots` slots (rounded up to whole pages). Throws ERR_ROOTS_EXHAUSTED. */
+  table<K extends RootKind>(kind: K, slots: number): RootTable<K> {
+    checkRootKind(kind)
+    return new RootTable(this.#core, kind, slots)
+  }
+}
+
+function checkRootKind(kind: unknown): void {
+  if (kind === 'ref' || kind === 'value') return
+  throw new HeapError('ERR_BAD_VALUE', `a root area is of kind 'ref' or 'value'; got ${show(kind)}`)
+}

@@ -1,0 +1,345 @@
+// Who keeps handles alive: scopes (a stack of slots), globals and weak references (slots from a pool).
+//
+// Scope slots and globals are table root areas: `top` is a high-water mark, free slots are 0, every store marks its root
+// card. Scopes nest: ending one ends those opened after it. The innermost scope takes slots by bumping a cursor; an outer
+// one that makes a handle while an inner is open takes it from the pool, so that the inner one's end does not free it.
+// Areas are added as needed, each twice as long as the last, so a million handles need ten. One thread, inside run.
+
+import { HeapError, show } from './errors.js'
+import {
+  generateHandleClass,
+  Handle,
+  refOf,
+  type ArrayHandle,
+  type HandleClass,
+  type HandleOwner,
+  type ObjectHandle,
+  type ObjectInit,
+  type SlotType,
+} from './handles.js'
+import type { HeapCore } from './heap-core.js'
+import { AreaKind, CARD_SHIFT, PAGE_BYTES } from './layout.js'
+import { AREA_BASE, AREA_WORDS, AreaWord } from './layout.js'
+import type { Mutator } from './mutator.js'
+import type { ArrayShape, Shape, SlotKind } from './shapes.js'
+import type { Ref } from './values.js'
+
+const FIRST_SLOTS = PAGE_BYTES / 4
+const MOST_SLOTS = 1 << 20
+
+/** A root area of the heap as ranges of the root view. */
+interface Chunk {
+  readonly start: number
+  readonly end: number
+  readonly topIndex: number
+}
+
+function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
+  const slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
+  const area = core.collector.createArea(kind, slots, -1)
+  if (area < 0) {
+    throw new HeapError(
+      'ERR_ROOTS_EXHAUSTED',
+      `no room for ${slots} more handles: raise maxRootBytes (now ${core.options.maxRootBytes}), or end scopes sooner`,
+    )
+  }
+  const block = AREA_BASE + area * AREA_WORDS
+  const start = core.views.control[block + AreaWord.Start]
+  const chunk = {
+    start,
+    end: start + core.views.control[block + AreaWord.Capacity],
+    topIndex: block + AreaWord.Top,
+  }
+  chunks.push(chunk)
+  return chunk
+}
+
+/** Single slots, taken and given back in any order. */
+export class SlotPool {
+  readonly #core: HeapCore
+  readonly #kind: number
+  readonly #chunks: Chunk[] = []
+  readonly #free: number[] = []
+  #next = 0
+
+  constructor(core: HeapCore, kind: number) {
+    this.#core = core
+    this.#kind = kind
+  }
+  take(ref: number): number {
+    const { rootsI32, rootCards, control } = this.#core.views
+    let slot = this.#free.pop()
+    if (slot === undefined) {
+      let chunk = this.#chunks.at(-1)
+      if (chunk === undefined || this.#next === chunk.end) {
+        chunk = addChunk(this.#core, this.#kind, this.#chunks)
+        this.#next = chunk.start
+      }
+      slot = this.#next++
+      control[chunk.topIndex] = this.#next - chunk.start
+    }
+    rootsI32[slot] = ref
+    rootCards[slot >>> CARD_SHIFT] = 1
+    return slot
+  }
+  give(slot: number): void {
+    const { rootsI32, rootCards } = this.#core.views
+    rootsI32[slot] = 0
+    rootCards[slot >>> CARD_SHIFT] = 1
+    this.#free.push(slot)
+  }
+}
+
+/** The scopes of one thread: a stack of slots, and the handle classes of the heap. */
+export class ScopeStack {
+  readonly core: HeapCore
+  readonly pool: SlotPool
+  readonly weakPool: SlotPool
+  current: Scope | null = null
+  readonly #chunks: Chunk[] = []
+  readonly #classes: (HandleClass | undefined)[] = []
+  #chunk = -1
+  #next = 0
+  #end = 0
+
+  constructor(core: HeapCore) {
+    this.core = core
+    this.pool = new SlotPool(core, AreaKind.RefTable)
+    this.weakPool = new SlotPool(core, AreaKind.WeakRefTable)
+  }
+
+  open(): Scope {
+    const scope = new Scope(this, this.current, this.#chunk, this.#next)
+    this.current = scope
+    return scope
+  }
+
+  /** Stores `ref` into a slot of the innermost scope. */
+  push(ref: number): number {
+    const { rootsI32, rootCards, control } = this.core.views
+    if (this.#next === this.#end) this.#enterChunk(this.#chunk + 1)
+    const slot = this.#next++
+    const chunk = this.#chunks[this.#chunk]
+    rootsI32[slot] = ref
+    control[chunk.topIndex] = this.#next - chunk.start
+    rootCards[slot >>> CARD_SHIFT] = 1
+    return slot
+  }
+
+  #enterChunk(index: number): void {
+    const chunk = this.#chunks[index] ?? addChunk(this.core, AreaKind.RefTable, this.#chunks)
+    this.#chunk = index
+    this.#next = chunk.start
+    this.#end = chunk.end
+  }
+
+  /** Frees every slot taken since the cursor stood at (`chunk`, `next`). */
+  rewind(toChunk: number, toNext: number): void {
+    while (this.#chunk > toChunk) {
+      this.#release(this.#chunks[this.#chunk].start)
+      this.#chunk--
+      if (this.#chunk < 0) {
+        this.#next = this.#end = 0
+        return
+      }
+      this.#next = this.#end = this.#chunks[this.#chunk].end
+    }
+    if (this.#chunk >= 0) this.#release(toNext)
+  }
+  #release(from: number): void {
+    const { rootsI32, rootCards, control } = this.core.views
+    const to = this.#next
+    if (to - from > 32) rootsI32.fill(0, from, to)
+    else for (let slot = from; slot < to; slot++) rootsI32[slot] = 0
+    for (let card = from >>> CARD_SHIFT; card << CARD_SHIFT < to; card++) rootCards[card] = 1
+    this.#next = from
+    const chunk = this.#chunks[this.#chunk]
+    control[chunk.topIndex] = from - chunk.start
+  }
+
+  /** Ends the scopes opened since `outer` was the innermost one. */
+  closeTo(outer: Scope | null): void {
+    while (this.current !== null && this.current !== outer) this.current.dispose()
+  }
+
+  classOf(ref: number): HandleClass {
+    const id = this.core.views.i32[ref]
+    const known = this.#classes[id]
+    if (known !== undefined) return known
+    const shape = this.core.shapes.byId(id)
+    if (shape === undefined) {
+      throw new HeapError('ERR_BAD_REF', `no object begins at ${show(ref)}: was the Ref kept across a safepoint?`)
+    }
+    return (this.#classes[id] = generateHandleClass(this.core, shape, (r) => this.wrap(r)))
+  }
+
+  /** A handle in the innermost scope. */
+  wrap(ref: number): Handle {
+    if (this.current === null) {
+      throw new HeapError(
+        'ERR_NO_SCOPE',
+        'reading a reference makes a handle, and no scope is open: use m.scoped(fn) or `using scope = m.scope()`',
+      )
+    }
+    return new (this.classOf(ref))(this.push(ref), this.current)
+  }
+}
+
+/** Keeps the handles made in it alive. End it with `using`, `dispose`, or `m.scoped(fn)`. */
+export class Scope implements HandleOwner, Disposable {
+  /** False once it has ended. */
+  open = true
+  readonly #stack: ScopeStack
+  readonly #parent: Scope | null
+  readonly #chunk: number
+  readonly #next: number
+  /** Slots from the pool, of handles made while an inner scope was open. */
+  #extra: number[] | null = null
+
+  /** Made by `m.scope()`. */
+  constructor(stack: ScopeStack, parent: Scope | null, chunk: number, next: number) {
+    this.#stack = stack
+    this.#parent = parent
+    this.#chunk = chunk
+    this.#next = next
+  }
+
+  /** A new object. A safepoint. `init` gives first values of slots. */
+  new<S>(shape: Shape<S>, init?: ObjectInit<S>): ObjectHandle<S> {
+    this.#check()
+    const handle = this.#keep(this.#mutator().alloc(shape))
+    if (init !== undefined) for (const name of Object.keys(init)) handle.set(name, (init as never)[name])
+    return handle as ObjectHandle<S>
+  }
+
+  /** A new array of a length, or with the given items. A safepoint. */
+  newArray<K extends SlotKind>(shape: ArrayShape<K>, lengthOrItems: number | Iterable<SlotType<K>>): ArrayHandle<K> {
+    this.#check()
+    const items = typeof lengthOrItems === 'number' ? null : [...lengthOrItems]
+    const length = items === null ? (lengthOrItems as number) : items.length
+    const handle = this.#keep(this.#mutator().allocArray(shape, length))
+    if (items !== null) for (let i = 0; i < length; i++) handle.set(i, items[i])
+    return handle as ArrayHandle<K>
+  }
+
+  /** A new text array (UTF-8 for `u8`, UTF-16 for `u16`). A safepoint. */
+  newString<K extends 'u8' | 'u16'>(shape: ArrayShape<K>, text: string): ArrayHandle<K> {
+    this.#check()
+    return this.#keep(this.#mutator().newString(shape as ArrayShape<'u8'>, text)) as ArrayHandle<K>
+  }
+
+  /** A handle of the object at `ref`, typed by `shape` if given; null for 0. Not a safepoint. */
+  handle(ref: Ref | 0): Handle | null
+  handle<S>(ref: Ref, shape: Shape<S>): ObjectHandle<S>
+  handle<K extends SlotKind>(ref: Ref, shape: ArrayShape<K>): ArrayHandle<K>
+  handle(ref: Ref | 0, shape?: Shape<unknown> | ArrayShape): Handle | null {
+    this.#check()
+    const core = this.#stack.core
+    if (ref === 0 && shape === undefined) return null
+    if (!Number.isInteger(ref) || ref <= 0 || (ref & 1) !== 0 || ref >= core.views.i32.length) {
+      throw new HeapError('ERR_BAD_REF', `a Ref is an even word index inside the heap; got ${show(ref)}`)
+    }
+    core.checkRef(ref, 'scope.handle')
+    const handle = this.#keep(ref)
+    return shape === undefined ? handle : (handle.as(shape as ArrayShape) as Handle)
+  }
+
+  /** Keeps `handle`'s object alive in this scope (to hand a result out of an inner one). */
+  keep<H extends Handle>(handle: H): H {
+    this.#check()
+    return this.#keep(refOf(handle)) as H
+  }
+
+  /** Ends this scope and all opened after it; their handles are dead. Twice is once. */
+  dispose(): void {
+    if (!this.open) return
+    const stack = this.#stack
+    while (stack.current !== this) (stack.current as Scope).#close()
+    this.#close()
+  }
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  #close(): void {
+    const stack = this.#stack
+    this.open = false
+    stack.current = this.#parent
+    if (stack.core.closed) return
+    stack.rewind(this.#chunk, this.#next)
+    if (this.#extra !== null) for (const slot of this.#extra) stack.pool.give(slot)
+  }
+
+  #mutator(): Mutator {
+    return this.#stack.core.mutator as Mutator
+  }
+
+  #keep(ref: number): Handle {
+    const stack = this.#stack
+    const type = stack.classOf(ref)
+    if (stack.current === this) return new type(stack.push(ref), this)
+    const slot = stack.pool.take(ref)
+    ;(this.#extra ??= []).push(slot)
+    return new type(slot, this)
+  }
+
+  #check(): void {
+    this.#stack.core.checkRunning('a scope')
+    if (!this.open) {
+      throw new HeapError('ERR_HANDLE_DEAD', 'this scope has ended: open another with m.scope() or m.scoped(fn)')
+    }
+  }
+}
+
+/** A reference that outlives scopes. Made by `heap.global(handle)`. */
+export class Global<H extends Handle = Handle> implements HandleOwner, Disposable {
+  /** False once released. */
+  open = true
+  /** The object, typed as it was; usable inside run until `release`. */
+  readonly handle: H
+  readonly #pool: SlotPool
+  readonly #core: HeapCore
+
+  constructor(core: HeapCore, stack: ScopeStack, handle: H) {
+    const ref = refOf(handle)
+    this.#core = core
+    this.#pool = stack.pool
+    this.handle = new (stack.classOf(ref))(stack.pool.take(ref), this) as H
+  }
+  /** Lets go of the object. Inside run. Twice is once. */
+  release(): void {
+    if (!this.open || this.#core.closed) return
+    this.#core.checkRunning('global.release')
+    this.open = false
+    this.#pool.give(this.handle._slot)
+  }
+  [Symbol.dispose](): void {
+    this.release()
+  }
+}
+
+/** A reference that does not keep its object alive. Made by `heap.weak(handle)`. */
+export class Weak<H extends Handle = Handle> {
+  readonly #core: HeapCore
+  readonly #stack: ScopeStack
+  #slot: number
+
+  constructor(core: HeapCore, stack: ScopeStack, handle: H) {
+    this.#core = core
+    this.#stack = stack
+    this.#slot = stack.weakPool.take(refOf(handle))
+  }
+  /** A handle in the innermost scope, or undefined once the object was collected. Inside run. */
+  get(): H | undefined {
+    this.#core.checkRunning('weak.get')
+    if (this.#slot < 0) return undefined
+    const ref = this.#core.views.rootsI32[this.#slot]
+    return ref === 0 ? undefined : (this.#stack.wrap(ref) as H)
+  }
+  /** Gives the slot back; `get` is undefined from then on. Inside run. */
+  release(): void {
+    this.#core.checkRunning('weak.release')
+    if (this.#slot >= 0) this.#stack.weakPool.give(this.#slot)
+    this.#slot = -1
+  }
+}

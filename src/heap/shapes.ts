@@ -1,0 +1,271 @@
+// Shapes: what an object is made of, told to the collector in control words and to the embedder as numbers.
+//
+// A shape is defined once and never changes; the entry and its slot-map range are written before the shape count that
+// publishes the id, so a collector that reads the count sees whole entries. Several isolates may define shapes of one
+// heap: a lock word orders them. Names are local to an isolate (a token carries them to another).
+
+import { HeapError, show, suggest } from './errors.js'
+import {
+  FIRST_SHAPE,
+  GRANULE_BYTES,
+  MAX_FIXED_BYTES,
+  MAX_SHAPES,
+  MAX_SLOT_MAP,
+  SHAPE_BASE,
+  SHAPE_WORDS,
+  SLOT_MAP_BASE,
+  ShapeKind,
+  ShapeWord,
+  Word,
+} from './layout.js'
+
+/** What a slot or an array element can hold. */
+export type SlotKind = 'ref' | 'value' | 'f64' | 'i32' | 'u32' | 'u16' | 'u8'
+/** The slots of a fixed shape by name. */
+export interface SlotTable {
+  readonly [name: string]: SlotKind
+}
+
+/** Size in bytes of each kind of slot. */
+export const SLOT_BYTES: { readonly [K in SlotKind]: 1 | 2 | 4 | 8 } = {
+  value: 8,
+  f64: 8,
+  ref: 4,
+  i32: 4,
+  u32: 4,
+  u16: 2,
+  u8: 1,
+}
+export const SLOT_KINDS = Object.keys(SLOT_BYTES) as SlotKind[]
+
+const ARRAY_KINDS: { readonly [K in SlotKind]: number } = {
+  ref: ShapeKind.ArrayRef,
+  value: ShapeKind.ArrayValue,
+  f64: ShapeKind.ArrayF64,
+  i32: ShapeKind.ArrayI32,
+  u32: ShapeKind.ArrayU32,
+  u16: ShapeKind.ArrayU16,
+  u8: ShapeKind.ArrayU8,
+}
+
+declare const slotTypes: unique symbol
+
+/** A fixed shape: objects of a known length with named slots. Made by `heap.defineShape`. */
+export class Shape<S = SlotTable> {
+  declare readonly [slotTypes]?: S
+  readonly array = false as const
+  constructor(
+    /** The word at `i32[ref]` of every object of this shape. */
+    readonly id: number,
+    readonly name: string,
+    /** Length in granules (8 bytes), header included. */
+    readonly granules: number,
+    readonly slots: Readonly<S>,
+    /**
+     * Where each slot lies, in units of its own view: `f64[(ref >>> 1) + at]` for `f64` and `value`, `i32[ref + at]` for
+     * `ref`, `i32` and `u32`, `u16[(ref << 1) + at]`, `u8[(ref << 2) + at]`.
+     */
+    readonly at: { readonly [K in keyof S]: number },
+  ) {}
+}
+
+/** A shape of arrays. Made by `heap.defineArray`. */
+export class ArrayShape<K extends SlotKind = SlotKind> {
+  readonly array = true as const
+  /** log2 of the element size in bytes. */
+  readonly shift: number
+  /** Index of element 0 in units of the element view, from the object: 8 bytes into it. */
+  readonly elementsAt: number
+  constructor(
+    /** The word at `i32[ref]` of every array of this shape. */
+    readonly id: number,
+    readonly name: string,
+    readonly kind: K,
+  ) {
+    this.shift = Math.log2(SLOT_BYTES[kind])
+    this.elementsAt = GRANULE_BYTES >>> this.shift
+  }
+}
+
+export type AnyShape = Shape<SlotTable> | ArrayShape
+
+/** A shape as data, for another isolate. */
+export interface ShapeDescription {
+  readonly id: number
+  readonly name: string
+  readonly slots: SlotTable | SlotKind
+}
+
+interface FixedLayout {
+  readonly granules: number
+  readonly at: { [name: string]: number }
+  /** One entry per reference-bearing slot: byte offset << 1 | (1 for value). */
+  readonly map: number[]
+}
+
+/** The shapes of one heap in this isolate. */
+export class ShapeTable {
+  readonly #control: Int32Array
+  readonly #byName = new Map<string, AnyShape>()
+  readonly #byId: (AnyShape | undefined)[] = []
+
+  constructor(control: Int32Array) {
+    this.#control = control
+  }
+
+  byId(id: number): AnyShape | undefined {
+    return this.#byId[id]
+  }
+  all(): AnyShape[] {
+    return this.#byId.filter((shape) => shape !== undefined)
+  }
+
+  defineFixed<S extends SlotTable>(name: string, slots: S): Shape<S> {
+    checkName(name)
+    checkSlots(name, slots)
+    const known = this.#byName.get(name)
+    if (known) {
+      if (!known.array && sameSlots(known.slots, slots)) return known as unknown as Shape<S>
+      throw conflict(known, describe(slots))
+    }
+    const layout = layOut(name, slots)
+    const id = this.#register(name, ShapeKind.Fixed, layout.granules, layout.map)
+    return this.#add(fixedShape(id, name, slots, layout))
+  }
+
+  defineArray<K extends SlotKind>(name: string, kind: K): ArrayShape<K> {
+    checkName(name)
+    checkKind(`array shape '${name}'`, kind)
+    const known = this.#byName.get(name)
+    if (known) {
+      if (known.array && known.kind === kind) return known as ArrayShape<K>
+      throw conflict(known, `array of ${kind}`)
+    }
+    const id = this.#register(name, ARRAY_KINDS[kind], Math.log2(SLOT_BYTES[kind]), [])
+    return this.#add(new ArrayShape(id, name, kind))
+  }
+
+  /** Shapes that another isolate defined; their control words exist already. */
+  adopt(descriptions: readonly ShapeDescription[]): void {
+    for (const { id, name, slots } of descriptions) {
+      this.#add(
+        typeof slots === 'string' ? new ArrayShape(id, name, slots) : fixedShape(id, name, slots, layOut(name, slots)),
+      )
+    }
+  }
+  describeAll(): ShapeDescription[] {
+    return this.all().map((s) => ({ id: s.id, name: s.name, slots: s.array ? s.kind : { ...s.slots } }))
+  }
+
+  #add<T extends { readonly id: number; readonly name: string }>(shape: T): T {
+    const any = shape as unknown as AnyShape
+    this.#byName.set(any.name, any)
+    this.#byId[any.id] = any
+    return shape
+  }
+
+  #register(name: string, kind: number, size: number, map: readonly number[]): number {
+    const control = this.#control
+    while (Atomics.compareExchange(control, Word.ShapeLock, 0, 1) !== 0);
+    try {
+      const id = control[Word.ShapeCount]
+      const mapStart = control[Word.SlotMapLength]
+      if (id >= MAX_SHAPES) {
+        throw new HeapError('ERR_BAD_SHAPE', `shape '${name}': a heap has at most ${MAX_SHAPES - FIRST_SHAPE} shapes`)
+      }
+      if (mapStart + map.length > MAX_SLOT_MAP) {
+        throw new HeapError(
+          'ERR_BAD_SHAPE',
+          `shape '${name}': all shapes of a heap together have at most ${MAX_SLOT_MAP} ref and value slots`,
+        )
+      }
+      for (let i = 0; i < map.length; i++) control[SLOT_MAP_BASE + mapStart + i] = map[i]
+      const entry = SHAPE_BASE + id * SHAPE_WORDS
+      control[entry + ShapeWord.Kind] = kind
+      control[entry + ShapeWord.Size] = size
+      control[entry + ShapeWord.SlotStart] = mapStart
+      control[entry + ShapeWord.SlotCount] = map.length
+      control[Word.SlotMapLength] = mapStart + map.length
+      Atomics.store(control, Word.ShapeCount, id + 1)
+      return id
+    } finally {
+      Atomics.store(control, Word.ShapeLock, 0)
+    }
+  }
+}
+
+function fixedShape<S extends SlotTable>(id: number, name: string, slots: S, layout: FixedLayout): Shape<S> {
+  const at = Object.freeze(layout.at) as { readonly [K in keyof S]: number }
+  return Object.freeze(new Shape<S>(id, name, layout.granules, Object.freeze({ ...slots }), at))
+}
+
+/** Slots by decreasing size, in declaration order within a size. */
+function layOut(name: string, slots: SlotTable): FixedLayout {
+  const at = Object.create(null) as { [name: string]: number }
+  const map: number[] = []
+  let offset = GRANULE_BYTES
+  for (const size of [8, 4, 2, 1]) {
+    for (const [slot, kind] of Object.entries(slots)) {
+      if (SLOT_BYTES[kind] !== size) continue
+      at[slot] = offset / size
+      if (kind === 'ref') map.push(offset << 1)
+      if (kind === 'value') map.push((offset << 1) | 1)
+      offset += size
+    }
+  }
+  const granules = Math.ceil(offset / GRANULE_BYTES)
+  if (granules * GRANULE_BYTES > MAX_FIXED_BYTES) {
+    throw new HeapError(
+      'ERR_BAD_SHAPE',
+      `shape '${name}' is ${granules * GRANULE_BYTES} bytes long; a fixed shape has at most ${MAX_FIXED_BYTES}: use an array`,
+    )
+  }
+  return { granules, at, map }
+}
+
+function checkName(name: string): void {
+  if (typeof name !== 'string' || name === '') {
+    throw new HeapError('ERR_BAD_SHAPE', `a shape has a name, a string that is not empty; got ${show(name)}`)
+  }
+}
+
+function checkSlots(name: string, slots: SlotTable): void {
+  if (slots === null || typeof slots !== 'object' || Array.isArray(slots)) {
+    throw new HeapError(
+      'ERR_BAD_SHAPE',
+      `shape '${name}': slots are an object like { next: 'ref' }; got ${show(slots)}`,
+    )
+  }
+  for (const [slot, kind] of Object.entries(slots)) {
+    if (!/^[A-Za-z_$][\w$]*$/.test(slot) || slot === '__proto__') {
+      throw new HeapError('ERR_BAD_SHAPE', `shape '${name}': slot name ${show(slot)} is not an identifier`)
+    }
+    checkKind(`slot '${slot}' of shape '${name}'`, kind)
+  }
+}
+
+function checkKind(what: string, kind: unknown): void {
+  if (typeof kind === 'string' && SLOT_KINDS.includes(kind as SlotKind)) return
+  const near = typeof kind === 'string' ? suggest(kind, SLOT_KINDS) : undefined
+  throw new HeapError(
+    'ERR_BAD_SHAPE',
+    `${what}: unknown slot kind ${show(kind)}${near ? `, did you mean '${near}'?` : ''}; kinds are ${SLOT_KINDS.join(', ')}`,
+  )
+}
+
+function sameSlots(a: SlotTable, b: SlotTable): boolean {
+  // Order counts: it decides the layout.
+  return describe(a) === describe(b)
+}
+function describe(slots: SlotTable): string {
+  return `{ ${Object.entries(slots)
+    .map(([slot, kind]) => `${slot}: ${kind}`)
+    .join(', ')} }`
+}
+function conflict(known: AnyShape, wanted: string): HeapError {
+  const was = known.array ? `array of ${known.kind}` : describe(known.slots)
+  return new HeapError(
+    'ERR_SHAPE_CONFLICT',
+    `shape '${known.name}' is already defined as ${was}; got ${wanted}. A shape never changes: use another name`,
+  )
+}

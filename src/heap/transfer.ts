@@ -1,0 +1,97 @@
+// Bytes and text between the heap and ordinary JavaScript memory.
+//
+// Heap memory is never handed to a system call (a page that has not arrived yet makes the kernel return EFAULT), so
+// what leaves the process leaves through a copy. Inside run only. Nothing here keeps a Ref across an allocation.
+
+import type { Mutator } from './mutator.js'
+import { HeapError, show } from './errors.js'
+import type { HeapCore } from './heap-core.js'
+import { FLAG_BITS, GRANULE_BYTES } from './layout.js'
+import { ArrayShape, SLOT_BYTES, type AnyShape } from './shapes.js'
+import type { Ref } from './values.js'
+
+/** Byte range of the payload of the object at `ref`. */
+function payload(core: HeapCore, ref: Ref, what: string): { shape: AnyShape; start: number; bytes: number } {
+  core.checkRunning(what)
+  core.checkRef(ref, what)
+  const { i32 } = core.views
+  const shape = Number.isInteger(ref) && ref > 0 && (ref & 1) === 0 ? core.shapes.byId(i32[ref]) : undefined
+  if (shape === undefined) {
+    throw new HeapError(
+      'ERR_BAD_REF',
+      `${what}: no object begins at ${show(ref)}: was the Ref kept across a safepoint?`,
+    )
+  }
+  const bytes = shape.array
+    ? (i32[ref + 1] >>> FLAG_BITS) * SLOT_BYTES[shape.kind]
+    : (shape.granules - 1) * GRANULE_BYTES
+  return { shape, start: ref * 4 + GRANULE_BYTES, bytes }
+}
+
+/** Copies the payload of `ref` into `target` (as much as it holds) or into a new array; returns the filled part. */
+export function copyOut(core: HeapCore, ref: Ref, target?: Uint8Array): Uint8Array {
+  const { start, bytes } = payload(core, ref, 'copyOut')
+  if (target === undefined) return core.views.u8.slice(start, start + bytes)
+  const length = Math.min(bytes, target.length)
+  target.set(core.views.u8.subarray(start, start + length))
+  return target.subarray(0, length)
+}
+
+/** Copies `source` to the start of the payload of an object without references. */
+export function copyIn(core: HeapCore, ref: Ref, source: Uint8Array): void {
+  const { shape, start, bytes } = payload(core, ref, 'copyIn')
+  const kinds = shape.array ? [shape.kind] : Object.values(shape.slots)
+  if (kinds.some((kind) => kind === 'ref' || kind === 'value')) {
+    throw new HeapError(
+      'ERR_WRONG_SHAPE',
+      `copyIn writes raw bytes, and '${shape.name}' holds references: use the setters, which keep the write barrier`,
+    )
+  }
+  if (source.length > bytes) {
+    throw new HeapError('ERR_BOUNDS', `copyIn of ${source.length} bytes into a payload of ${bytes}`)
+  }
+  core.views.u8.set(source, start)
+}
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** A new text array: UTF-8 for u8, UTF-16 code units for u16 (lossless, lone surrogates included). */
+export function newString(m: Mutator, core: HeapCore, shape: ArrayShape<'u8'> | ArrayShape<'u16'>, text: string): Ref {
+  if (typeof text !== 'string') throw new HeapError('ERR_BAD_VALUE', `newString takes a string; got ${show(text)}`)
+  if (shape.kind === 'u8') {
+    const bytes = encoder.encode(text)
+    const ref = m.allocArray(shape, bytes.length)
+    core.views.u8.set(bytes, ref * 4 + GRANULE_BYTES)
+    return ref
+  }
+  if (shape.kind === 'u16') {
+    const ref = m.allocArray(shape, text.length)
+    const { u16 } = core.views
+    const start = ref * 2 + GRANULE_BYTES / 2
+    for (let i = 0; i < text.length; i++) u16[start + i] = text.charCodeAt(i)
+    return ref
+  }
+  throw notText('newString', (shape as AnyShape).name)
+}
+
+export function readString(core: HeapCore, ref: Ref): string {
+  const { shape, start, bytes } = payload(core, ref, 'readString')
+  if (shape.array && shape.kind === 'u8') {
+    // TextDecoder reads in user space; a copy would be a second pass.
+    return decoder.decode(core.views.u8.subarray(start, start + bytes))
+  }
+  if (shape.array && shape.kind === 'u16') {
+    const { u16 } = core.views
+    let text = ''
+    for (let i = start / 2; i < (start + bytes) / 2; i += 4096) {
+      text += String.fromCharCode(...u16.subarray(i, Math.min(i + 4096, (start + bytes) / 2)))
+    }
+    return text
+  }
+  throw notText('readString', shape.name)
+}
+
+function notText(what: string, name: string): HeapError {
+  return new HeapError('ERR_WRONG_SHAPE', `${what} is for arrays of u8 (UTF-8) or u16 (UTF-16); '${name}' is neither`)
+}

@@ -1,0 +1,100 @@
+// NaN-boxed values: how 64 bits of a `value` slot are read and written.
+//
+// A double is stored as itself with NaN canonical; everything else wears a tag whose high word, as int32, is at least
+// Tag.First: arithmetic never makes such a word. Store order keeps a concurrent marker from chasing an integer that
+// wears a reference's tag (x86-64 TSO): a reference writes payload then tag, any other tagged value tag then payload, a
+// double is one f64 store, a copy of an unknown value one f64 load and one f64 store. Used by every tier; no state.
+
+import { HeapError, show } from './errors.js'
+import { Tag } from './layout.js'
+
+declare const refBrand: unique symbol
+/**
+ * The index of an object's header in the heap's 32-bit view: even, 0 is null. A raw Ref is dead after the next safepoint
+ * (an allocation, a poll, leaving `run`): across one, references live in a root area, a handle, or the heap.
+ */
+export type Ref = number & { readonly [refBrand]: true }
+
+export const NULL = 0 as Ref
+
+/** A tagged word that is no plain JavaScript value: a reference, or one of the embedder's own tags. */
+export class Tagged {
+  constructor(
+    /** One of `Tag.User0` … `Tag.User3`, or `Tag.Ref`. */
+    readonly tag: number,
+    /** 32 bits; for `Tag.Ref` a raw Ref. */
+    readonly payload: number,
+  ) {}
+}
+
+/** What a value slot reads as on the slow generic path. */
+export type RawValue = number | boolean | null | undefined | Tagged
+
+/** Decodes the value at f64 index `index` of a pair of views over the same memory. */
+export function readValue(i32: Int32Array, f64: Float64Array, index: number): RawValue {
+  const high = i32[2 * index + 1]
+  if (high < Tag.First) return f64[index]
+  const low = i32[2 * index]
+  switch (high) {
+    case Tag.Undefined:
+      return undefined
+    case Tag.Nil:
+      return null
+    case Tag.Boolean:
+      return low !== 0
+    case Tag.Int:
+      return low
+    default:
+      return new Tagged(high, low)
+  }
+}
+
+/** Encodes `value` at f64 index `index`, in the store order of the file head. The caller marks the card for a reference. */
+export function writeValue(i32: Int32Array, f64: Float64Array, index: number, value: RawValue): void {
+  const word = 2 * index
+  switch (typeof value) {
+    case 'number':
+      f64[index] = value === value ? value : NaN
+      return
+    case 'boolean':
+      i32[word + 1] = Tag.Boolean
+      i32[word] = value ? 1 : 0
+      return
+    case 'undefined':
+      i32[word + 1] = Tag.Undefined
+      i32[word] = 0
+      return
+    default:
+      if (value === null) {
+        i32[word + 1] = Tag.Nil
+        i32[word] = 0
+        return
+      }
+      if (!(value instanceof Tagged)) throw badValue(value)
+      if (value.tag === Tag.Ref) {
+        if (value.payload === 0)
+          throw new HeapError('ERR_BAD_VALUE', 'a reference value is never 0: store null instead')
+        i32[word] = value.payload
+        i32[word + 1] = Tag.Ref
+        return
+      }
+      checkUserTag(value.tag)
+      i32[word + 1] = value.tag
+      i32[word] = value.payload
+  }
+}
+
+export function badValue(value: unknown): HeapError {
+  return new HeapError(
+    'ERR_BAD_VALUE',
+    `a value slot holds a number, boolean, null, undefined, handle or Tagged; got ${show(value)}`,
+  )
+}
+
+export function checkUserTag(tag: number): void {
+  if (tag >= Tag.User0 && tag <= Tag.User3) return
+  throw new HeapError(
+    'ERR_BAD_VALUE',
+    `${show(tag)} is not one of the embedder's tags, Tag.User0 to Tag.User3: other tags have their own setters`,
+  )
+}
