@@ -1,11 +1,12 @@
 // Builds the addon and the self-test into build/Release. Quick when nothing changed. Where no native code can
 // be built the script says so in one line and succeeds: the portable collectors need none.
+// Standard output stays empty: `npm run -s demo -- --json` prints one object there.
 // A compiler that is there but fails on our code is an error, shown in full.
 import { nodeGyp, whyNotNative } from './native.mjs'
 
 const reason = whyNotNative()
 if (reason !== undefined) {
-  console.log(`native: not built, ${reason}; only the portable collectors will be available`)
+  console.error(`native: not built, ${reason}; only the portable collectors will be available`)
 } else {
   // `configure` is repeated each time: binding.gyp lists the sources by looking at the folders.
   const { ok, output } = nodeGyp('.', ['configure', 'build'])
@@ -16,6 +17,6 @@ if (reason !== undefined) {
     process.exitCode = 1
   } else {
     for (const line of warnings) console.error(line)
-    console.log('native: build/Release/glissade.node is up to date')
+    console.error('native: build/Release/glissade.node is up to date')
   }
 }

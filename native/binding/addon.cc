@@ -1,12 +1,15 @@
 // The addon's entry: Node-API glue over native/core, and nothing else.
 #include <napi.h>
 
+#include "binding/injection.h"
 #include "binding/probe.h"
 
 static_assert(__cplusplus >= 202002L, "the core is C++20; see binding.gyp on how the flag can get lost");
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New<glissade::binding::probe>(env, "probe"));
+  exports.Set("configureInjection", Napi::Function::New<glissade::binding::configure_injection>(env));
+  exports.Set("injectionCounts", Napi::Function::New<glissade::binding::injection_counts>(env));
   return exports;
 }
 
