@@ -1,0 +1,130 @@
+// Maps and moves the ranges of one heap; see address-space.h for why they lie as they do.
+#include "address-space.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "injection.h"
+#include "layout.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+namespace glissade {
+namespace {
+
+constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+u8* align_up(u8* address, std::size_t unit) {
+  return reinterpret_cast<u8*>(round_up(reinterpret_cast<std::uintptr_t>(address), unit));
+}
+
+bool map_readwrite(u8* address, std::size_t bytes) {
+  return mmap(address, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) == address &&
+         madvise(address, bytes, MADV_DONTFORK) == 0;
+}
+
+}  // namespace
+
+Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit) {
+  Geometry g{};
+  g.max_bytes = round_up(max_bytes, kPageSize);
+  g.root_bytes = round_up(root_bytes, kPageSize);
+  // Address space is free and lets either kind of object fill the heap in spite of holes: twice the budget for the
+  // kind that shares its range with the moving space, once (and a page for null) for the pointer-free kind. Where
+  // the buffer ends first, the moving range is served first; pointer-free objects then live in it too.
+  const std::size_t limit = buffer_limit / kPageSize * kPageSize;
+  g.moving_bytes = std::min(2 * g.max_bytes, limit - kPageSize);
+  if (limit - g.moving_bytes < g.max_bytes + kPageSize) {
+    g.moving_bytes = std::min(g.max_bytes + g.max_bytes / 4, limit - kPageSize);
+  }
+  g.pointer_free_bytes = std::min(g.max_bytes + kPageSize, limit - g.moving_bytes);
+  g.flipped_bytes = round_up(g.moving_bytes + g.root_bytes, kGiB);
+  g.control_bytes = round_up(layout::kControlWords * 4ull, kPageSize);
+  g.card_bytes = round_up(g.heap_buffer_bytes() / layout::kCardBytes, kPageSize);
+  g.root_card_bytes = round_up(g.root_bytes / layout::kCardBytes, kPageSize);
+  g.overflow_pages = static_cast<u32>(g.max_bytes / kPageSize) + 1024;
+  return g;
+}
+
+bool AddressSpace::map(const Geometry& geometry, std::string& error) {
+  geometry_ = geometry;
+  const std::size_t below = round_up(geometry.pointer_free_bytes, kPageSize);
+  const std::size_t above = geometry.control_bytes + geometry.card_bytes + geometry.root_card_bytes;
+  reservation_bytes_ = below + geometry.flipped_bytes + above + 2 * kGiB;
+  auto reserve = [&](std::size_t bytes) -> u8* {
+    void* address = mmap(nullptr, bytes, PROT_NONE, kReserveFlags, -1, 0);
+    return address == MAP_FAILED ? nullptr : static_cast<u8*>(address);
+  };
+  auto fail = [&](const char* what) {
+    error = std::string(what) + ": " + std::strerror(errno);
+    unmap();
+    return false;
+  };
+  reservation_ = reserve(reservation_bytes_);
+  if (!reservation_) return fail("reserving the heap's address space");
+  flipped_ = align_up(reservation_ + below, kGiB);
+  from_reservation_bytes_ = geometry.flipped_bytes + kGiB;
+  from_reservation_ = reserve(from_reservation_bytes_);
+  if (!from_reservation_) return fail("reserving from-space");
+  from_ = align_up(from_reservation_, kGiB);
+  if (!map_readwrite(flipped_ - below, below)) return fail("mapping the pointer-free space");
+  if (!map_readwrite(flipped_, geometry.flipped_bytes)) return fail("mapping the flipped range");
+  // NOHUGEPAGE: a 4 KiB move out of a huge page splits it (300 µs). It also keeps this VMA apart from its neighbours.
+  // EINVAL: a kernel without transparent huge pages; its VMAs are kept apart by the anon_vma then.
+  if (madvise(flipped_, geometry.flipped_bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) return fail("NOHUGEPAGE");
+  if (!map_readwrite(flipped_ + geometry.flipped_bytes, above)) return fail("mapping the control words");
+  const std::size_t overflow = std::size_t{geometry.overflow_pages} << kPageShift;
+  overflow_ = reserve(overflow);
+  if (!overflow_ || !map_readwrite(overflow_, overflow)) return fail("mapping the buffer overflow");
+  if (madvise(overflow_, overflow, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) return fail("NOHUGEPAGE");
+  return true;
+}
+
+int AddressSpace::move_to_from_space() {
+  if (int injected = injection::check(injection::Op::Mremap)) return injected;
+  void* moved = mremap(flipped_, geometry_.flipped_bytes, geometry_.flipped_bytes,
+                       MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, from_);
+  return moved == from_ ? 0 : errno;
+}
+
+int AddressSpace::move_back() {
+  void* moved = mremap(from_, geometry_.flipped_bytes, geometry_.flipped_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, flipped_);
+  if (moved != flipped_) return errno;
+  // The plain move left a hole where from-space was: reserve it again before anybody else maps something there.
+  void* held = mmap(from_, geometry_.flipped_bytes, PROT_NONE, kReserveFlags | MAP_FIXED_NOREPLACE, -1, 0);
+  return held == from_ ? 0 : errno;
+}
+
+void AddressSpace::reset_from_space() {
+  constexpr std::size_t kPiece = 64 * kMiB;
+  for (std::size_t at = 0; at < geometry_.flipped_bytes; at += kPiece) {
+    const std::size_t bytes = std::min(kPiece, geometry_.flipped_bytes - at);
+    mmap(from_ + at, bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0);
+  }
+}
+
+void AddressSpace::drop_overflow(u32 pages) {
+  if (pages) madvise(overflow_, std::size_t{pages} << kPageShift, MADV_DONTNEED);
+}
+
+void AddressSpace::drop_pages() {
+  const std::size_t below = geometry_.pointer_free_bytes;
+  madvise(flipped_ - below, below + geometry_.flipped_bytes, MADV_DONTNEED);
+  madvise(cards(), geometry_.card_bytes + geometry_.root_card_bytes, MADV_DONTNEED);
+  reset_from_space();
+  drop_overflow(geometry_.overflow_pages);
+}
+
+void AddressSpace::unmap() {
+  if (reservation_) munmap(reservation_, reservation_bytes_);
+  if (from_reservation_) munmap(from_reservation_, from_reservation_bytes_);
+  if (overflow_) munmap(overflow_, std::size_t{geometry_.overflow_pages} << kPageShift);
+  reservation_ = from_reservation_ = overflow_ = nullptr;
+}
+
+}  // namespace glissade

@@ -1,0 +1,207 @@
+// The allocation slow path: TLABs, large objects, and what happens when there is no room.
+//
+// A mutator bumps its TLAB in JavaScript; it comes here when the TLAB is full, when a stop is requested (its limit reads 0)
+// and for large objects. A TLAB is whole pages and always mapped and zeroed when it is handed out, also while the range
+// is registered: nothing that a mutator allocates can fault.
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "heap.h"
+
+namespace glissade {
+namespace {
+
+constexpr u32 kWordsPerPage = kPageSize / 4;
+
+/// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
+void write_header(u8* at, u32 shape, u32 word1) {
+  u32* words = reinterpret_cast<u32*>(at);
+  __atomic_store_n(words + 1, word1, __ATOMIC_RELAXED);
+  // The shape last: a walker that sees it sees the length.
+  __atomic_store_n(words, shape, __ATOMIC_RELEASE);
+}
+
+}  // namespace
+
+void Heap::retire_tlab(Mutator& mutator) {
+  if (mutator.tlab_start == mutator.tlab_limit) return;
+  const u32 top = mutator.tlab_top();
+  const u32 limit = mutator.tlab_limit;
+  if (top < limit) write_header(address({top}), layout::kFillerShape, ((limit - top) / 2) << layout::kFlagBits);
+  if (moving.black && (mutator.tlab_start - base_word) / kWordsPerPage >= moving.black_begin) {
+    record_black_pages(mutator.tlab_start, limit);
+  }
+  mutator.tlab_start = mutator.tlab_limit = 0;
+  layout::store_word(mutator.block[layout::kTlabTop], 0);
+  layout::store_word(mutator.block[layout::kTlabLimit], 0);
+}
+
+void Heap::record_black_pages(u32 first_word, u32 end_word) {
+  black_infos[(first_word - base_word) / kWordsPerPage] = {};
+  for (u32 word = first_word; word < end_word;) {
+    const u32* header = reinterpret_cast<const u32*>(address({word}));
+    const u32 shape = header[0];
+    if (shape == layout::kFreeShape) {
+      // An allocation that was cut off (worker.terminate between bump and header): nothing follows it.
+      for (u32 page = (word - base_word) / kWordsPerPage + 1; page < (end_word - base_word) / kWordsPerPage; page++) {
+        black_infos[page] = {};
+      }
+      return;
+    }
+    const u32 next = word + 2 * shapes.granules(shape, header[1]);
+    for (u32 page = (word - base_word) / kWordsPerPage + 1; page * kWordsPerPage + base_word < next; page++) {
+      const u32 page_word = page * kWordsPerPage + base_word;
+      black_infos[page] = {0, 0, shape, (page_word - word) / 2, (next - page_word) / 2};
+    }
+    word = next;
+  }
+}
+
+bool Heap::grant_tlab(Mutator& mutator) {
+  u32 first, pages, dirty;
+  bool registered;
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    const u32 used = moving.used_pages();
+    const u32 top = moving.top;
+    const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
+    // An object is shorter than a large one, so this much always holds the one that is asked for.
+    if (room < kLargeObjectBytes / kPageSize) return false;
+    pages = std::min(options.tlab_pages, room);
+    first = top;
+    moving.top = top + pages;
+    dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
+    registered = moving.registered;
+    // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
+    if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
+  }
+  if (dirty) std::memset(space.to_page({first}), 0, std::size_t{dirty} << kPageShift);
+  if (registered) {
+    if (dirty < pages) compaction.fill(first + dirty, pages - dirty);
+    compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  mutator.tlab_start = base_word + first * kWordsPerPage;
+  mutator.tlab_limit = base_word + (first + pages) * kWordsPerPage;
+  layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(mutator.tlab_start));
+  safepoint.publish_tlab(mutator);
+  Statistics::add(statistics.tlabGrants);
+  Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
+  consider_cycle();
+  return true;
+}
+
+u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
+  const u32 words = granules * 2;
+  for (;;) {
+    if (mutator.tlab_start != mutator.tlab_limit) {
+      const u32 at = mutator.tlab_top();
+      if (at + words <= mutator.tlab_limit) {
+        layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(at + words));
+        write_header(address({at}), shape, word1);
+        return at;
+      }
+      retire_tlab(mutator);
+    }
+    if (!grant_tlab(mutator)) return 0;
+  }
+}
+
+u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
+  const u32 pages = pages_for_granules(granules);
+  bool registered = false;
+  u32 first = PageRuns::kNone;
+  u32 ref_word = 0;
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    if (moving.used_pages() + pages > max_pages_) return 0;
+    if (!shapes[shape].has_references()) {
+      first = moving.pointer_free.take_lowest(pages);
+      if (first != PageRuns::kNone) {
+        ref_word = first * kWordsPerPage;
+        write_header(address({ref_word}), shape, word1);
+        pointer_free_objects.place(first, shape, granules, moving.black);
+      }
+    }
+    if (ref_word == 0) {
+      first = moving.large_free.take_highest(pages);
+      if (first == PageRuns::kNone) {
+        // Lower the boundary; a free run that begins at it counts.
+        const u32 low = moving.large_low;
+        const u32 joined = moving.large_free.run_at(low);
+        if (pages - joined > low - moving.top) return 0;
+        if (joined) moving.large_free.remove_run(low);
+        first = low - (pages - joined);
+        moving.large_low = first;
+        if (first < moving.dirty_end) {
+          // Recycled pages of the moving space: what they hold is garbage, a large object begins as zeros.
+          madvise(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift, MADV_DONTNEED);
+          moving.dirty_end = first;
+        }
+      }
+      registered = moving.registered;
+      if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
+      large_born[first] = epoch;
+      ref_word = base_word + first * kWordsPerPage;
+    }
+    moving.large_pages += pages;
+  }
+  if (ref_word >= base_word) {
+    if (registered) {
+      compaction.fill_large(first, pages);
+      compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
+    }
+    write_header(address({ref_word}), shape, word1);
+    std::lock_guard<std::mutex> lock(moving.lock);
+    large_objects.place(first, shape, granules, moving.black);
+  }
+  Statistics::add(statistics.largeAllocations);
+  Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
+  consider_cycle();
+  return ref_word;
+}
+
+u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
+  const u64 entered = now_ns();
+  const bool large = granules >= kLargeObjectGranules;
+  for (u32 attempt = 0;; attempt++) {
+    safepoint.poll(mutator);
+    const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules);
+    if (ref != 0) {
+      const u64 took = now_ns() - entered;
+      if (attempt == 0) {
+        statistics.tlabGrant_us.record(took);
+      } else {
+        statistics.allocationStall_us.record(took);
+      }
+      return ref;
+    }
+    // Two cycles that began after the first failure have shown that it does not fit.
+    if (attempt == 3 || std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
+    if (attempt == 0) Statistics::add(statistics.allocationStalls);
+    safepoint.leave(mutator);
+    const bool open = attempt == 0 ? wait_for_cycle(false) : wait_for_cycle(true);
+    safepoint.enter(mutator);
+    if (!open) return 0;
+  }
+}
+
+void Heap::consider_cycle() {
+  u32 used;
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    used = moving.used_pages();
+  }
+  if (used < trigger_pages_.load(std::memory_order_relaxed) || stepping) return;
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  if (cycling_ || wanted_) return;
+  wanted_ = true;
+  cycle_wanted_.notify_one();
+}
+
+u64 Heap::pages_in_use() {
+  std::lock_guard<std::mutex> lock(moving.lock);
+  return moving.used_pages();
+}
+
+}  // namespace glissade

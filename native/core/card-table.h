@@ -1,0 +1,62 @@
+// Dirty tracking by cards: one byte for each KiB of heap buffer and of root region.
+//
+// A mutator stores a reference and then, unconditionally, its card (invariant 8). A collector takes dirty cards in two
+// passes: it clears them all, issues one full fence, and only then scans what they cover. A plain clear that drained
+// after the scan's loads would lose a store; clearing first and scanning after the fence can only scan too much.
+// Cards mean something from the start of a cycle (when all are cleared) to the end of remark.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+
+#include "layout.h"
+
+namespace glissade {
+
+class CardTable {
+ public:
+  void bind(u8* cards, std::size_t count) {
+    cards_ = cards;
+    count_ = count;
+  }
+  std::size_t count() const { return count_; }
+
+  void clear(std::size_t first, std::size_t end) { std::memset(cards_ + first, 0, end - first); }
+
+  /// Clears every dirty card of [first, end) and calls `found(card)` for each. The caller fences before it scans.
+  template <typename Found>
+  void take_dirty(std::size_t first, std::size_t end, Found&& found) {
+    std::size_t at = first;
+    while (at < end && at % kGroup != 0) take(at++, found);
+    for (; at + kGroup <= end; at += kGroup) {
+      if (!group_dirty(at)) continue;
+      for (std::size_t card = at; card < at + kGroup; card++) take(card, found);
+    }
+    while (at < end) take(at++, found);
+  }
+
+  bool is_dirty(std::size_t card) const { return __atomic_load_n(cards_ + card, __ATOMIC_RELAXED) != 0; }
+
+ private:
+  static constexpr std::size_t kGroup = 64;
+
+  /// Loads whole words: a mutator's byte store beside them is not lost, because nothing is written here.
+  bool group_dirty(std::size_t at) const {
+    const u64* words = reinterpret_cast<const u64*>(cards_ + at);
+    u64 any = 0;
+    for (std::size_t i = 0; i < kGroup / 8; i++) any |= __atomic_load_n(words + i, __ATOMIC_RELAXED);
+    return any != 0;
+  }
+
+  template <typename Found>
+  void take(std::size_t card, Found&& found) {
+    if (__atomic_load_n(cards_ + card, __ATOMIC_RELAXED) == 0) return;
+    // An exchange, not a store: it takes part in the card's modification order before the caller's fence.
+    if (__atomic_exchange_n(cards_ + card, u8{0}, __ATOMIC_SEQ_CST) != 0) found(card);
+  }
+
+  u8* cards_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+}  // namespace glissade

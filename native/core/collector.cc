@@ -1,0 +1,243 @@
+// The cycle, phase by phase, and the thread that drives it.
+//
+//   idle ─► mark ─► REMARK pause ─► reclaim + prepare ─► FLIP pause ─► compact ─► idle
+//
+// Phases stand in the order of layout::Phase; only this thread changes the phase (and, in a pause, whoever runs it).
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "heap.h"
+
+namespace glissade {
+namespace {
+
+constexpr u64 kFewCards = 128;     // so little that the pause may have it
+constexpr u32 kMostRounds = 8;     // preclean rounds before trying to remark
+constexpr u32 kMostRetries = 4;    // remark pauses given up before one must finish
+
+}  // namespace
+
+void* Heap::collector_entry(void* heap) {
+  block_asynchronous_signals();
+  static_cast<Heap*>(heap)->collector_loop();
+  return nullptr;
+}
+
+void Heap::collector_loop() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  for (;;) {
+    cycle_wanted_.wait(lock, [&] { return wanted_ || closing_; });
+    if (closing_) return;
+    const bool forced = wanted_forced_;
+    wanted_ = wanted_forced_ = false;
+    cycling_ = true;
+    lock.unlock();
+    run_cycle(forced);
+    lock.lock();
+    cycling_ = false;
+    cycles_++;
+    layout::store_word(space.control()[layout::kCyclesWord], static_cast<i32>(cycles_));
+    Statistics::add(statistics.collections);
+    cycle_done_.notify_all();
+    gate_arrived_.notify_all();
+  }
+}
+
+bool Heap::wait_for_cycle(bool from_now) {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  // A cycle under way may have marked already what is garbage by now.
+  const u64 target = cycles_ + (cycling_ && from_now ? 2 : 1);
+  waiters_++;
+  gate_opened_.notify_all();
+  while (cycles_ < target && !closing_) {
+    if (!cycling_ && !wanted_) {
+      wanted_ = true;
+      cycle_wanted_.notify_one();
+    }
+    if (!cycling_ || cycles_ + 1 < target) {
+      wanted_ = true;
+      wanted_forced_ = wanted_forced_ || from_now;
+    }
+    cycle_done_.wait(lock);
+  }
+  waiters_--;
+  return !closing_;
+}
+
+bool Heap::collect() { return wait_for_cycle(true); }
+
+void Heap::gate() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  if (waiters_ > 0 || closing_) return;
+  at_gate_ = true;
+  gate_arrived_.notify_all();
+  gate_opened_.wait(lock, [&] { return gate_permits_ > 0 || waiters_ > 0 || closing_; });
+  if (gate_permits_ > 0) gate_permits_--;
+  at_gate_ = false;
+}
+
+layout::Phase Heap::step(u32 gates) {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  const u64 cycles = cycles_;
+  if (!cycling_) {
+    wanted_ = wanted_forced_ = true;
+    cycle_wanted_.notify_one();
+  }
+  for (u32 i = 0; i < gates; i++) {
+    gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || cycles_ != cycles || closing_; });
+    if (cycles_ != cycles || closing_) break;
+    gate_permits_++;
+    gate_opened_.notify_all();
+  }
+  // Rest at the next gate (or the end), so that what the caller sees does not race with the collector.
+  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || cycles_ != cycles || closing_; });
+  return static_cast<layout::Phase>(layout::load_word(space.control()[layout::kPhaseWord]));
+}
+
+void Heap::clear_mark_bits() {
+  // Only objects below the top of the last remark were ever marked.
+  if (marked_end_ > marked_begin_) {
+    blocks.clear(marked_begin_ * kBlocksPerPage, (marked_end_ - marked_begin_) * kBlocksPerPage);
+  }
+  marked_begin_ = marked_end_ = 0;
+}
+
+bool Heap::remark_pause(bool last) {
+  struct Context {
+    Heap* heap;
+    bool last, done;
+  } context{this, last, false};
+  safepoint.stop_and_run(
+      [](void* argument) {
+        auto& c = *static_cast<Context*>(argument);
+        Heap& heap = *c.heap;
+        const u64 begin = now_ns();
+        heap.set_phase(layout::Phase::Remark);
+        injection::delay(injection::Delay::Remark);
+        c.done = heap.marking.remark(c.last);
+        if (c.done) {
+          // From here every reachable object is marked, and what is born is black (invariant 6).
+          heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
+          heap.clear_dead_weak_refs();
+          heap.moving.black = true;
+          heap.moving.black_begin = heap.moving.top;
+          heap.marked_begin_ = heap.moving.begin;
+          heap.marked_end_ = heap.moving.top;
+        }
+        heap.set_phase(c.done ? layout::Phase::Reclaim : layout::Phase::Mark);
+        heap.statistics.remark_us.record(now_ns() - begin);
+      },
+      &context);
+  if (!context.done) Statistics::add(statistics.remarkRetries);
+  return context.done;
+}
+
+bool Heap::is_marked(Ref ref) const {
+  if (ref.word < base_word) return pointer_free_objects.is_marked(ref.word / (kPageSize / 4));
+  const Granule g = granule(ref);
+  const u32 page = g.index / kGranulesPerPage;
+  return page >= moving.large_low ? large_objects.is_marked(page) : blocks.is_live(g);
+}
+
+void Heap::clear_dead_weak_refs() {
+  roots.for_each([&](const AreaView& area) {
+    if (!area.is_weak()) return;
+    for (u32 i = 0; i < area.top; i++) {
+      if (area.words[i] != 0 && !is_marked({area.words[i]})) area.words[i] = 0;
+    }
+  });
+}
+
+void Heap::mark() {
+  set_phase(layout::Phase::Mark);
+  if (stepping) gate();
+  marking.begin();
+  injection::delay(injection::Delay::Mark);
+  marking.mark_from_roots();
+  if (stepping) gate();
+  for (u32 round = 0; round < kMostRounds && marking.preclean() > kFewCards; round++) {
+    if (stepping) gate();
+  }
+  for (u32 retry = 0; !remark_pause(retry >= kMostRetries); retry++) marking.preclean();
+  if (stepping) gate();
+}
+
+void Heap::reclaim() {
+  std::lock_guard<std::mutex> lock(moving.lock);
+  const auto sweep = [&](LargeObjects& objects, u32 first, u32 end, PageRuns& runs, u8* base) {
+    objects.for_each(first, end, [&](u32 page, const LargeObjects::Head& head) {
+      if (objects.is_marked(page)) return;
+      const u32 pages = pages_for_granules(head.granules);
+      objects.remove(page);
+      runs.give(page, pages);
+      moving.large_pages -= pages;
+      Statistics::add(statistics.largeFreed);
+      madvise(base + (std::size_t{page} << kPageShift), std::size_t{pages} << kPageShift, MADV_DONTNEED);
+    });
+  };
+  sweep(pointer_free_objects, 0, geometry().pointer_free_pages(), moving.pointer_free, space.heap_buffer());
+  sweep(large_objects, moving.large_low, geometry().moving_pages(), moving.large_free, space.flipped());
+  // A free run at the boundary goes back to the moving space.
+  const u32 low = moving.large_low;
+  if (const u32 run = moving.large_free.run_at(low)) {
+    moving.large_free.remove_run(low);
+    moving.large_low = low + run;
+  }
+}
+
+void Heap::run_cycle(bool forced) {
+  const u64 started = now_ns();
+  const u64 allocated = statistics.bytesAllocated.load(std::memory_order_relaxed);
+  mark();
+  const u64 marked = now_ns();
+  Statistics::add(statistics.markNs, marked - started);
+  injection::delay(injection::Delay::Reclaim);
+  reclaim();
+  set_phase(layout::Phase::Prepare);
+  injection::delay(injection::Delay::Prepare);
+  const bool worth = plan(forced);
+  if (worth) compaction.stock();
+  Statistics::add(statistics.prepareNs, now_ns() - marked);
+  if (stepping) gate();
+  u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
+  if (worth) {
+    set_phase(layout::Phase::Flip);
+    const u64 flipping = now_ns();
+    if (flip()) {
+      set_phase(layout::Phase::Compact);
+      if (stepping) gate();
+      compaction.start();
+      compaction.run();
+      if (stepping) gate();
+      compaction.close();
+      Statistics::add(statistics.compactNs, now_ns() - flipping);
+    } else {
+      compaction.unstock();
+    }
+  } else {
+    Statistics::add(statistics.flipsSkipped);
+    safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
+  }
+  pace(live_pages, allocated);
+  statistics.cycle_us.record(now_ns() - started);
+  set_phase(layout::Phase::Idle);
+}
+
+void Heap::pace(u64 live_pages, u64 allocated_before) {
+  const u64 during = (statistics.bytesAllocated.load(std::memory_order_relaxed) - allocated_before) >> kPageShift;
+  std::lock_guard<std::mutex> lock(moving.lock);
+  const u64 used = moving.used_pages();
+  live_pages += moving.large_pages;
+  // The heap may grow to live × growth, or to room for two cycles' allocation if the program is that fast; never beyond
+  // the maximum. The next cycle starts early enough that one and a half times this cycle's allocation still fits.
+  u64 limit = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages) * options.growth), options.min_bytes >> kPageShift);
+  limit = std::min<u64>(std::max(limit, used + 2 * during), max_pages_);
+  const u64 ahead = during + during / 2;
+  const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
+  const u64 trigger = std::min<u64>(std::max(limit > ahead ? limit - ahead : 0, least), max_pages_);
+  trigger_pages_.store(static_cast<u32>(trigger), std::memory_order_relaxed);
+  statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
+}
+
+}  // namespace glissade

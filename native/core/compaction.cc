@@ -1,0 +1,346 @@
+// Building and placing, by collector threads and by faulting mutators; compaction.h has the order and the rules.
+#include "compaction.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "clock.h"
+#include "heap.h"
+
+namespace glissade {
+
+void Compaction::add_chunks(u32 first, u32 end, bool descending) {
+  if (descending) {
+    for (u32 at = end; at > first;) {
+      const u32 low = at - first > kChunkPages ? at - kChunkPages : first;
+      chunks_.push_back({low, at});
+      at = low;
+    }
+  } else {
+    for (u32 at = first; at < end; at += kChunkPages) chunks_.push_back({at, at + kChunkPages < end ? at + kChunkPages : end});
+  }
+}
+
+void Compaction::start() {
+  const Forwarding& f = heap_.forwarding;
+  chunks_.clear();
+  next_chunk_.store(0, std::memory_order_relaxed);
+  for (u32 i = 0; i < layout::kMaxAreas; i++) {
+    const Heap::RootSnapshot& area = heap_.root_snapshots[i];
+    if (area.top) add_chunks(area.first_page, area.first_page + pages_for_bytes(u64{area.top} * (area.is_value ? 8 : 4)), true);
+  }
+  const auto page_of = [](Granule g) { return (g.index + kGranulesPerPage - 1) / kGranulesPerPage; };
+  add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
+  add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
+  add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
+  heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), [&](u32 page, const LargeObjects::Head& head) {
+    if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
+  });
+
+  // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
+  if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
+  top_up_shared();
+}
+
+void Compaction::stock() {
+  // From-space pages without a live object: free at the flip, so handlers have buffers from the first fault on.
+  const Forwarding& f = heap_.forwarding;
+  Extent free{0, 0};
+  for (u32 page = f.prefix_end.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
+    if (heap_.page_live[page] != 0) continue;
+    if (free.pages && free.first + free.pages == page) {
+      free.pages++;
+    } else {
+      supply_.give(free);
+      free = {page, 1};
+    }
+  }
+  supply_.give(free);
+  top_up_shared();
+}
+
+void Compaction::unstock() {
+  supply_.reset();
+  shared_.reset();
+}
+
+u32 Compaction::take_overflow(u32 pages) {
+  u32 used = overflow_used_.load(std::memory_order_relaxed);
+  do {
+    if (used + pages > heap_.geometry().overflow_pages) return kNoBuffer;
+  } while (!overflow_used_.compare_exchange_weak(used, used + pages, std::memory_order_relaxed));
+  Statistics::add(heap_.statistics.buffersFromKernel, pages);
+  return heap_.geometry().first_overflow() + used;
+}
+
+void Compaction::top_up_shared() {
+  while (shared_.count() < static_cast<i32>(kSharedLow)) {
+    const Extent extent = supply_.take(kSharedLow);
+    if (extent.pages == 0) return;
+    for (u32 i = 0; i < extent.pages; i++) shared_.push(extent.first + i);
+  }
+}
+
+template <typename Recycle>
+void Compaction::release_sources(u32 page, PageContent content, Recycle&& recycle) {
+  if (content == PageContent::Source) return;  // its source is its content
+  if (heap_.builder.kind(page) != PageKind::Compacted) {
+    recycle(heap_.builder.source_page(page));
+    return;
+  }
+  const PageInfo& info = heap_.page_infos[page];
+  for (u32 source = info.source / kGranulesPerPage; source <= info.last / kGranulesPerPage; source++) {
+    if (heap_.page_live[source] == 0) continue;  // free since the flip
+    // acq_rel: the last reader's decrement acquires the ends of all other readers' reads (invariant 3).
+    if (heap_.source_counts[source].fetch_sub(1, std::memory_order_acq_rel) == 1) recycle(source);
+  }
+}
+
+void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
+  const u64 begin = now_ns();
+  u64 placing = 0;
+  Placement placement(heap_);
+  Placement::Run run{0, 0, 0};
+  auto recycle = [&](u32 page) { cursor.recycle(page); };
+  auto flush = [&] {
+    if (run.pages == 0) return;
+    const u64 before = now_ns();
+    placement.place(run.page, run.buffer, run.pages, recycle);
+    placing += now_ns() - before;
+    run.pages = 0;
+  };
+  u64 built = 0;
+  for (u32 page = chunk.first; page < chunk.end; page++) {
+    AtomicPageWord& word = heap_.page_words[page];
+    if (!word.claim()) continue;
+    u32 buffer = cursor.take();
+    if (buffer == kNoBuffer) {
+      // Nothing evacuated yet: a few pages from the kernel, as many as make a batch.
+      flush();
+      const u32 overflow = take_overflow(kChunkPages);
+      if (overflow != kNoBuffer) cursor.adopt({overflow, kChunkPages});
+      buffer = cursor.take();
+      GLISSADE_ASSERT(buffer != kNoBuffer, "the overflow is as long as the heap");
+    }
+    const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
+    u32 result = buffer;
+    if (content != PageContent::Buffer) {
+      cursor.give_back_last();
+      result = content == PageContent::Source ? heap_.builder.source_page(page) : Placement::kZeroBuffer;
+    } else {
+      built++;
+    }
+    const AtomicPageWord::Left left = word.publish(result);
+    if (!left.published && content == PageContent::Buffer) {
+      cursor.recycle(buffer);
+      Statistics::add(heap_.statistics.pagesBuiltTwice);
+    }
+    if (left.last) release_sources(page, content, recycle);
+    if (left.published) {
+      const bool joins = run.pages && run.page + run.pages == page && result != Placement::kZeroBuffer &&
+                         run.buffer != Placement::kZeroBuffer && run.buffer + run.pages == result;
+      if (!joins) flush();
+      if (run.pages == 0) run = {page, result, 0};
+      run.pages++;
+    }
+  }
+  flush();
+  const u64 total = now_ns() - begin;
+  Statistics::add(heap_.statistics.pagesBuilt, built);
+  Statistics::add(heap_.statistics.placeNs, placing);
+  Statistics::add(heap_.statistics.buildNs, total - placing);
+}
+
+void Compaction::work(BufferCursor& cursor) {
+  for (;;) {
+    const u32 index = next_chunk_.fetch_add(1, std::memory_order_relaxed);
+    if (index >= chunks_.size()) return;
+    injection::delay(injection::Delay::Compact);
+    process(chunks_[index], cursor);
+    if (shared_.count() < static_cast<i32>(kSharedLow)) top_up_shared();
+    if (heap_.copying) {
+      // Evacuated pages go back to the kernel in pieces, or the heap would exist twice.
+      while (supply_.pages() > 2048) {
+        const Extent extent = supply_.take(512);
+        madvise(heap_.space.buffer(extent.first), std::size_t{extent.pages} << kPageShift, MADV_DONTNEED);
+      }
+    }
+    if (heap_.stepping) heap_.gate();
+  }
+}
+
+void Compaction::finish() {
+  // Whatever others claimed is placed, or built again, by us: the cycle never depends on a thread being scheduled.
+  for (const Chunk& chunk : chunks_) {
+    for (u32 page = chunk.first; page < chunk.end; page++) {
+      while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page);
+    }
+  }
+}
+
+void Compaction::run() {
+  heap_.workers.run([&](u32) {
+    BufferCursor cursor(supply_);
+    work(cursor);
+  });
+  finish();
+}
+
+u32 Compaction::handler_buffer() {
+  for (;;) {
+    u32 buffer = shared_.pop();
+    if (buffer != kNoBuffer) return buffer;
+    buffer = take_overflow(1);
+    if (buffer != kNoBuffer) return buffer;
+    cpu_pause();
+  }
+}
+
+void Compaction::build_here(u32 page) {
+  // Claimed (or joined) by this thread: build into a single buffer, publish, let the last builder free the sources.
+  const u32 buffer = handler_buffer();
+  const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
+  u32 result = buffer;
+  if (content == PageContent::Source) result = heap_.builder.source_page(page);
+  if (content == PageContent::Zero) result = Placement::kZeroBuffer;
+  auto recycle = [&](u32 index) { shared_.push(index); };
+  const AtomicPageWord::Left left = heap_.page_words[page].publish(result);
+  if (content != PageContent::Buffer || !left.published) recycle(buffer);
+  if (content == PageContent::Buffer) {
+    Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
+    if (left.published) Statistics::add(heap_.statistics.pagesBuiltByMutators);
+  }
+  if (left.last) release_sources(page, content, recycle);
+}
+
+void Compaction::resolve(u32 page) {
+  AtomicPageWord& word = heap_.page_words[page];
+  u64 patience = 0;
+  for (;;) {
+    switch (word.load().state()) {
+      case PageState::Mapped:
+        Statistics::add(heap_.statistics.faultsMapped);
+        return;
+      case PageState::Built: {
+        if (patience == 0) Statistics::add(heap_.statistics.faultsReady);
+        Placement placement(heap_);
+        const Placement::Run run = placement.ready_run(page, kFaultAround);
+        placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) { shared_.push(buffer); });
+        return;
+      }
+      case PageState::Untouched:
+        if (heap_.builder.kind(page) == PageKind::Empty) Statistics::add(heap_.statistics.faultsZero);
+        if (word.claim()) {
+          build_here(page);
+          patience = ~u64{0};
+        }
+        break;
+      case PageState::Building:
+        if (patience == ~u64{0}) patience = 0;
+        if (patience == 0) patience = now_ns() + 20'000;
+        if (now_ns() < patience) {
+          cpu_pause();
+        } else if (word.overtake()) {
+          // The builder may be off the processor for milliseconds: nobody waits for it (invariant 1 makes this safe).
+          Statistics::add(heap_.statistics.faultsOvertaken);
+          build_here(page);
+        }
+        break;
+    }
+  }
+}
+
+void Compaction::fill(u32 first, u32 pages) {
+  for (u32 done = 0; done < pages;) {
+    const u32 page = first + done;
+    const Extent extent = heap_.copying ? Extent{0, 0} : supply_.take(pages - done);
+    if (extent.pages == 0) {
+      fill_large(page, pages - done);
+      break;
+    }
+    u8* source = heap_.space.buffer(extent.first);
+    std::memset(source, 0, std::size_t{extent.pages} << kPageShift);
+    for (u32 moved = 0; moved < extent.pages;) {
+      const UffdResult result = heap_.uffd.move(heap_.space.to_page({page + moved}), source + (std::size_t{moved} << kPageShift),
+                                                std::size_t{extent.pages - moved} << kPageShift);
+      const u32 n = static_cast<u32>(result.done >> kPageShift);
+      Statistics::add(heap_.statistics.pagesRecycled, n);
+      moved += n;
+      if (n > 0 || result.error == EAGAIN) continue;
+      if (result.error == EINVAL) return;
+      // EEXIST: mapped. EBUSY and the rest: this page comes from the kernel instead.
+      if (result.error != EEXIST) heap_.uffd.zeropage(heap_.space.to_page({page + moved}), kPageSize);
+      moved++;
+    }
+    for (u32 filled = page; filled < page + extent.pages; filled++) heap_.page_words[filled].set_filled();
+    done += extent.pages;
+  }
+}
+
+void Compaction::fill_large(u32 first, u32 pages) {
+  for (u32 done = 0; done < pages;) {
+    const UffdResult result = heap_.uffd.zeropage(heap_.space.to_page({first + done}), std::size_t{pages - done} << kPageShift);
+    if (result.done > 0) {
+      Statistics::add(heap_.statistics.pagesZeroFilled, static_cast<u64>(result.done) >> kPageShift);
+      done += static_cast<u32>(result.done >> kPageShift);
+    } else if (result.error == EEXIST) {
+      done++;
+    } else if (result.error != EAGAIN) {
+      return;  // no longer registered (or no memory): the touch itself will be a zero-fill, or a fault that retries
+    }
+  }
+  for (u32 page = first; page < first + pages; page++) heap_.page_words[page].set_filled();
+}
+
+void Compaction::recycle_above() {
+  // Evacuated pages become the heap's free memory: mapped above the live end, where the next TLABs will be.
+  MovingSpace& moving = heap_.moving;
+  const u32 budget = static_cast<u32>(heap_.geometry().max_bytes >> kPageShift);
+  for (u32 page = shared_.pop(); page != kNoBuffer; page = shared_.pop()) supply_.give({page, 1});
+  for (;;) {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    if (moving.dirty_end < moving.top) moving.dirty_end = moving.top;
+    const u32 limit = moving.large_low;
+    const u32 resident = moving.used_pages() + moving.dirty_end - moving.top;
+    const u32 room = resident < budget && moving.dirty_end < limit ? (budget - resident < limit - moving.dirty_end ? budget - resident : limit - moving.dirty_end) : 0;
+    const Extent extent = supply_.take(room < 512 ? room : 512);
+    if (extent.pages == 0) return;
+    for (u32 done = 0; done < extent.pages;) {
+      const UffdResult result = heap_.uffd.move(heap_.space.to_page({moving.dirty_end}), heap_.space.buffer(extent.first + done),
+                                                std::size_t{extent.pages - done} << kPageShift);
+      const u32 n = static_cast<u32>(result.done >> kPageShift);
+      moving.dirty_end += n;
+      done += n;
+      Statistics::add(heap_.statistics.pagesRecycled, n);
+      if (n > 0 || result.error == EAGAIN) continue;
+      if (result.error == EEXIST) moving.dirty_end++;  // mapped, by whomever; garbage either way
+      if (result.error == EINVAL) return;
+      done++;  // a hole, a shared page: not worth keeping
+    }
+  }
+}
+
+void Compaction::close() {
+  if (!heap_.copying) recycle_above();
+  injection::delay(injection::Delay::Close);
+  const Geometry& geometry = heap_.geometry();
+  while (!heap_.uffd.unregister(heap_.space.flipped(), geometry.flipped_bytes).ok()) sched_yield();
+  {
+    std::lock_guard<std::mutex> lock(heap_.moving.lock);
+    heap_.moving.registered = false;
+  }
+  // From here a late handler returns at once; those inside finish against states that still stand (invariant 9).
+  active.store(false, std::memory_order_seq_cst);
+  while (in_flight.load(std::memory_order_seq_cst) != 0) sched_yield();
+  heap_.page_words.zero(0, geometry.moving_pages());
+  heap_.page_words.zero(geometry.root_first_page(), geometry.flipped_pages() - geometry.root_first_page());
+  unstock();
+  heap_.space.reset_from_space();
+  heap_.space.drop_overflow(overflow_used());
+  overflow_used_.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace glissade

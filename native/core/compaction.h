@@ -1,0 +1,82 @@
+// Compacting while mutators run: collector threads build and place pages in batches, a mutator that touches a page
+// first builds and places it itself (`resolve`, called by the fault handler).
+//
+// The order is: roots, then black pages from the top down (what mutators touched last), then compacted pages from the
+// top down, then the prefix and large objects. Sliding moves objects towards lower addresses, so from the top down
+// the sources die in the order in which they are read, and evacuated pages become the next buffers.
+//
+// Source pages: a compacted page reads one or more source pages, neighbours share one; `source_counts` counts the
+// unbuilt readers of each. The thread that is the last to leave a page's builders decrements (page-state.h).
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "page-builder.h"
+#include "page-supply.h"
+#include "placement.h"
+
+namespace glissade {
+
+class Heap;
+
+class Compaction {
+ public:
+  explicit Compaction(Heap& heap) : heap_(heap) {}
+
+  /// Before the flip: puts the from-space pages that nobody will read into stock. `unstock` if there is no flip.
+  void stock();
+  void unstock();
+  /// After the flip, concurrently: lists the pages to build.
+  void start();
+  /// Builds and places everything. Returns when every page with content is mapped.
+  void run();
+  /// Moves evacuated pages above the live end, unregisters, drains the handlers, resets the states, frees from-space.
+  void close();
+
+  /// Maps one page of the flipped range, whatever its state. Called by faulting threads; async-signal-safe.
+  void resolve(u32 page);
+
+  /// Fills [first, first + pages) of to-space with zeroed pages for a TLAB. The caller is inside `in_flight`.
+  void fill(u32 first, u32 pages);
+  /// The same for a large object: zero pages, committed when they are written.
+  void fill_large(u32 first, u32 pages);
+
+  /// True from the flip until the close: pages of to-space may be missing. seq_cst: pairs with `in_flight`.
+  std::atomic<bool> active{false};
+  /// Handlers and fillers at work. Entered before `active` or any state is read (invariant 9: drained before reset).
+  std::atomic<u32> in_flight{0};
+
+ private:
+  struct Chunk {
+    u32 first, end;
+  };
+  void add_chunks(u32 first, u32 end, bool descending);
+  void work(BufferCursor& cursor);
+  void process(const Chunk& chunk, BufferCursor& cursor);
+  void finish();
+  template <typename Recycle>
+  void release_sources(u32 page, PageContent content, Recycle&& recycle);
+  u32 take_overflow(u32 pages);
+  u32 handler_buffer();
+  void build_here(u32 page);
+  void recycle_above();
+  void top_up_shared();
+
+  static constexpr u32 kChunkPages = 64;
+  static constexpr u32 kFaultAround = 16;
+  static constexpr u32 kSharedLow = 64;
+
+  Heap& heap_;
+  std::vector<Chunk> chunks_;
+  std::atomic<u32> next_chunk_{0};
+  PageSupply supply_;
+  SharedPages shared_;
+  std::atomic<u32> overflow_used_{0};
+
+ public:
+  bool map(u32 pages) { return shared_.map(pages); }
+  u32 overflow_used() const { return overflow_used_.load(std::memory_order_relaxed); }
+};
+
+}  // namespace glissade

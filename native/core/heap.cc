@@ -1,0 +1,145 @@
+// Making and unmaking a heap, and the operations that are not a collection.
+#include "heap.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "fault-handler.h"
+
+namespace glissade {
+
+Heap* Heap::create(const HeapOptions& options, std::string& error, int& error_number) {
+  auto* heap = new Heap();
+  heap->options = options;
+  if (heap->initialise(error, error_number)) return heap;
+  heap->space.unmap();
+  delete heap;
+  return nullptr;
+}
+
+bool Heap::initialise(std::string& error, int& error_number) {
+  error_number = ENOMEM;
+  stepping = options.stepping;
+  relocation = options.relocation;
+  copying = relocation == Relocation::Copy;
+  const Geometry g = Geometry::for_heap(options.max_bytes, options.root_bytes, options.buffer_limit);
+  if (!space.map(g, error)) return false;
+  const u32 moving_pages = g.moving_pages();
+  if (!blocks.map(g.moving_bytes) || !page_infos.map(moving_pages + 1) || !black_infos.map(moving_pages + 1) ||
+      !page_live.map(moving_pages + 1) || !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
+      !large_born.map(moving_pages + 1) || !large_objects.map(moving_pages + 1) ||
+      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages)) {
+    error = "mapping the collector's metadata";
+    return false;
+  }
+  i32* control = space.control();
+  layout::store_word(control[layout::kMagicWord], static_cast<i32>(layout::kMagic));
+  layout::store_word(control[layout::kShapeCountWord], static_cast<i32>(layout::kFirstShape));
+  base_word = static_cast<u32>(g.pointer_free_bytes / 4);
+  shapes.bind(control);
+  cards.bind(space.cards(), g.heap_buffer_bytes() / layout::kCardBytes);
+  root_cards.bind(space.root_cards(), g.root_bytes / layout::kCardBytes);
+  roots.bind(control, space.roots(), g.root_bytes);
+  safepoint.bind(control, &statistics);
+  moving.large_low = moving_pages;
+  moving.pointer_free.reset(1, g.pointer_free_pages());
+  max_pages_ = static_cast<u32>(g.max_bytes >> kPageShift);
+  trigger_pages_ = static_cast<u32>(std::min(options.min_bytes, g.max_bytes / 2) >> kPageShift);
+
+  const bool by_signal = options.faults == Faults::Sigbus;
+  if (const int failed = uffd.open(by_signal ? uffd::kFeatureSigbus : 0)) {
+    error = "opening a userfaultfd";
+    error_number = failed;
+    return false;
+  }
+  if (by_signal) {
+    if (!fault_handler::add(this, space.flipped(), g.flipped_bytes)) {
+      error = "installing the SIGBUS handler";
+      error_number = EBUSY;
+      return false;
+    }
+  } else {
+    start_fault_thread();
+    if (!fault_thread_running_) {
+      error = "starting the fault thread";
+      error_number = EAGAIN;
+      return false;
+    }
+  }
+  if (!stepping) workers.start(std::max(1u, options.collector_threads));
+  collector_running_ = pthread_create(&collector_thread_, nullptr, collector_entry, this) == 0;
+  if (!collector_running_) {
+    error = "starting the collector thread";
+    error_number = EAGAIN;
+    fault_handler::remove(this);
+    return false;
+  }
+  return true;
+}
+
+void Heap::close() {
+  {
+    std::lock_guard<std::mutex> lock(cycle_mutex_);
+    if (closed_) return;
+    closed_ = true;
+    closing_ = true;
+  }
+  cycle_wanted_.notify_all();
+  cycle_done_.notify_all();
+  gate_opened_.notify_all();
+  gate_arrived_.notify_all();
+  // A cycle under way runs to its end: mutators of other threads may be in the middle of it.
+  if (collector_running_) pthread_join(collector_thread_, nullptr);
+  workers.stop();
+  stop_fault_thread();
+  fault_handler::remove(this);
+  uffd.close();
+  layout::store_word(space.control()[layout::kHeapStateWord], 1);
+  space.drop_pages();
+}
+
+void Heap::destroy() {
+  close();
+  space.unmap();
+  delete this;
+}
+
+i32 Heap::create_area(layout::AreaKind kind, u32 slots, i32 owner) {
+  std::lock_guard<std::mutex> lock(moving.lock);
+  return roots.create(kind, slots, owner);
+}
+
+void Heap::free_area(u32 area) {
+  std::lock_guard<std::mutex> lock(moving.lock);
+  roots.free(area);
+}
+
+void Heap::detach(Mutator& mutator) {
+  // Its TLAB must not stay open: enter once, so that no stop is in force, and retire it.
+  safepoint.enter(mutator);
+  retire_tlab(mutator);
+  safepoint.leave(mutator);
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    for (u32 i = 0, n = roots.count(); i < n; i++) {
+      const i32* entry = space.control() + layout::kAreaBase + i * layout::kAreaWords;
+      if (layout::load_word(entry[layout::kAreaKind]) && layout::load_word(entry[layout::kAreaOwner]) == static_cast<i32>(mutator.index)) {
+        roots.free(i);
+      }
+    }
+  }
+  safepoint.detach(mutator);
+}
+
+void Heap::note_relocation_error(int error, u32 page) {
+  int none = 0;
+  if (relocation_error_.compare_exchange_strong(none, error)) relocation_error_page_.store(page);
+}
+
+int Heap::take_relocation_error(u32& page) {
+  page = relocation_error_page_.load();
+  return relocation_error_.exchange(0);
+}
+
+}  // namespace glissade

@@ -1,0 +1,198 @@
+// One heap: its memory, its metadata and its mechanisms, wired together. The mechanisms live in files of their own; this
+// one says what they share and when it is constant.
+//
+// | data                                        | written by                          | constant                    |
+// | forwarding, page_infos, page_live, blocks   | collector, mark to flip             | from the flip to the close  |
+// | black_infos                                 | a mutator retiring its TLAB         | from the flip to the close  |
+// | root_snapshots, flip_*                      | the flip                            | from the flip to the close  |
+// | source_counts, page_words                   | any thread, atomically              |                             |
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+
+#include "address-space.h"
+#include "assert.h"
+#include "block-table.h"
+#include "card-table.h"
+#include "clock.h"
+#include "compaction.h"
+#include "forwarding.h"
+#include "injection.h"
+#include "large-objects.h"
+#include "layout.h"
+#include "marking.h"
+#include "moving-space.h"
+#include "page-builder.h"
+#include "page-state.h"
+#include "placement.h"
+#include "root-set.h"
+#include "safepoint.h"
+#include "shape-table.h"
+#include "statistics.h"
+#include "userfaultfd.h"
+#include "workers.h"
+
+namespace glissade {
+
+enum class Faults : u8 { Sigbus, Thread };
+
+struct HeapOptions {
+  std::size_t max_bytes = 256 * kMiB;
+  std::size_t root_bytes = 32 * kMiB;
+  std::size_t buffer_limit = 4 * kGiB;
+  u32 collector_threads = 1;
+  u32 tlab_pages = 16;
+  Relocation relocation = Relocation::Auto;
+  Faults faults = Faults::Sigbus;
+  bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
+  bool stepping = false;       // the cycle waits at gates for `step`
+  double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)
+  std::size_t min_bytes = 16 * kMiB;
+};
+
+class Heap {
+ public:
+  /// nullptr: `error` says why. The heap's collector thread runs from here on.
+  static Heap* create(const HeapOptions& options, std::string& error, int& error_number);
+  /// Joins the threads and gives the pages back; the mutator's ranges stay mapped and read as zeros.
+  void close();
+  /// After `close`, when no view of the buffers exists any more.
+  void destroy();
+
+  // ── for mutators (binding) ──────────────────────────────────────────────────────────────────────────────────────
+
+  /// The allocation slow path: a safepoint. 0: exhausted, after full collections.
+  u32 allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  i32 create_area(layout::AreaKind kind, u32 slots, i32 owner);
+  void free_area(u32 area);
+  void detach(Mutator& mutator);
+  /// Runs a cycle that starts after this call, and waits for it. The caller is not running. False: closed meanwhile.
+  bool collect();
+  /// Lets a stepping cycle pass `gates` gates (starting one if none is under way); returns the phase it then is in.
+  layout::Phase step(u32 gates);
+  /// The error of a strict relocation since the last call: errno and page, or 0.
+  int take_relocation_error(u32& page);
+  u64 pages_in_use();
+
+  // ── shared by the mechanisms ────────────────────────────────────────────────────────────────────────────────────
+
+  const Geometry& geometry() const { return space.geometry(); }
+  u8* address(Ref ref) const { return space.heap_buffer() + std::size_t{ref.word} * 4; }
+  Granule granule(Ref ref) const { return {(ref.word - base_word) >> 1}; }
+  Ref ref(Granule g) const { return {base_word + (g.index << 1)}; }
+  u8* granule_address(Granule g) const { return space.flipped() + std::size_t{g.index} * kGranuleSize; }
+
+  void set_phase(layout::Phase phase) { layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase)); }
+  void clear_mark_bits();
+  void gate();
+  void note_relocation_error(int error, u32 page);
+  /// Retires the mutator's TLAB: fills its rest, and records black pages' first objects. The mutator's own thread, or any
+  /// while the mutator is stopped.
+  void retire_tlab(Mutator& mutator);
+
+  struct RootSnapshot {
+    u32 first_page, top;
+    bool is_value;
+  };
+
+  HeapOptions options;
+  Statistics statistics;
+  AddressSpace space;
+  u32 base_word = 0;  // Ref of granule 0
+  ShapeTable shapes;
+  CardTable cards, root_cards;
+  BlockTable blocks;
+  RootSet roots;
+  MovingSpace moving;
+  LargeObjects large_objects;         // by flipped page
+  LargeObjects pointer_free_objects;  // by page of the pointer-free space
+  Safepoint safepoint;
+  Workers workers;
+  Userfaultfd uffd;
+  Relocation relocation = Relocation::Auto;
+  bool copying = false;
+  bool stepping = false;
+
+  Forwarding forwarding;
+  MappedArray<PageInfo> page_infos;
+  MappedArray<PageInfo> black_infos;
+  MappedArray<u16> page_live;  // live granules of each from-space page of the moving part
+  MappedArray<std::atomic<u8>> source_counts;
+  MappedArray<AtomicPageWord> page_words;
+  MappedArray<u32> large_born;  // epoch in which the large object at this page was allocated
+  RootSnapshot root_snapshots[layout::kMaxAreas] = {};
+  u32 flip_large_low = 0, flip_top = 0, flip_dirty_end = 0;
+  u32 epoch = 0;          // flips so far
+  u32 epoch_of_flip = 0;  // the epoch after the flip under way
+
+  PageBuilder builder{*this};
+  Marking marking{*this};
+  Compaction compaction{*this};
+
+ private:
+  Heap() = default;
+  bool initialise(std::string& error, int& error_number);
+
+  // allocation.cc
+  u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  u32 try_large(u32 shape, u32 word1, u32 granules);
+  bool grant_tlab(Mutator& mutator);
+  void record_black_pages(u32 first_word, u32 end_word);
+  void consider_cycle();
+
+  // collector.cc
+  static void* collector_entry(void* heap);
+  void collector_loop();
+  void run_cycle(bool forced);
+  void mark();
+  bool remark_pause(bool last);
+  void reclaim();
+  void pace(u64 live_pages, u64 allocated_before);
+  bool wait_for_cycle(bool from_now);
+  bool is_marked(Ref ref) const;
+  void clear_dead_weak_refs();
+
+  // prepare.cc
+  bool plan(bool forced);
+  u32 choose_prefix(bool forced);
+  void scan_blocks();
+
+  // flip.cc
+  bool flip();
+  void flip_in_pause();
+
+  static void* fault_thread_entry(void* heap);
+  void start_fault_thread();
+  void stop_fault_thread();
+
+  pthread_t collector_thread_{};
+  bool collector_running_ = false;
+  pthread_t fault_thread_{};
+  bool fault_thread_running_ = false;
+  int fault_pipe_[2] = {-1, -1};
+
+  std::mutex cycle_mutex_;
+  std::condition_variable cycle_wanted_, cycle_done_;
+  bool wanted_ = false, wanted_forced_ = false, cycling_ = false, closing_ = false, closed_ = false;
+  u64 cycles_ = 0;
+  u32 waiters_ = 0;  // mutators stalled for memory: a stepping cycle does not stop at gates
+
+  // Gates of a stepping heap.
+  std::condition_variable gate_arrived_, gate_opened_;
+  u32 gate_permits_ = 0;
+  bool at_gate_ = false;
+
+  std::atomic<u32> trigger_pages_{0};
+  u32 max_pages_ = 0;
+  u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits
+  bool flip_failed_ = false;
+  std::atomic<int> relocation_error_{0};
+  std::atomic<u32> relocation_error_page_{0};
+};
+
+}  // namespace glissade

@@ -1,0 +1,326 @@
+// Marking, precleaning and the remark pause's work; marking.h states what holds when.
+#include "marking.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "clock.h"
+#include "heap.h"
+
+namespace glissade {
+namespace {
+
+/// Pause budgets: beyond them remark gives up and precleaning goes on.
+constexpr u64 kRemarkCards = 2048;
+constexpr u64 kRemarkObjects = 20'000;
+constexpr u64 kStepObjects = 1024;
+
+u32 load32(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
+u64 load64(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_RELAXED); }
+
+}  // namespace
+
+void Marker::visit_value(u64 bits) {
+  if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});
+}
+
+void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
+  for_each_slot(heap_.shapes, shape, begin, end, [&](u32 offset, bool is_value) {
+    // A value is read as 64 bits at once: a tag and a payload of different stores are told apart by the store order.
+    if (is_value) visit_value(load64(object + offset));
+    else visit_word(load32(object + offset));
+  });
+}
+
+void Marker::mark_and_scan(Ref ref) {
+  const u8* object = heap_.address(ref);
+  if (ref.word < heap_.base_word) {
+    if (heap_.pointer_free_objects.mark(ref.word / (kPageSize / 4))) marked++;
+    return;
+  }
+  const Granule g = heap_.granule(ref);
+  if (g.index >= heap_.moving.large_low * kGranulesPerPage) {
+    const u32 page = g.index / kGranulesPerPage;
+    if (!heap_.large_objects.mark(page)) return;
+    marked++;
+    const LargeObjects::Head& head = heap_.large_objects.head(page);
+    scan(object, head.shape, kGranuleSize, head.granules * kGranuleSize);
+    return;
+  }
+  if (!heap_.blocks.mark_header(g)) return;
+  marked++;
+  const u32 shape = load32(object);
+  const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
+  GLISSADE_ASSERT(heap_.shapes.is_defined(shape), "marking an object without a shape");
+  heap_.blocks.set_body(g, granules);
+  scan(object, shape, kGranuleSize, granules * kGranuleSize);
+}
+
+bool Marker::drain(u64 budget) {
+  const u64 goal = marked + budget;
+  u32 queue[kQueue];
+  u32 head = 0, queued = 0;
+  auto prefetch = [&](u32 word) {
+    const Ref ref{word};
+    if (word < heap_.base_word) return;
+    heap_.blocks.prefetch(heap_.granule(ref));
+    __builtin_prefetch(heap_.address(ref));
+  };
+  for (;;) {
+    while (queued < kQueue && !stack_.empty()) {
+      const u32 word = stack_.back();
+      stack_.pop_back();
+      prefetch(word);
+      queue[(head + queued++) % kQueue] = word;
+    }
+    if (queued == 0) return true;
+    const u32 word = queue[head];
+    head = (head + 1) % kQueue;
+    queued--;
+    mark_and_scan(Ref{word});
+    if (marked >= goal) {
+      while (queued) stack_.push_back(queue[(head + --queued) % kQueue]);
+      return stack_.empty();
+    }
+  }
+}
+
+void Marker::scan_card(std::size_t card) {
+  const u32 first_word = static_cast<u32>(card << layout::kCardShift);
+  if (first_word < heap_.base_word) return;  // pointer-free objects bear no references
+  const u32 begin = (first_word - heap_.base_word) / 2;
+  const u32 end = begin + layout::kCardGranules;
+  if (begin >= heap_.moving.large_low * kGranulesPerPage) {
+    const u32 page = begin / kGranulesPerPage;
+    if (!heap_.large_objects.covered(page)) return;
+    const u32 head_page = heap_.large_objects.head_page(page);
+    if (!heap_.large_objects.is_marked(head_page)) return;  // its scan is still to come
+    const LargeObjects::Head& head = heap_.large_objects.head(head_page);
+    const u32 start = head_page * kGranulesPerPage;
+    scan(heap_.address(heap_.ref({start})), head.shape, (begin - start) * kGranuleSize,
+         std::min(end - start, head.granules) * kGranuleSize);
+    return;
+  }
+  // Marked objects only: an unmarked one is scanned whole when it is marked.
+  Granule at{begin};
+  Granule covering;
+  auto scan_object = [&](Granule header) {
+    const u8* object = heap_.address(heap_.ref(header));
+    const u32 shape = load32(object);
+    const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
+    const u32 from = header.index < begin ? (begin - header.index) * kGranuleSize : kGranuleSize;
+    const u32 to = std::min(header.index + granules, end) - header.index;
+    scan(object, shape, from, to * kGranuleSize);
+    return header.index + granules;
+  };
+  if (heap_.blocks.covering_header(at.block(), covering)) at.index = scan_object(covering);
+  for (;;) {
+    at = next_live(heap_.blocks, at, {end});
+    if (at.index >= end) return;
+    at.index = scan_object(at);
+  }
+}
+
+void Marking::begin() {
+  MovingSpace& moving = heap_.moving;
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    heap_.large_objects.for_each(moving.large_low, heap_.geometry().moving_pages(),
+                                 [&](u32 page, auto&) { heap_.large_objects.clear_mark(page); });
+    heap_.pointer_free_objects.for_each(0, heap_.geometry().pointer_free_pages(),
+                                        [&](u32 page, auto&) { heap_.pointer_free_objects.clear_mark(page); });
+  }
+  // Every block that a mutator may still allocate into before remark is cleared, too.
+  heap_.clear_mark_bits();
+  heap_.cards.clear(0, heap_.cards.count());
+  heap_.root_cards.clear(0, heap_.root_cards.count());
+  // Cards are cleared before the first slot is read: a store whose card we erased is seen by the trace.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+void Marking::mark_from_roots() {
+  Marker marker(heap_);
+  heap_.roots.for_each([&](const AreaView& area) {
+    if (area.is_stack()) {
+      visit_stack(marker, area.index, true);
+    } else if (!area.is_weak()) {
+      const u8* words = reinterpret_cast<const u8*>(area.words);
+      for (u32 i = 0; i < area.top; i++) {
+        if (area.is_value()) marker.visit_value(load64(words + i * 8ull));
+        else marker.visit_word(load32(words + i * 4ull));
+      }
+    }
+  });
+  pending_.swap(marker.stack());
+  trace();
+}
+
+void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
+  AreaView area;
+  if (!heap_.roots.view(index, area)) return;
+  std::vector<u64>& shadow = heap_.roots.shadow(index);
+  const u8* bytes = reinterpret_cast<const u8*>(area.words);
+  const std::size_t words = (std::size_t{area.top} * area.slot_bytes() + 7) / 8;
+  // Slots at and above `top` mean nothing: with an odd number of refs the last pair is half empty.
+  const std::size_t half = !area.is_value() && area.top % 2 ? words - 1 : words;
+  auto load = [&](std::size_t i) { return i == half ? u64{load32(bytes + i * 8)} : load64(bytes + i * 8); };
+  auto visit = [&](u64 bits) {
+    if (area.is_value()) {
+      marker.visit_value(bits);
+    } else {
+      marker.visit_word(static_cast<u32>(bits));
+      marker.visit_word(static_cast<u32>(bits >> 32));
+    }
+  };
+  if (!concurrent) {
+    const std::size_t known = std::min(words, shadow.size());
+    for (std::size_t i = 0; i < known; i++) {
+      const u64 bits = load(i);
+      if (bits != shadow[i]) visit(bits);
+    }
+    for (std::size_t i = known; i < words; i++) visit(load(i));
+    return;
+  }
+  const std::size_t known = std::min(words, shadow.size());
+  shadow.resize(words);
+  for (std::size_t i = 0; i < words; i++) {
+    const u64 bits = load(i);
+    if (i < known && bits == shadow[i]) continue;  // visited in an earlier round of this cycle
+    shadow[i] = bits;
+    visit(bits);
+  }
+}
+
+void Marking::trace() {
+  const u32 workers = heap_.workers.count();
+  if (workers == 1 || pending_.size() < 64) {
+    Marker marker(heap_);
+    marker.stack().swap(pending_);
+    trace_with(marker, true);
+    return;
+  }
+  std::vector<u32> share;
+  share.swap(pending_);
+  const std::size_t piece = share.size() / workers + 1;
+  for (std::size_t at = 0; at < share.size(); at += piece) {
+    bag_.emplace_back(share.begin() + static_cast<i64>(at), share.begin() + static_cast<i64>(std::min(at + piece, share.size())));
+  }
+  hungry_ = 0;
+  heap_.workers.run([&](u32) {
+    Marker marker(heap_);
+    trace_with(marker, false);
+  });
+}
+
+void Marking::trace_with(Marker& marker, bool alone) {
+  const u32 workers = alone ? 1 : heap_.workers.count();
+  bool counted = false;  // among the hungry
+  for (;;) {
+    if (marker.idle()) {
+      std::lock_guard<std::mutex> lock(bag_mutex_);
+      if (!bag_.empty()) {
+        marker.stack().swap(bag_.back());
+        bag_.pop_back();
+        if (counted) __atomic_fetch_sub(&hungry_, 1, __ATOMIC_RELAXED);
+        counted = false;
+      } else {
+        if (!counted) __atomic_fetch_add(&hungry_, 1, __ATOMIC_RELAXED);
+        counted = true;
+        // Everybody hungry and nothing in the bag: the trace is complete. (A lone tracer never shares.)
+        if (alone || __atomic_load_n(&hungry_, __ATOMIC_RELAXED) >= workers) break;
+      }
+    }
+    if (marker.idle()) {
+      sched_yield();
+      continue;
+    }
+    marker.drain(kStepObjects);
+    if (heap_.stepping) heap_.gate();
+    if (!alone && __atomic_load_n(&hungry_, __ATOMIC_RELAXED) > 0 && marker.stack().size() > 64) {
+      std::vector<u32>& stack = marker.stack();
+      const std::size_t half = stack.size() / 2;
+      std::vector<u32> gift(stack.begin(), stack.begin() + static_cast<i64>(half));
+      stack.erase(stack.begin(), stack.begin() + static_cast<i64>(half));
+      std::lock_guard<std::mutex> lock(bag_mutex_);
+      bag_.push_back(std::move(gift));
+    }
+  }
+  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+}
+
+u64 Marking::take_cards(std::vector<u32>& heap_cards, std::vector<u32>& root_cards) {
+  heap_cards.clear();
+  root_cards.clear();
+  const auto card_of = [&](u32 page) { return (std::size_t{heap_.base_word} + page * (kPageSize / 4ull)) >> layout::kCardShift; };
+  auto take = [&](std::size_t first, std::size_t end) {
+    heap_.cards.take_dirty(first, end, [&](std::size_t card) { heap_cards.push_back(static_cast<u32>(card)); });
+  };
+  take(card_of(heap_.moving.begin), card_of(heap_.moving.top));
+  take(card_of(heap_.moving.large_low), heap_.cards.count());
+  heap_.roots.for_each([&](const AreaView& area) {
+    if (area.is_stack() || area.is_weak()) return;
+    const std::size_t first = area.first_word >> layout::kCardShift;
+    const std::size_t words = std::size_t{area.top} * area.slot_bytes() / 4;
+    heap_.root_cards.take_dirty(first, first + ((words + (1u << layout::kCardShift) - 1) >> layout::kCardShift),
+                                [&](std::size_t card) { root_cards.push_back(static_cast<u32>(card)); });
+  });
+  // Invariant 8: cleared above, fenced here, scanned by the caller.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  Statistics::add(heap_.statistics.cardsScanned, heap_cards.size() + root_cards.size());
+  return heap_cards.size() + root_cards.size();
+}
+
+void Marking::visit_root_card(Marker& marker, u32 card) {
+  const u32 first = card << layout::kCardShift;
+  const i32 index = heap_.roots.area_of_page(first / (kPageSize / 4));
+  AreaView area;
+  if (index < 0 || !heap_.roots.view(static_cast<u32>(index), area)) return;
+  const u8* base = reinterpret_cast<const u8*>(area.words);
+  const u32 begin = first - area.first_word;
+  const u32 end = std::min(begin + (1u << layout::kCardShift), area.top * (area.slot_bytes() / 4));
+  for (u32 word = begin; word < end;) {
+    if (area.is_value()) {
+      marker.visit_value(load64(base + word * 4ull));
+      word += 2;
+    } else {
+      marker.visit_word(load32(base + word * 4ull));
+      word++;
+    }
+  }
+}
+
+u64 Marking::preclean() {
+  Statistics::add(heap_.statistics.precleanRounds);
+  const u64 dirty = take_cards(heap_cards_, root_cards_);
+  Marker marker(heap_);
+  marker.stack().swap(pending_);
+  for (u32 card : heap_cards_) marker.scan_card(card);
+  for (u32 card : root_cards_) visit_root_card(marker, card);
+  heap_.roots.for_each([&](const AreaView& area) {
+    if (area.is_stack()) visit_stack(marker, area.index, true);
+  });
+  pending_.swap(marker.stack());
+  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  trace();
+  return dirty;
+}
+
+bool Marking::remark(bool last) {
+  const u64 dirty = take_cards(heap_cards_, root_cards_);
+  Marker marker(heap_);
+  for (u32 card : heap_cards_) marker.scan_card(card);
+  for (u32 card : root_cards_) visit_root_card(marker, card);
+  heap_.roots.for_each([&](const AreaView& area) {
+    if (area.is_stack()) visit_stack(marker, area.index, false);
+  });
+  const bool within = dirty <= kRemarkCards || last;
+  const bool done = within && marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
+  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  // What is not finished is kept for the next preclean round; the cards are clean already.
+  if (!done) pending_.swap(marker.stack());
+  return done;
+}
+
+}  // namespace glissade

@@ -1,0 +1,81 @@
+// Concurrent marking: trace from the roots, preclean dirty cards in rounds, finish in the remark pause.
+//
+// Incremental update (Dijkstra et al. 1978, with cards): a store into an object that was scanned before dirties its
+// card, and the object is scanned again. Objects born before remark are white until traced. What makes invariant 6
+// hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
+// shadow or has been visited, and the mark stacks are empty.
+//
+// Each marker has a private stack and a short queue between "popped" and "scanned", in which the block and the header
+// of an object are prefetched; whole chunks of work go through a shared bag when other markers are idle.
+// Called by collector threads only; `remark` by the thread that runs the pause.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "units.h"
+
+namespace glissade {
+
+class Heap;
+
+class Marker {
+ public:
+  explicit Marker(Heap& heap) : heap_(heap) {}
+
+  /// Queues what a slot refers to.
+  void visit(Ref ref) {
+    if (ref.word != 0) stack_.push_back(ref.word);
+  }
+  void visit_word(u32 word) { visit(Ref{word}); }
+  void visit_value(u64 bits);
+
+  /// Scans until nothing is queued here, or `budget` objects have been marked. False: the budget ended first.
+  bool drain(u64 budget);
+  bool idle() const { return stack_.empty(); }
+
+  /// Visits the slots of marked objects that a card of the heap buffer covers.
+  void scan_card(std::size_t card);
+
+  std::vector<u32>& stack() { return stack_; }
+  u64 marked = 0;
+
+ private:
+  void mark_and_scan(Ref ref);
+  void scan(const u8* object, u32 shape, u32 begin, u32 end);
+
+  static constexpr u32 kQueue = 16;
+  Heap& heap_;
+  std::vector<u32> stack_;
+};
+
+class Marking {
+ public:
+  explicit Marking(Heap& heap) : heap_(heap) {}
+
+  /// Clears marks and cards. Afterwards stores are tracked.
+  void begin();
+  /// Visits every root once, concurrently, then traces to the end.
+  void mark_from_roots();
+  /// One concurrent round over dirty cards, tables and stacks, traced to the end. The number of dirty cards found.
+  u64 preclean();
+  /// In the pause. False: more was dirty than the pause's budget allows; go back to precleaning (`last` forbids that).
+  bool remark(bool last);
+
+ private:
+  void trace();
+  void trace_with(Marker& marker, bool alone);
+  u64 take_cards(std::vector<u32>& heap_cards, std::vector<u32>& root_cards);
+  void visit_root_card(Marker& marker, u32 card);
+  void visit_stack(Marker& marker, u32 area, bool concurrent);
+
+  Heap& heap_;
+  std::vector<u32> pending_;      // work that no marker holds
+  std::vector<u32> heap_cards_, root_cards_;
+  // The bag: work that a marker has given away.
+  std::mutex bag_mutex_;
+  std::vector<std::vector<u32>> bag_;
+  u32 hungry_ = 0;
+};
+
+}  // namespace glissade

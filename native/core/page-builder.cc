@@ -1,0 +1,268 @@
+// The page builder; page-builder.h states the invariants that every function here keeps.
+//
+// Where time goes: a page full of references has some 700 of them, each a lookup of a far block. So slots are gathered
+// ahead of their translation and their blocks prefetched (kAhead of them in flight), and pages that cannot change are
+// recognised without a copy.
+#include "page-builder.h"
+
+#include <cstring>
+
+#include "heap.h"
+
+namespace glissade {
+namespace {
+
+constexpr u32 kAhead = 32;
+
+u32 word_at(const u8* at) {
+  u32 word;
+  std::memcpy(&word, at, 4);
+  return word;
+}
+u64 value_at(const u8* at) {
+  u64 value;
+  std::memcpy(&value, at, 8);
+  return value;
+}
+
+/// Translates 32-bit reference words in place, some slots behind the one that was seen last.
+class Translator {
+ public:
+  explicit Translator(const Forwarding& forwarding) : forwarding_(forwarding) {}
+  ~Translator() {
+    while (count_) settle();
+  }
+  void slot(u8* at, bool is_value) {
+    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
+    const Ref ref{word_at(at)};
+    if (forwarding_.is_fixed(ref)) return;
+    forwarding_.prefetch(ref);
+    if (count_ == kAhead) settle();
+    ring_[(first_ + count_++) % kAhead] = at;
+  }
+
+ private:
+  void settle() {
+    u8* at = ring_[first_];
+    first_ = (first_ + 1) % kAhead;
+    count_--;
+    const u32 word = forwarding_.of(Ref{word_at(at)}).word;
+    std::memcpy(at, &word, 4);
+  }
+  const Forwarding& forwarding_;
+  u8* ring_[kAhead];
+  u32 first_ = 0;
+  u32 count_ = 0;
+};
+
+/// Changes to a page that stays where it is: copied only if there is one.
+class Patch {
+ public:
+  Patch(const Forwarding& forwarding, const u8* source) : forwarding_(forwarding), source_(source) {}
+
+  void slot(u32 offset, bool is_value) {
+    const u8* at = source_ + offset;
+    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
+    const Ref ref{word_at(at)};
+    if (forwarding_.is_fixed(ref)) return;
+    forwarding_.prefetch(ref);
+    offsets_[count_++] = static_cast<u16>(offset);
+  }
+  void filler(u32 granule, u32 granules) {
+    const u8* at = source_ + granule * kGranuleSize;
+    if (word_at(at) == layout::kFillerShape && word_at(at + 4) == granules << layout::kFlagBits) return;
+    fillers_[filler_count_++] = {static_cast<u16>(granule), static_cast<u16>(granules)};
+  }
+  void zero_from(u32 offset) {
+    if (offset < zero_from_) zero_from_ = offset;
+  }
+
+  PageContent apply(u8* buffer) const {
+    if (count_ == 0 && filler_count_ == 0 && zero_from_ == kPageSize) return PageContent::Source;
+    std::memcpy(buffer, source_, zero_from_);
+    std::memset(buffer + zero_from_, 0, kPageSize - zero_from_);
+    for (u32 i = 0; i < count_; i++) {
+      u8* at = buffer + offsets_[i];
+      const u32 word = forwarding_.of(Ref{word_at(at)}).word;
+      std::memcpy(at, &word, 4);
+    }
+    for (u32 i = 0; i < filler_count_; i++) {
+      const u32 header[2] = {layout::kFillerShape, u32{fillers_[i].granules} << layout::kFlagBits};
+      std::memcpy(buffer + fillers_[i].granule * kGranuleSize, header, sizeof header);
+    }
+    return PageContent::Buffer;
+  }
+
+ private:
+  struct Filler {
+    u16 granule, granules;
+  };
+  const Forwarding& forwarding_;
+  const u8* source_;
+  u32 count_ = 0;
+  u32 filler_count_ = 0;
+  u32 zero_from_ = kPageSize;
+  u16 offsets_[kPageSize / 4];
+  Filler fillers_[kGranulesPerPage / 2];
+};
+
+}  // namespace
+
+PageKind PageBuilder::kind(u32 page) const {
+  const Forwarding& f = heap_.forwarding;
+  const u32 granule = page * kGranulesPerPage;
+  if (page >= heap_.geometry().root_first_page()) return PageKind::Root;
+  if (granule >= f.begin.index && granule < f.prefix_end.index) return PageKind::Prefix;
+  if (granule >= f.to_begin.index && granule < f.compact_end.index) return PageKind::Compacted;
+  if (granule >= f.to_black_begin.index && granule < f.to_top.index) return PageKind::Black;
+  if (page >= heap_.flip_large_low && page < heap_.geometry().moving_pages()) return PageKind::Large;
+  return PageKind::Empty;
+}
+
+u32 PageBuilder::source_page(u32 page) const {
+  switch (kind(page)) {
+    case PageKind::Compacted: return heap_.page_infos[page].source / kGranulesPerPage;
+    case PageKind::Black:
+      return static_cast<u32>(static_cast<i32>(page) - heap_.forwarding.slide / static_cast<i32>(kGranulesPerPage));
+    default: return page;
+  }
+}
+
+PageContent PageBuilder::build(u32 page, u8* buffer) const {
+  switch (kind(page)) {
+    case PageKind::Compacted: return build_compacted(page, buffer);
+    case PageKind::Prefix: return build_prefix(page, buffer);
+    case PageKind::Black: return build_black(page, buffer);
+    case PageKind::Large: return build_large(page, buffer);
+    case PageKind::Root: return build_root(page, buffer);
+    case PageKind::Empty: break;
+  }
+  return PageContent::Zero;
+}
+
+void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granules) const {
+  Translator translator(heap_.forwarding);
+  u32 at = 0;
+  if (info.shape != 0) {
+    const u32 begin = info.phase * kGranuleSize;
+    const u32 covered = info.remaining < granules ? info.remaining : granules;
+    for_each_slot(heap_.shapes, info.shape, begin, begin + covered * kGranuleSize,
+                  [&](u32 offset, bool is_value) { translator.slot(buffer + (offset - begin), is_value); });
+    at = covered;
+  }
+  while (at < granules) {
+    u8* object = buffer + at * kGranuleSize;
+    const u32 shape = word_at(object);
+    if (shape == layout::kFreeShape) return;  // the unused rest of a TLAB
+    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
+    if (shape != layout::kFillerShape) {
+      const u32 end = size < granules - at ? size : granules - at;
+      for_each_slot(heap_.shapes, shape, kGranuleSize, end * kGranuleSize,
+                    [&](u32 offset, bool is_value) { translator.slot(object + offset, is_value); });
+    }
+    at += size;
+  }
+}
+
+PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
+  const Forwarding& f = heap_.forwarding;
+  const PageInfo& info = heap_.page_infos[page];
+  const u32 left = f.compact_end.index - page * kGranulesPerPage;
+  const u32 granules = left < kGranulesPerPage ? left : kGranulesPerPage;
+  const u8* from = heap_.space.from_space();
+  u32 source = info.source;
+  u32 filled = 0;
+  while (filled < granules) {
+    const u32 bit = source % kGranulesPerBlock;
+    u64 bits = heap_.blocks.at(source / kGranulesPerBlock).live.load(std::memory_order_relaxed) >> bit;
+    if (bits == 0) {
+      source += kGranulesPerBlock - bit;
+      continue;
+    }
+    const u32 skip = static_cast<u32>(__builtin_ctzll(bits));
+    source += skip;
+    bits >>= skip;
+    u32 run = ~bits == 0 ? kGranulesPerBlock : static_cast<u32>(__builtin_ctzll(~bits));
+    if (run > kGranulesPerBlock - source % kGranulesPerBlock) run = kGranulesPerBlock - source % kGranulesPerBlock;
+    if (run > granules - filled) run = granules - filled;
+    std::memcpy(buffer + filled * kGranuleSize, from + std::size_t{source} * kGranuleSize, run * kGranuleSize);
+    filled += run;
+    source += run;
+  }
+  std::memset(buffer + filled * kGranuleSize, 0, kPageSize - filled * kGranuleSize);
+  translate_objects(buffer, info, granules);
+  return PageContent::Buffer;
+}
+
+PageContent PageBuilder::build_black(u32 page, u8* buffer) const {
+  const u32 source = source_page(page);
+  const PageInfo& info = heap_.black_infos[source];
+  if (info.shape == layout::kFillerShape && info.remaining >= kGranulesPerPage) return PageContent::Zero;
+  std::memcpy(buffer, heap_.space.from_page({source}), kPageSize);
+  translate_objects(buffer, info, kGranulesPerPage);
+  return PageContent::Buffer;
+}
+
+PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
+  const PageInfo& info = heap_.page_infos[page];
+  const u8* source = heap_.space.from_page({page});
+  Patch patch(heap_.forwarding, source);
+  const u32 first = page * kGranulesPerPage;
+  u32 at = 0;
+  if (info.shape != 0) {
+    const u32 begin = info.phase * kGranuleSize;
+    const u32 covered = info.remaining < kGranulesPerPage ? info.remaining : kGranulesPerPage;
+    for_each_slot(heap_.shapes, info.shape, begin, begin + covered * kGranuleSize,
+                  [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
+    at = covered;
+  }
+  while (at < kGranulesPerPage) {
+    const u32 next = next_live(heap_.blocks, {first + at}, {first + kGranulesPerPage}).index - first;
+    // What lies between live objects is dead: a filler keeps the page walkable and its stale references out of sight.
+    if (next > at) patch.filler(at, next - at);
+    if (next == kGranulesPerPage) break;
+    const u8* object = source + next * kGranuleSize;
+    const u32 shape = word_at(object);
+    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
+    const u32 end = size < kGranulesPerPage - next ? size : kGranulesPerPage - next;
+    const u32 base = next * kGranuleSize;
+    for_each_slot(heap_.shapes, shape, kGranuleSize, end * kGranuleSize,
+                  [&](u32 offset, bool is_value) { patch.slot(base + offset, is_value); });
+    at = next + size;
+  }
+  return patch.apply(buffer);
+}
+
+PageContent PageBuilder::build_large(u32 page, u8* buffer) const {
+  if (!heap_.large_objects.covered(page)) return PageContent::Zero;
+  const u32 head_page = heap_.large_objects.head_page(page);
+  // Born after the flip: not part of the state that is being moved.
+  if (heap_.large_born[head_page] == heap_.epoch_of_flip) return PageContent::Zero;
+  const LargeObjects::Head& head = heap_.large_objects.head(head_page);
+  if (!heap_.shapes[head.shape].has_references()) return PageContent::Source;
+  Patch patch(heap_.forwarding, heap_.space.from_page({page}));
+  const u32 begin = (page - head_page) * kPageSize;
+  const u32 size = head.granules * kGranuleSize;
+  const u32 end = size - begin < kPageSize ? size : begin + kPageSize;
+  for_each_slot(heap_.shapes, head.shape, begin, end,
+                [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
+  return patch.apply(buffer);
+}
+
+PageContent PageBuilder::build_root(u32 page, u8* buffer) const {
+  const u32 root_page = page - heap_.geometry().root_first_page();
+  const i32 index = heap_.roots.area_of_page(root_page);  // an area made since has an empty snapshot
+  if (index < 0) return PageContent::Zero;
+  const Heap::RootSnapshot& area = heap_.root_snapshots[index];
+  const u32 slot_bytes = area.is_value ? 8 : 4;
+  const u64 live = u64{area.top} * slot_bytes;
+  const u64 begin = u64{page - area.first_page} * kPageSize;
+  if (begin >= live) return PageContent::Zero;
+  Patch patch(heap_.forwarding, heap_.space.from_page({page}));
+  const u32 end = live - begin < kPageSize ? static_cast<u32>(live - begin) : kPageSize;
+  for (u32 at = 0; at < end; at += slot_bytes) patch.slot(at, area.is_value);
+  if (end < kPageSize) patch.zero_from(end);
+  return patch.apply(buffer);
+}
+
+}  // namespace glissade

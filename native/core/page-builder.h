@@ -1,0 +1,59 @@
+// Building one to-space page: the pure function at the centre of the collector.
+//
+// Invariant 1: the content of to-space page p depends on the state before the flip and on nothing else. Building p reads
+// the bytes whose destination is p, in from-space, and side metadata that is constant from the flip to the close: never a
+// neighbour's header, never a to-space page. So no order matters, nothing cascades, an object that straddles two pages
+// needs nobody else, and two threads that build p write the same bytes. Invariant 2: references are translated in the
+// copy, once; an abandoned copy is thrown away whole.
+//
+// Async-signal-safe (invariant 10): called by compaction threads and by fault handlers alike.
+#pragma once
+
+#include "forwarding.h"
+#include "mapped-array.h"
+
+namespace glissade {
+
+class Heap;
+
+/// What the object that covers a page's first byte is, and where a compacted page's content begins.
+struct PageInfo {
+  u32 source;     // compacted pages: granule of before the flip that becomes the page's first
+  u32 last;       // … and its last
+  u32 shape;      // of the object that reaches into the page; 0: an object (or nothing) begins at its first granule
+  u32 phase;      // granules from that object's header to the page's first granule
+  u32 remaining;  // granules from the page's first granule to that object's end
+};
+
+enum class PageKind { Compacted, Prefix, Black, Large, Root, Empty };
+
+/// Where a page's content is once it has been built.
+enum class PageContent {
+  Buffer,  // in the buffer
+  Source,  // the source page itself: the page changes by nothing and is placed by moving it
+  Zero,    // nowhere: the page is empty
+};
+
+class PageBuilder {
+ public:
+  explicit PageBuilder(Heap& heap) : heap_(heap) {}
+
+  PageKind kind(u32 page) const;
+  /// Builds to-space page `page`. Writes the whole buffer if the result is Buffer, and may write it otherwise.
+  PageContent build(u32 page, u8* buffer) const;
+
+  /// The one source page of a page that is not compacted, or the first of one that is.
+  u32 source_page(u32 page) const;
+
+ private:
+  PageContent build_compacted(u32 page, u8* buffer) const;
+  PageContent build_black(u32 page, u8* buffer) const;
+  PageContent build_prefix(u32 page, u8* buffer) const;
+  PageContent build_large(u32 page, u8* buffer) const;
+  PageContent build_root(u32 page, u8* buffer) const;
+  void translate_objects(u8* buffer, const PageInfo& info, u32 granules) const;
+
+  Heap& heap_;
+};
+
+}  // namespace glissade

@@ -1,0 +1,152 @@
+// Prepare: from live bits to a complete forwarding, while mutators run and allocate black above `black_begin`.
+//
+// One pass counts live granules by page and chooses the dense prefix; a second gives every block its destination (an
+// exclusive scan) and every to-space page the object that covers its first byte. Headers are read in place: shapes and
+// lengths do not change while an object is live (setShape keeps size and reference map).
+#include <algorithm>
+
+#include "heap.h"
+
+namespace glissade {
+namespace {
+
+/// The prefix that stays is at least this dense; explicit collections leave only full pages alone.
+constexpr double kPrefixDensity = 0.95;
+/// Moving less than this is not worth a flip: pages, and a fraction of the pages in use.
+constexpr u32 kWorthPages = 32;
+constexpr double kWorthFraction = 0.03;
+
+u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
+
+}  // namespace
+
+u32 Heap::choose_prefix(bool forced) {
+  const u32 begin = moving.begin;
+  const u32 end = moving.black_begin;
+  u64 live = 0;
+  u32 prefix = begin;
+  for (u32 page = begin; page < end; page++) {
+    u32 granules = 0;
+    for (u32 b = page * kBlocksPerPage; b < (page + 1) * kBlocksPerPage; b++) {
+      granules += static_cast<u32>(__builtin_popcountll(blocks.at(b).live.load(std::memory_order_relaxed)));
+    }
+    page_live[page] = static_cast<u16>(granules);
+    live += granules;
+    const u64 possible = u64{page - begin + 1} * kGranulesPerPage;
+    const bool dense = forced ? live == possible
+                              : static_cast<double>(live) >= kPrefixDensity * static_cast<double>(possible) &&
+                                    granules >= kPrefixDensity * kGranulesPerPage;
+    if (dense) prefix = page + 1;
+  }
+  statistics.bytesLive.store(live * kGranuleSize, std::memory_order_relaxed);
+  return options.fresh_windows ? begin : prefix;
+}
+
+void Heap::scan_blocks() {
+  const Forwarding& f = forwarding;
+  u32 next = f.to_begin.index;     // destination of the next live granule
+  u32 last_live = 0;               // the live granule before it, in from-space
+  u32 open_page = ~0u;             // the to-space page being filled
+  const u32 prefix_block = f.prefix_end.index / kGranulesPerBlock;
+  const u32 end_block = f.black_begin.index / kGranulesPerBlock;
+
+  // The live object that covers granule `at` (live), from the block's covering object or its first live granule.
+  const auto covering = [&](u32 at, PageInfo& info) {
+    const u32 block = at / kGranulesPerBlock;
+    Granule header;
+    if (!blocks.covering_header(block, header)) header = next_live(blocks, {block * kGranulesPerBlock}, {at + 1});
+    for (;;) {
+      const u8* object = granule_address(header);
+      const u32 shape = word_at(object);
+      const u32 granules = shapes.granules(shape, word_at(object + 4));
+      if (at < header.index + granules) {
+        const bool begins = header.index == at;
+        info.shape = begins ? 0 : shape;
+        info.phase = at - header.index;
+        info.remaining = begins ? 0 : header.index + granules - at;
+        return;
+      }
+      header = next_live(blocks, {header.index + granules}, {at + 1});
+    }
+  };
+
+  for (u32 page = f.begin.index / kGranulesPerPage; page < f.prefix_end.index / kGranulesPerPage; page++) {
+    PageInfo& info = page_infos[page];
+    info = {};
+    const u32 at = page * kGranulesPerPage;
+    if (blocks.is_live({at})) covering(at, info);
+  }
+
+  source_counts.zero(f.prefix_end.index / kGranulesPerPage, (f.black_begin.index - f.prefix_end.index) / kGranulesPerPage);
+  const auto close_page = [&] {
+    if (open_page == ~0u) return;
+    PageInfo& info = page_infos[open_page];
+    info.last = last_live;
+    for (u32 source = info.source / kGranulesPerPage; source <= last_live / kGranulesPerPage; source++) {
+      if (page_live[source]) source_counts[source].fetch_add(1, std::memory_order_relaxed);
+    }
+  };
+  for (u32 b = prefix_block; b < end_block; b++) {
+    if (b % kBlocksPerPage == 0 && page_live[b / kBlocksPerPage] == 0) {
+      b += kBlocksPerPage - 1;
+      continue;
+    }
+    Block& block = blocks.at(b);
+    const u64 bits = block.live.load(std::memory_order_relaxed);
+    block.destination = next;
+    if (bits == 0) continue;
+    const u32 count = static_cast<u32>(__builtin_popcountll(bits));
+    const u32 boundary = static_cast<u32>(round_up(next, kGranulesPerPage));
+    if (boundary < next + count) {
+      // The block's granules cross into page `boundary`: find the one that becomes its first.
+      u64 rest = bits;
+      u32 previous = last_live;
+      for (u32 skip = boundary - next; skip; skip--) {
+        previous = b * kGranulesPerBlock + static_cast<u32>(__builtin_ctzll(rest));
+        rest &= rest - 1;
+      }
+      const u32 source = b * kGranulesPerBlock + static_cast<u32>(__builtin_ctzll(rest));
+      last_live = previous;
+      close_page();
+      open_page = boundary / kGranulesPerPage;
+      PageInfo& info = page_infos[open_page];
+      info.source = source;
+      covering(source, info);
+    }
+    next += count;
+    last_live = b * kGranulesPerBlock + 63 - static_cast<u32>(__builtin_clzll(bits));
+  }
+  close_page();
+  forwarding.compact_end = {next};
+}
+
+bool Heap::plan(bool forced) {
+  Forwarding& f = forwarding;
+  f.base_word = base_word;
+  f.blocks = &blocks;
+  f.begin = {moving.begin * kGranulesPerPage};
+  f.black_begin = {moving.black_begin * kGranulesPerPage};
+  const u32 prefix = choose_prefix(forced);
+  f.prefix_end = {prefix * kGranulesPerPage};
+  u32 to_begin = prefix;
+  if (options.fresh_windows) {
+    // Not where anything was in the last collection; refs of the collection before that may lie there again.
+    const u32 live_pages = static_cast<u32>(statistics.bytesLive.load() >> kPageShift) + 2;
+    const u32 room = moving.large_low;
+    const u32 slack = max_pages_ / 8;
+    const u32 above = moving.top + slack;
+    if (above + live_pages + slack < room) to_begin = above;
+    else if (moving.begin != 0) to_begin = 0;
+    else to_begin = std::min(above, room - live_pages);
+  }
+  f.to_begin = {to_begin * kGranulesPerPage};
+  scan_blocks();
+  f.to_black_begin = {static_cast<u32>(round_up(f.compact_end.index, kGranulesPerPage))};
+  if (options.fresh_windows) return true;
+  const u32 gain = (f.black_begin.index - f.to_black_begin.index) / kGranulesPerPage;
+  const u32 used = moving.black_begin - moving.begin;
+  if (forced) return gain > 0;
+  return gain >= kWorthPages && static_cast<double>(gain) >= kWorthFraction * static_cast<double>(used);
+}
+
+}  // namespace glissade

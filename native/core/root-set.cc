@@ -1,0 +1,75 @@
+// Root areas: first-fit of whole pages in the root region. See root-set.h.
+#include "root-set.h"
+
+#include <cstring>
+
+namespace glissade {
+
+void RootSet::bind(i32* control, u8* roots, std::size_t root_bytes) {
+  control_ = control;
+  roots_ = roots;
+  pages_ = pages_for_bytes(root_bytes);
+  page_area_.assign(pages_, -1);
+}
+
+bool RootSet::view(u32 area, AreaView& out) const {
+  const i32* e = entry(area);
+  const auto kind = static_cast<layout::AreaKind>(__atomic_load_n(e + layout::kAreaKind, __ATOMIC_ACQUIRE));
+  if (kind == layout::AreaKind::Free) return false;
+  out.index = area;
+  out.kind = kind;
+  out.first_word = static_cast<u32>(layout::load_word(e[layout::kAreaStart]));
+  out.words = reinterpret_cast<u32*>(roots_) + out.first_word;
+  out.capacity = static_cast<u32>(layout::load_word(e[layout::kAreaCapacity]));
+  const u32 top = static_cast<u32>(layout::load_word(e[layout::kAreaTop]));
+  out.top = top < out.capacity ? top : out.capacity;
+  return true;
+}
+
+i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
+  const bool value = kind == layout::AreaKind::ValueStack || kind == layout::AreaKind::ValueTable;
+  const u32 needed = pages_for_bytes(std::size_t{slots} * (value ? 8 : 4));
+  if (slots == 0 || needed > pages_) return -1;
+  u32 area = 0;
+  const u32 areas = count();
+  while (area < areas && layout::load_word(entry(area)[layout::kAreaKind]) != 0) area++;
+  if (area == layout::kMaxAreas) return -1;
+
+  u32 run = 0, first = 0;
+  for (u32 page = 0; page < pages_ && run < needed; page++) {
+    if (page_area_[page] >= 0) {
+      run = 0;
+      continue;
+    }
+    if (run++ == 0) first = page;
+  }
+  if (run < needed) return -1;
+  // A reused range may hold what an earlier owner left. Fresh pages are zero; do not touch them.
+  u64* words = reinterpret_cast<u64*>(roots_ + (std::size_t{first} << kPageShift));
+  const u32 used = used_end_ > first ? (used_end_ < first + needed ? used_end_ - first : needed) : 0;
+  for (std::size_t i = 0; i < std::size_t{used} * kGranulesPerPage; i++) {
+    if (words[i] != 0) words[i] = 0;
+  }
+  if (first + needed > used_end_) used_end_ = first + needed;
+  i32* e = entry(area);
+  for (u32 page = first; page < first + needed; page++) {
+    __atomic_store_n(&page_area_[page], static_cast<i32>(area), __ATOMIC_RELAXED);
+  }
+  layout::store_word(e[layout::kAreaStart], static_cast<i32>(first * (kPageSize / 4)));
+  layout::store_word(e[layout::kAreaCapacity], static_cast<i32>(slots));
+  layout::store_word(e[layout::kAreaTop], 0);
+  layout::store_word(e[layout::kAreaOwner], owner);
+  // release: whoever sees the kind sees the rest.
+  __atomic_store_n(e + layout::kAreaKind, static_cast<i32>(kind), __ATOMIC_RELEASE);
+  if (area == areas) layout::store_word(control_[layout::kAreaCountWord], static_cast<i32>(areas + 1));
+  return static_cast<i32>(area);
+}
+
+void RootSet::free(u32 area) {
+  __atomic_store_n(entry(area) + layout::kAreaKind, 0, __ATOMIC_RELEASE);
+  for (i32& owner : page_area_) {
+    if (owner == static_cast<i32>(area)) __atomic_store_n(&owner, -1, __ATOMIC_RELAXED);
+  }
+}
+
+}  // namespace glissade

@@ -1,0 +1,153 @@
+// The safepoint protocol; safepoint.h has its states and rules.
+#include "safepoint.h"
+
+#include "clock.h"
+
+namespace glissade {
+
+void Safepoint::bind(i32* control, Statistics* statistics) {
+  statistics_ = statistics;
+  for (u32 i = 0; i < layout::kMaxMutators; i++) {
+    mutators_[i].index = i;
+    mutators_[i].block = control + layout::kMutatorBase + i * layout::kMutatorWords;
+  }
+}
+
+Mutator* Safepoint::attach() {
+  std::lock_guard<std::mutex> lock(stop_mutex_);
+  for (Mutator& m : mutators_) {
+    if (m.attached.load(std::memory_order_relaxed)) continue;
+    m.state.store(kParked, std::memory_order_relaxed);
+    m.tlab_start = m.tlab_limit = 0;
+    for (u32 i = 0; i < layout::kMutatorWords; i++) layout::store_word(m.block[i], 0);
+    layout::store_word(m.block[layout::kStackLimitArea], -1);
+    m.attached.store(true, std::memory_order_release);
+    return &m;
+  }
+  return nullptr;
+}
+
+void Safepoint::detach(Mutator& mutator) {
+  std::lock_guard<std::mutex> lock(stop_mutex_);
+  mutator.attached.store(false, std::memory_order_release);
+}
+
+void Safepoint::wait_while(Mutator& mutator, u32 state) {
+  while (mutator.state.load(std::memory_order_acquire) == state) futex_wait(mutator.state, state);
+}
+
+void Safepoint::enter(Mutator& mutator) {
+  for (;;) {
+    // The words first, the state second: a request that comes after the CAS then overwrites them.
+    layout::store_word(mutator.block[layout::kTlabLimit], static_cast<i32>(mutator.tlab_limit));
+    layout::store_word(mutator.block[layout::kRunning], 1);
+    u32 expected = kParked;
+    // seq_cst RMW: pairs with request()'s fetch_or; one of the two sees the other.
+    if (mutator.state.compare_exchange_strong(expected, kRunning)) return;
+    layout::store_word(mutator.block[layout::kTlabLimit], 0);
+    layout::store_word(mutator.block[layout::kRunning], 0);
+    wait_while(mutator, kParked | kRequested);
+  }
+}
+
+void Safepoint::leave(Mutator& mutator) {
+  layout::store_word(mutator.block[layout::kTlabLimit], 0);
+  layout::store_word(mutator.block[layout::kRunning], 0);
+  // release: the requester that finds us parked sees our stores; acquire: if requested, we may run the operation.
+  const u32 old = mutator.state.fetch_and(~kRunning, std::memory_order_acq_rel);
+  if (old & kRequested) arrive();
+}
+
+void Safepoint::poll(Mutator& mutator) {
+  u32 expected = kRunning | kRequested;
+  if (!mutator.state.compare_exchange_strong(expected, kStopped | kRequested)) return;
+  arrive();
+  wait_while(mutator, kStopped | kRequested);
+}
+
+void Safepoint::publish_tlab(Mutator& mutator) {
+  layout::store_word(mutator.block[layout::kTlabLimit], static_cast<i32>(mutator.tlab_limit));
+  // A full fence, then the check: a request between the two stores would otherwise be undone unseen.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (mutator.state.load(std::memory_order_relaxed) & kRequested) layout::store_word(mutator.block[layout::kTlabLimit], 0);
+}
+
+void Safepoint::request(Mutator* except) {
+  requested_at_ = now_ns();
+  done_.store(0, std::memory_order_relaxed);
+  // The hold: nobody reaches zero before every mutator has been asked.
+  pending_.store(1, std::memory_order_relaxed);
+  for (Mutator& m : mutators_) {
+    if (&m == except || !m.attached.load(std::memory_order_acquire)) continue;
+    pending_.fetch_add(1, std::memory_order_acq_rel);
+    const u32 old = m.state.fetch_or(kRequested);  // seq_cst: pairs with enter's CAS
+    if (old == kParked) {
+      pending_.fetch_sub(1, std::memory_order_acq_rel);
+    } else {
+      // A running mutator sees one of these at its next safepoint; order does not matter, it re-checks its state.
+      layout::store_word(m.block[layout::kPoll], 1);
+      layout::store_word(m.block[layout::kTlabLimit], 0);
+      layout::store_word(m.block[layout::kStackLimit], -1);
+    }
+  }
+}
+
+void Safepoint::arrive() {
+  if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) run_operation();
+}
+
+void Safepoint::run_operation() {
+  statistics_->timeToSafepoint_us.record(now_ns() - requested_at_);
+  if (operation_) {
+    operation_(context_);
+    resume();
+  }
+  done_.store(1, std::memory_order_release);
+  futex_wake(done_);
+}
+
+void Safepoint::resume() {
+  for (Mutator& m : mutators_) {
+    const u32 state = m.state.load(std::memory_order_acquire);
+    if (!(state & kRequested)) continue;
+    if (state & kStopped) {
+      layout::store_word(m.block[layout::kTlabLimit], static_cast<i32>(m.tlab_limit));
+      layout::store_word(m.block[layout::kStackLimit], layout::load_word(m.block[layout::kStackLimitRestore]));
+      layout::store_word(m.block[layout::kPoll], 0);
+      // release: publishes the restored words and all that the operation wrote.
+      m.state.store(kRunning, std::memory_order_release);
+    } else {
+      layout::store_word(m.block[layout::kStackLimit], layout::load_word(m.block[layout::kStackLimitRestore]));
+      layout::store_word(m.block[layout::kPoll], 0);
+      m.state.store(kParked, std::memory_order_release);
+    }
+    futex_wake(m.state);
+  }
+}
+
+void Safepoint::stop_and_run(Operation operation, void* context) {
+  std::lock_guard<std::mutex> lock(stop_mutex_);
+  operation_ = operation;
+  context_ = context;
+  request(nullptr);
+  arrive();  // drops the hold; runs the operation here if everybody was parked
+  while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
+}
+
+void Safepoint::stop_others(Mutator* self) {
+  // Parked while waiting for the right to stop: another stop may be on its way to us.
+  if (self) leave(*self);
+  stop_mutex_.lock();
+  operation_ = nullptr;
+  request(self);
+  arrive();
+  while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
+  if (self) enter(*self);
+}
+
+void Safepoint::resume_others() {
+  resume();
+  stop_mutex_.unlock();
+}
+
+}  // namespace glissade

@@ -1,0 +1,73 @@
+// One table of counters and one of histograms; JavaScript's `heap.stats()` takes its names from here.
+//
+// All are relaxed atomics: any thread, a fault handler included, may count. Durations are nanoseconds here and
+// microseconds in JavaScript.
+#pragma once
+
+#include "histogram.h"
+
+namespace glissade {
+
+// name, what it counts
+#define GLISSADE_COUNTERS(X)                                                              \
+  X(collections, "cycles completed")                                                      \
+  X(flips, "cycles that moved objects")                                                   \
+  X(flipsSkipped, "cycles that found nothing worth moving")                               \
+  X(flipsCancelled, "flips undone because the kernel refused one of their calls")         \
+  X(bytesAllocated, "bytes handed out as TLABs and large objects")                        \
+  X(tlabGrants, "TLABs handed out")                                                       \
+  X(largeAllocations, "large objects allocated")                                          \
+  X(largeFreed, "large objects swept")                                                    \
+  X(bytesLive, "bytes found live by the last mark")                                       \
+  X(heapBytes, "bytes in use: moving space and large objects")                            \
+  X(objectsMarked, "objects marked, over all cycles")                                     \
+  X(precleanRounds, "rounds of concurrent card scanning")                                 \
+  X(cardsScanned, "dirty cards scanned, in preclean and remark")                          \
+  X(remarkRetries, "remark pauses given up because too much was dirty")                   \
+  X(pagesMoved, "pages placed by UFFDIO_MOVE")                                            \
+  X(pagesCopied, "pages placed by UFFDIO_COPY")                                           \
+  X(pagesZeroFilled, "pages placed by UFFDIO_ZEROPAGE")                                   \
+  X(pagesKept, "pages that changed by nothing, placed by moving their source itself")     \
+  X(pagesBuilt, "pages built in a buffer")                                                \
+  X(pagesBuiltByMutators, "of those, built in a fault by the thread that needed them")    \
+  X(pagesBuiltTwice, "buffers discarded because another builder was first")               \
+  X(moveCalls, "UFFDIO_MOVE calls; pagesMoved / moveCalls is the batch")                  \
+  X(barrierFaults, "faults taken by threads that touched a page not yet mapped")          \
+  X(faultsReady, "of those, on pages that were already built")                            \
+  X(faultsMapped, "of those, on pages that somebody mapped meanwhile")                    \
+  X(faultsZero, "of those, on pages without content")                                     \
+  X(faultsOvertaken, "of those, that built a page which another thread was building")     \
+  X(pagesBusy, "pages that could not be moved (EBUSY) and were copied")                   \
+  X(pagesExisting, "placements that found the page mapped already (EEXIST)")              \
+  X(pagesRetried, "placements retried after EAGAIN or ENOMEM")                            \
+  X(buffersFromKernel, "buffers taken beyond the recycled ones")                          \
+  X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
+  X(allocationStalls, "times a mutator had to wait for memory")                           \
+  X(markNs, "time spent marking concurrently")                                            \
+  X(prepareNs, "time spent in reclaim and prepare")                                       \
+  X(compactNs, "time from flip to close")                                                 \
+  X(buildNs, "collector time spent building pages")                                       \
+  X(placeNs, "collector time spent placing pages")
+
+#define GLISSADE_HISTOGRAMS(X)                                                            \
+  X(remark, "remark pause: all mutators stopped")                                         \
+  X(flip, "flip pause: all mutators stopped")                                             \
+  X(timeToSafepoint, "from the request of a stop to the last mutator's stop")             \
+  X(faultStall, "time a mutator spent in the fault handler")                              \
+  X(allocationStall, "time a mutator waited in the allocation slow path")                 \
+  X(tlabGrant, "time of an allocation slow path that did not wait")                       \
+  X(cycle, "a whole cycle")
+
+struct Statistics {
+  using Counter = std::atomic<u64>;
+#define X(name, doc) Counter name{0};
+  GLISSADE_COUNTERS(X)
+#undef X
+#define X(name, doc) Histogram name##_us;
+  GLISSADE_HISTOGRAMS(X)
+#undef X
+
+  static void add(Counter& counter, u64 n = 1) { counter.fetch_add(n, std::memory_order_relaxed); }
+};
+
+}  // namespace glissade

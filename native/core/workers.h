@@ -1,0 +1,49 @@
+// The collector's threads beyond the first: asleep except while a phase runs in parallel.
+//
+// `run` calls the same function once on each worker, the caller being worker 0, and returns when all have. With one
+// worker it is a plain call. All signals are blocked in worker threads but the synchronous ones: Node's signals belong
+// to Node's threads, and a fault here is a bug to be seen.
+#pragma once
+
+#include <pthread.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "units.h"
+
+namespace glissade {
+
+/// Blocks all but the synchronous signals in the calling thread.
+void block_asynchronous_signals();
+
+class Workers {
+ public:
+  ~Workers() { stop(); }
+  /// Starts `count - 1` threads; fewer if the system refuses (the count says how many there are).
+  void start(u32 count);
+  void stop();
+  u32 count() const { return count_; }
+  void run(const std::function<void(u32 worker)>& task);
+
+ private:
+  struct Start {
+    Workers* workers;
+    u32 index;
+  };
+  static void* entry(void* start);
+  void loop(u32 index);
+
+  u32 count_ = 1;
+  std::vector<pthread_t> threads_;
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  const std::function<void(u32)>* task_ = nullptr;
+  u64 generation_ = 0;
+  u32 running_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace glissade
