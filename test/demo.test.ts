@@ -1,0 +1,84 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+
+// The demo as a user runs it, on small input of every awkward kind.
+const folder = mkdtempSync(join(tmpdir(), 'glissade-demo-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+function demo(...args: string[]) {
+  const run = spawnSync(process.execPath, ['dist/examples/word-index/main.js', ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  })
+  return { status: run.status, out: run.stdout, err: run.stderr }
+}
+
+const awkward = [
+  file('empty.txt', ''),
+  file('no-words.txt', '\n\n ... \n'),
+  file('no-newline.txt', 'one two one'),
+  file('carriage.txt', 'alpha beta\r\ngamma\r\n'),
+  file('beyond-ascii.txt', 'naïve Ωmega 日本語 naïve\n'),
+  file(
+    'not-utf8.bin',
+    Uint8Array.from({ length: 4096 }, (_, i) => (i * 37) & 255),
+  ),
+  file('one-long-line.txt', 'word '.repeat(20_000)),
+  file('one-long-word.txt', 'w'.repeat(100_000)),
+]
+
+describe.each(['auto', 'stop-the-world', 'none'])('the word index over awkward files, collector %s', (collector) => {
+  it('equals the one made from Maps', () => {
+    const { status, out, err } = demo(
+      '--json',
+      '--rounds',
+      '6',
+      '--window',
+      '30000',
+      '--collector',
+      collector,
+      ...awkward,
+    )
+    expect(err).toBe('')
+    expect(JSON.parse(out)).toMatchObject({ matches: true })
+    expect(status).toBe(0)
+  })
+})
+
+it('objects are collected, not only made: much more goes through a small heap than fits', () => {
+  const text = file('text.txt', Array.from({ length: 20_000 }, (_, i) => `word${i % 997} line ${i}\n`).join(''))
+  const { status, out } = demo('--json', '--heap', '16m', '--rounds', '12', '--window', '60000', text)
+  expect(status).toBe(0)
+  const stats = JSON.parse(out) as { matches: boolean; collections: number }
+  expect(stats.matches).toBe(true)
+  expect(stats.collections).toBeGreaterThan(0)
+})
+
+it('a window that does not fit is told as such', () => {
+  const text = file('large.txt', Array.from({ length: 60_000 }, (_, i) => `word${i} line${i}\n`).join(''))
+  const { status, err } = demo('--heap', '2m', text)
+  expect(status).toBe(1)
+  expect(err).toMatch(/ERR_HEAP_EXHAUSTED[^]*--heap/)
+})
+
+describe('wrong use exits 2 with a sentence', () => {
+  it.each([
+    [['--rouns', '3'], /--rouns/],
+    [['--rounds', 'x'], /--rounds takes a whole number from 1; got 'x'/],
+    [['--heap', '64x'], /'?64x'?/],
+    [['--collector', 'concurent'], /concurrent/],
+    [['no-such-file.txt'], /no file 'no-such-file.txt'/],
+  ])('%j', (args, sentence) => {
+    const { status, out, err } = demo(...args)
+    expect(err).toMatch(sentence)
+    expect({ status, out }).toEqual({ status: 2, out: '' })
+  })
+})
