@@ -50,9 +50,10 @@ void Heap::record_black_pages(u32 first_word, u32 end_word) {
       return;
     }
     const u32 next = word + 2 * shapes.granules(shape, header[1]);
-    for (u32 page = (word - base_word) / kWordsPerPage + 1; page * kWordsPerPage + base_word < next; page++) {
+    for (u32 page = (word - base_word) / kWordsPerPage + 1; page * kWordsPerPage + base_word <= next; page++) {
       const u32 page_word = page * kWordsPerPage + base_word;
-      black_infos[page] = {0, 0, shape, (page_word - word) / 2, (next - page_word) / 2};
+      if (page_word >= end_word) break;
+      black_infos[page] = page_word == next ? PageInfo{} : PageInfo{0, 0, shape, (page_word - word) / 2, (next - page_word) / 2};
     }
     word = next;
   }

@@ -136,6 +136,8 @@ void Marking::begin() {
   heap_.clear_mark_bits();
   heap_.cards.clear(0, heap_.cards.count());
   heap_.root_cards.clear(0, heap_.root_cards.count());
+  // Nothing has been visited in this cycle.
+  for (u32 i = 0; i < layout::kMaxAreas; i++) heap_.roots.shadow(i).clear();
   // Cards are cleared before the first slot is read: a store whose card we erased is seen by the trace.
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
