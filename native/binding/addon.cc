@@ -1,6 +1,7 @@
 // The addon's entry: Node-API glue over native/core, and nothing else.
 #include <napi.h>
 
+#include "binding/heap.h"
 #include "binding/injection.h"
 #include "binding/probe.h"
 
@@ -8,6 +9,9 @@ static_assert(__cplusplus >= 202002L, "the core is C++20; see binding.gyp on how
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New<glissade::binding::probe>(env, "probe"));
+  exports.Set("create", Napi::Function::New<glissade::binding::create_heap>(env, "create"));
+  exports.Set("open", Napi::Function::New<glissade::binding::open_heap>(env, "open"));
+  exports.Set("layout", glissade::binding::layout_constants(env));
   exports.Set("configureInjection", Napi::Function::New<glissade::binding::configure_injection>(env));
   exports.Set("injectionCounts", Napi::Function::New<glissade::binding::injection_counts>(env));
   return exports;

@@ -1,0 +1,449 @@
+// The glue of one heap. A core heap is shared by every isolate that opened it; each isolate has a HeapBinding with its own
+// two external ArrayBuffers. The core heap goes when the last buffer of the last isolate has been finalised: buffers are
+// never detached by us, because one detach anywhere makes every typed array of an isolate slower.
+//
+// `run` is a native frame around the callback, so that the mutator is left whatever ends the callback: `finally` does not
+// run after a vm timeout or worker.terminate(). An environment cleanup hook detaches what is still attached.
+// The registry of heaps is process-wide, and leaks on purpose: process.exit runs no destructor.
+#include "binding/heap.h"
+
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/fault-handler.h"
+#include "core/heap.h"
+
+namespace glissade::binding {
+namespace {
+
+/// A core heap and how many buffers still show its memory.
+struct SharedHeap {
+  Heap* heap;
+  u32 id;
+  u32 buffers = 0;
+};
+
+struct Registry {
+  std::mutex mutex;
+  std::map<u32, SharedHeap*> heaps;
+  u32 next_id = 1;
+};
+Registry& registry() {
+  static auto* instance = new Registry();
+  return *instance;
+}
+
+void release_buffer(SharedHeap* shared) {
+  {
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    if (--shared->buffers != 0) return;
+    registry().heaps.erase(shared->id);
+  }
+  shared->heap->destroy();
+  delete shared;
+}
+
+/// One isolate's view of a heap.
+struct HeapBinding {
+  SharedHeap* shared;
+  std::vector<u32> attached;
+
+  Heap& heap() const { return *shared->heap; }
+  Mutator& mutator(u32 index) const { return heap().safepoint.mutator(index); }
+  bool is_running(i32 index) const {
+    return index >= 0 && (mutator(static_cast<u32>(index)).state.load() & Safepoint::kRunning);
+  }
+  void detach(u32 index) {
+    Mutator& m = mutator(index);
+    if (m.state.load() & Safepoint::kRunning) heap().safepoint.leave(m);
+    heap().detach(m);
+    std::erase(attached, index);
+  }
+};
+
+/// Leaves the mutator for the duration of a wait, if it is running.
+class ParkedScope {
+ public:
+  ParkedScope(HeapBinding& binding, i32 index) : binding_(binding), index_(binding.is_running(index) ? index : -1) {
+    if (index_ >= 0) binding_.heap().safepoint.leave(binding_.mutator(static_cast<u32>(index_)));
+  }
+  ~ParkedScope() {
+    if (index_ >= 0) binding_.heap().safepoint.enter(binding_.mutator(static_cast<u32>(index_)));
+  }
+
+ private:
+  HeapBinding& binding_;
+  i32 index_;
+};
+
+// ── arguments and results ─────────────────────────────────────────────────────────────────────────────────────────
+
+struct Call {
+  napi_env env;
+  HeapBinding* binding;
+  napi_value argument[4];
+
+  Call(napi_env e, napi_callback_info info) : env(e) {
+    std::size_t count = 4;
+    void* data;
+    napi_get_cb_info(env, info, &count, argument, nullptr, &data);
+    binding = static_cast<HeapBinding*>(data);
+  }
+  i32 integer(u32 i) const {
+    i32 value = 0;
+    napi_get_value_int32(env, argument[i], &value);
+    return value;
+  }
+  u32 natural(u32 i) const {
+    u32 value = 0;
+    napi_get_value_uint32(env, argument[i], &value);
+    return value;
+  }
+  napi_value number(double value) const {
+    napi_value result;
+    napi_create_double(env, value, &result);
+    return result;
+  }
+  Heap& heap() const { return binding->heap(); }
+};
+
+void throw_error(napi_env env, const char* code, const std::string& message, int error_number) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  error.Set("errno", Napi::Number::New(env, error_number));
+  error.ThrowAsJavaScriptException();
+}
+
+/// A strict relocation ('move') that had to copy a page is an error of the collection that met it.
+void throw_relocation_error(const Call& call) {
+  u32 page = 0;
+  const int error = call.heap().take_relocation_error(page);
+  if (error == 0) return;
+  Napi::Error e = Napi::Error::New(call.env, "page " + std::to_string(page) + " could not be moved: " + std::strerror(error));
+  e.Set("code", Napi::String::New(call.env, "ERR_RELOCATION"));
+  e.Set("errno", Napi::Number::New(call.env, error));
+  e.Set("page", Napi::Number::New(call.env, page));
+  e.ThrowAsJavaScriptException();
+}
+
+// ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+napi_value attach(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (call.heap().options.faults == Faults::Sigbus && fault_handler::blocked_in_this_thread()) {
+    throw_error(env, "ERR_SIGBUS_BLOCKED", "SIGBUS is blocked in this thread: the first page fault would kill the process", 0);
+    return nullptr;
+  }
+  Mutator* mutator = call.heap().safepoint.attach();
+  if (!mutator) return call.number(-1);
+  call.binding->attached.push_back(mutator->index);
+  return call.number(mutator->index);
+}
+
+napi_value detach(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->detach(call.natural(0));
+  return nullptr;
+}
+
+napi_value call_function(const Call& call, u32 i) {
+  napi_value undefined, result = nullptr;
+  napi_get_undefined(call.env, &undefined);
+  napi_call_function(call.env, undefined, call.argument[i], 0, nullptr, &result);
+  return result;  // null with an exception pending: it goes on to the caller
+}
+
+napi_value run(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const u32 index = call.natural(0);
+  Safepoint& safepoint = call.heap().safepoint;
+  safepoint.enter(call.binding->mutator(index));
+  napi_value result = call_function(call, 1);
+  safepoint.leave(call.binding->mutator(index));
+  return result;
+}
+
+napi_value parked(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  ParkedScope scope(*call.binding, call.integer(0));
+  return call_function(call, 1);
+}
+
+napi_value poll(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.heap().safepoint.poll(call.binding->mutator(call.natural(0)));
+  return nullptr;
+}
+
+napi_value allocate(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Mutator& mutator = call.binding->mutator(call.natural(0));
+  return call.number(call.heap().allocate(mutator, call.natural(1), call.natural(2), call.natural(3)));
+}
+
+napi_value create_area(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.number(call.heap().create_area(static_cast<layout::AreaKind>(call.integer(0)), call.natural(1), call.integer(2)));
+}
+
+napi_value free_area(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.heap().free_area(call.natural(0));
+  return nullptr;
+}
+
+double cycles(Heap& heap) { return static_cast<double>(static_cast<u32>(layout::load_word(heap.space.control()[layout::kCyclesWord]))); }
+
+napi_value collect(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  {
+    ParkedScope scope(*call.binding, call.integer(0));
+    call.heap().collect();
+  }
+  throw_relocation_error(call);
+  return call.number(cycles(call.heap()));
+}
+
+struct CollectWork {
+  HeapBinding* binding;
+  napi_async_work work;
+  napi_deferred deferred;
+};
+
+void collect_execute(napi_env, void* data) { static_cast<CollectWork*>(data)->binding->heap().collect(); }
+
+void collect_complete(napi_env env, napi_status, void* data) {
+  std::unique_ptr<CollectWork> work(static_cast<CollectWork*>(data));
+  u32 page = 0;
+  const int error = work->binding->heap().take_relocation_error(page);
+  if (error != 0) {
+    Napi::Error e = Napi::Error::New(env, "page " + std::to_string(page) + " could not be moved: " + std::strerror(error));
+    e.Set("code", Napi::String::New(env, "ERR_RELOCATION"));
+    e.Set("errno", Napi::Number::New(env, error));
+    napi_reject_deferred(env, work->deferred, e.Value());
+  } else {
+    napi_value undefined;
+    napi_get_undefined(env, &undefined);
+    napi_resolve_deferred(env, work->deferred, undefined);
+  }
+  napi_delete_async_work(env, work->work);
+}
+
+napi_value collect_async(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* work = new CollectWork{call.binding, nullptr, nullptr};
+  napi_value promise, name;
+  napi_create_promise(env, &work->deferred, &promise);
+  napi_create_string_utf8(env, "glissade.collect", NAPI_AUTO_LENGTH, &name);
+  napi_create_async_work(env, nullptr, name, collect_execute, collect_complete, work, &work->work);
+  napi_queue_async_work(env, work->work);
+  return promise;
+}
+
+napi_value step(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  layout::Phase phase;
+  {
+    ParkedScope scope(*call.binding, call.integer(0));
+    phase = call.heap().step(call.natural(1));
+  }
+  return call.number(static_cast<double>(phase));
+}
+
+napi_value pause_mutators(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const i32 index = call.integer(0);
+  call.heap().safepoint.stop_others(call.binding->is_running(index) ? &call.binding->mutator(static_cast<u32>(index)) : nullptr);
+  return nullptr;
+}
+
+napi_value resume_mutators(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.heap().safepoint.resume_others();
+  return nullptr;
+}
+
+napi_value stats(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Heap& heap = call.heap();
+  const Statistics& s = heap.statistics;
+  heap.statistics.heapBytes.store(heap.pages_in_use() << kPageShift, std::memory_order_relaxed);
+  Napi::Object counters = Napi::Object::New(env), histograms = Napi::Object::New(env), errors = Napi::Object::New(env);
+#define X(name, doc) counters.Set(#name, static_cast<double>(s.name.load(std::memory_order_relaxed)));
+  GLISSADE_COUNTERS(X)
+#undef X
+  const auto summary = [&](const Histogram& histogram) {
+    const Histogram::Summary h = histogram.summary();
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("count", static_cast<double>(h.count));
+    o.Set("sum", static_cast<double>(h.sum) / 1000);
+    o.Set("p50", static_cast<double>(h.p50) / 1000);
+    o.Set("p99", static_cast<double>(h.p99) / 1000);
+    o.Set("p999", static_cast<double>(h.p999) / 1000);
+    o.Set("p9999", static_cast<double>(h.p9999) / 1000);
+    o.Set("max", static_cast<double>(h.max) / 1000);
+    return o;
+  };
+#define X(name, doc) histograms.Set(#name, summary(s.name##_us));
+  GLISSADE_HISTOGRAMS(X)
+#undef X
+  for (int op = 0; op < injection::kOpCount; op++) {
+    Napi::Object kinds = Napi::Object::New(env);
+    bool any = false;
+    for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) {
+      const u64 count = heap.uffd.errors(static_cast<injection::Op>(op), kind);
+      if (count == 0) continue;
+      kinds.Set(Userfaultfd::error_name(kind), static_cast<double>(count));
+      any = true;
+    }
+    if (any) errors.Set(Userfaultfd::op_name(static_cast<injection::Op>(op)), kinds);
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("counters", counters);
+  result.Set("histograms", histograms);
+  result.Set("errors", errors);
+  return result;
+}
+
+napi_value close(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  for (std::vector<u32> attached = call.binding->attached; u32 index : attached) call.binding->detach(index);
+  call.heap().close();
+  return nullptr;
+}
+
+// ── creation ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void cleanup(void* data) {
+  auto* binding = static_cast<HeapBinding*>(data);
+  for (std::vector<u32> attached = binding->attached; u32 index : attached) binding->detach(index);
+}
+
+Napi::Value external_buffer(Napi::Env env, SharedHeap* shared, u8* start, std::size_t bytes) {
+  napi_value buffer = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, start, bytes, [](napi_env, void*, void* hint) { release_buffer(static_cast<SharedHeap*>(hint)); }, shared, &buffer);
+  if (status == napi_ok) {
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    shared->buffers++;
+    return Napi::Value(env, buffer);
+  }
+  throw_error(env, "ERR_EXTERNAL_BUFFERS", "this JavaScript engine does not allow external array buffers (a sandboxed V8)", 0);
+  return env.Undefined();
+}
+
+Napi::Value bind(Napi::Env env, SharedHeap* shared) {
+  // Freed with the environment's other references to the object that its methods live on.
+  auto* binding = new HeapBinding{shared, {}};
+  napi_add_env_cleanup_hook(env, cleanup, binding);
+  Heap& heap = *shared->heap;
+  const Geometry& g = heap.geometry();
+  Napi::Object object = Napi::Object::New(env);
+  Napi::Value heap_buffer = external_buffer(env, shared, heap.space.heap_buffer(), g.heap_buffer_bytes());
+  if (env.IsExceptionPending()) return env.Undefined();
+  Napi::Value control_buffer = external_buffer(env, shared, heap.space.roots(), g.control_buffer_bytes());
+  object.Set("id", shared->id);
+  object.Set("heapBuffer", heap_buffer);
+  object.Set("controlBuffer", control_buffer);
+  object.Set("rootBytes", static_cast<double>(g.root_bytes));
+  object.Set("controlOffset", static_cast<double>(g.root_bytes));
+  object.Set("cardsOffset", static_cast<double>(g.root_bytes + g.control_bytes));
+  object.Set("rootCardsOffset", static_cast<double>(g.root_bytes + g.control_bytes + g.card_bytes));
+  object.Set("movingStart", static_cast<double>(heap.base_word));
+  const struct {
+    const char* name;
+    napi_callback callback;
+  } methods[] = {
+      {"attach", attach},         {"detach", detach},           {"run", run},
+      {"parked", parked},         {"poll", poll},               {"allocate", allocate},
+      {"createArea", create_area}, {"freeArea", free_area},     {"collect", collect},
+      {"collectAsync", collect_async}, {"step", step},          {"pauseMutators", pause_mutators},
+      {"resumeMutators", resume_mutators}, {"stats", stats},    {"close", close},
+  };
+  for (const auto& method : methods) {
+    napi_value function;
+    napi_create_function(env, method.name, NAPI_AUTO_LENGTH, method.callback, binding, &function);
+    object.Set(method.name, Napi::Value(env, function));
+  }
+  return object;
+}
+
+}  // namespace
+
+Napi::Value create_heap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object given = info[0].As<Napi::Object>();
+  const auto number = [&](const char* name, double absent) {
+    const Napi::Value value = given.Get(name);
+    return value.IsNumber() ? value.ToNumber().DoubleValue() : absent;
+  };
+  HeapOptions options;
+  options.max_bytes = static_cast<std::size_t>(number("maxBytes", static_cast<double>(options.max_bytes)));
+  options.root_bytes = static_cast<std::size_t>(number("maxRootBytes", static_cast<double>(options.root_bytes)));
+  options.buffer_limit = static_cast<std::size_t>(number("bufferLimit", static_cast<double>(options.buffer_limit)));
+  options.min_bytes = static_cast<std::size_t>(number("minBytes", static_cast<double>(options.min_bytes)));
+  options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
+  options.tlab_pages = static_cast<u32>(number("tlabBytes", options.tlab_pages * kPageSize)) / kPageSize;
+  options.growth = number("growth", options.growth);
+  options.relocation = static_cast<Relocation>(static_cast<int>(number("relocation", 0)));
+  options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));
+  options.fresh_windows = number("freshWindows", 0) != 0;
+  options.stepping = number("stepping", 0) != 0;
+
+  std::string message;
+  int error_number = 0;
+  Heap* heap = Heap::create(options, message, error_number);
+  if (!heap) {
+    throw_error(env, "ERR_NATIVE_HEAP", message + ": " + std::strerror(error_number), error_number);
+    return env.Undefined();
+  }
+  SharedHeap* shared;
+  {
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    shared = new SharedHeap{heap, registry().next_id++};
+    registry().heaps[shared->id] = shared;
+  }
+  return bind(env, shared);
+}
+
+Napi::Value open_heap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const u32 id = info[0].ToNumber().Uint32Value();
+  SharedHeap* shared = nullptr;
+  {
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    const auto found = registry().heaps.find(id);
+    // The count is taken here: between this look-up and the buffers' creation the creator may let go of the heap.
+    if (found != registry().heaps.end()) {
+      shared = found->second;
+      shared->buffers++;
+    }
+  }
+  if (!shared) {
+    throw_error(env, "ERR_HEAP_CLOSED", "there is no heap " + std::to_string(id) + " in this process any more", 0);
+    return env.Undefined();
+  }
+  Napi::Value result = bind(env, shared);
+  release_buffer(shared);
+  return result;
+}
+
+Napi::Object layout_constants(Napi::Env env) {
+  Napi::Object o = Napi::Object::New(env);
+  using namespace layout;
+#define X(name) o.Set(#name, static_cast<double>(name));
+  X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
+  X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
+  X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
+  X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kSlotMapBase) X(kMaxSlotMap)
+  X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
+#undef X
+  return o;
+}
+
+}  // namespace glissade::binding
