@@ -5,6 +5,8 @@ import { createPortableMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import { chooseMode, type Mode, type NoProbe, type Probe } from './capabilities.js'
 import type { Collector, CollectorName } from './collector.js'
+import { ConcurrentCollector } from './concurrent.js'
+import type { NativeBinding } from './native.js'
 import { loadNative } from './native-loader.js'
 import { NoCollector } from './none.js'
 import { StopTheWorldCollector } from './stop-the-world.js'
@@ -34,7 +36,7 @@ export function openCollector(options: ParsedOptions): OpenedCollector {
     throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${remedy}`)
   }
   return {
-    collector: openPortable(choice.mode.collector, options),
+    collector: open(choice.mode.collector, options),
     capabilities: {
       ...choice.mode,
       sharing: choice.mode.collector === 'concurrent',
@@ -44,7 +46,8 @@ export function openCollector(options: ParsedOptions): OpenedCollector {
   }
 }
 
-function openPortable(name: CollectorName, options: ParsedOptions): Collector {
+function open(name: CollectorName, options: ParsedOptions): Collector {
+  if (name === 'concurrent') return ConcurrentCollector.create(loadNative().exports as unknown as NativeBinding, options)
   const memory = createPortableMemory(options.maxBytes, options.maxRootBytes, options.checked)
   return name === 'none'
     ? new NoCollector(memory, options.maxBytes)

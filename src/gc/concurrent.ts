@@ -1,0 +1,120 @@
+// The concurrent collector: native/core, seen through the Collector interface.
+//
+// Nothing here runs on a fast path: allocation slow paths, polls that were asked for, root areas, collections. Errors of
+// the binding become HeapErrors with the same code; their errno and page stay on `cause`.
+
+import { availableParallelism } from 'node:os'
+import { constants } from 'node:buffer'
+import { HeapError, type ErrorCode } from '../heap/errors.js'
+import type { HeapMemory } from '../heap/memory.js'
+import type { ParsedOptions } from '../heap/options.js'
+import type { Cause, CheckedObserver, Collector, RawStatistics, WordRange } from './collector.js'
+import type { NativeBinding, NativeError, NativeHeap } from './native.js'
+
+/** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
+const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
+
+export class ConcurrentCollector implements Collector {
+  readonly name = 'concurrent' as const
+  readonly memory: HeapMemory
+  readonly #native: NativeHeap
+
+  private constructor(native: NativeHeap) {
+    this.#native = native
+    this.memory = native
+  }
+
+  static create(binding: NativeBinding, options: ParsedOptions): ConcurrentCollector {
+    return new ConcurrentCollector(
+      translating(() =>
+        binding.create({
+          maxBytes: options.maxBytes,
+          maxRootBytes: options.maxRootBytes,
+          bufferLimit: BUFFER_LIMIT,
+          collectorThreads: options.collectorThreads || Math.max(1, Math.floor(availableParallelism() / 2)),
+          relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
+          faults: options.faults === 'thread' ? 1 : 0,
+          freshWindows: options.checked ? 1 : 0,
+          stepping: options.stepping ? 1 : 0,
+        }),
+      ),
+    )
+  }
+  /** The heap `id` of this process, from another isolate. */
+  static open(binding: NativeBinding, id: number): ConcurrentCollector {
+    return new ConcurrentCollector(translating(() => binding.open(id)))
+  }
+
+  attach(): number {
+    return translating(() => this.#native.attach())
+  }
+  detach(mutator: number): void {
+    this.#native.detach(mutator)
+  }
+  run<T>(mutator: number, fn: () => T): T {
+    return this.#native.run(mutator, fn)
+  }
+  parked<T>(mutator: number, fn: () => T): T {
+    return this.#native.parked(mutator, fn)
+  }
+  poll(mutator: number): void {
+    this.#native.poll(mutator)
+  }
+  allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number {
+    return this.#native.allocate(mutator, shapeId, word1, granules)
+  }
+  createArea(kind: number, slots: number, owner: number): number {
+    return this.#native.createArea(kind, slots, owner)
+  }
+  freeArea(area: number): void {
+    this.#native.freeArea(area)
+  }
+  collect(mutator: number, cause: Cause): number {
+    return translating(() => this.#native.collect(mutator, cause))
+  }
+  async collectAsync(): Promise<void> {
+    try {
+      await this.#native.collectAsync()
+    } catch (error) {
+      throw translated(error)
+    }
+  }
+  step(mutator: number, gates: number): number {
+    return this.#native.step(mutator, gates)
+  }
+  pauseMutators(mutator: number): void {
+    this.#native.pauseMutators(mutator)
+  }
+  resumeMutators(mutator: number): void {
+    this.#native.resumeMutators(mutator)
+  }
+  statistics(): RawStatistics {
+    return this.#native.stats()
+  }
+  /** Free memory of this collector is recycled pages, zeroed when they are granted: nothing is promised about it. */
+  freeRanges(): readonly WordRange[] {
+    return []
+  }
+  shareId(): number {
+    return this.#native.id
+  }
+  /** Objects move without a word to JavaScript; checked heaps retrace instead. */
+  observe(_observer: CheckedObserver): void {}
+  close(): void {
+    this.#native.close()
+  }
+}
+
+function translating<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw translated(error)
+  }
+}
+
+function translated(error: unknown): unknown {
+  const { code, message } = error as NativeError
+  if (typeof code !== 'string' || !code.startsWith('ERR_')) return error
+  return new HeapError(code as ErrorCode, message, { cause: error })
+}

@@ -1,0 +1,58 @@
+// The types of the addon: what native/binding exports (ARCHITECTURE.md, "The native border").
+
+import type { HeapMemory } from '../heap/memory.js'
+import type { Probe } from './capabilities.js'
+import type { RawStatistics } from './collector.js'
+
+/** Numbers in, as the core takes them: bytes, counts, 0 or 1. */
+export interface NativeHeapOptions {
+  readonly maxBytes: number
+  readonly maxRootBytes: number
+  /** The longest ArrayBuffer of this Node. */
+  readonly bufferLimit: number
+  readonly collectorThreads: number
+  /** 0 auto, 1 move, 2 copy. */
+  readonly relocation: number
+  /** 0 sigbus, 1 thread. */
+  readonly faults: number
+  /** 1: every collection moves every object to addresses not used lately (checked heaps). */
+  readonly freshWindows: number
+  readonly stepping: number
+}
+
+export interface NativeHeap extends HeapMemory {
+  readonly id: number
+  /** Ref of the moving space's first word; pointer-free large objects lie below. */
+  readonly movingStart: number
+  attach(): number
+  detach(mutator: number): void
+  run<T>(mutator: number, fn: () => T): T
+  parked<T>(mutator: number, fn: () => T): T
+  poll(mutator: number): void
+  allocate(mutator: number, shapeId: number, word1: number, granules: number): number
+  createArea(kind: number, slots: number, owner: number): number
+  freeArea(area: number): void
+  collect(mutator: number, cause: number): number
+  collectAsync(): Promise<void>
+  step(mutator: number, gates: number): number
+  pauseMutators(mutator: number): void
+  resumeMutators(mutator: number): void
+  stats(): RawStatistics
+  close(): void
+}
+
+export interface NativeBinding {
+  readonly layout: { readonly [name: string]: number }
+  probe(): Probe
+  create(options: NativeHeapOptions): NativeHeap
+  open(id: number): NativeHeap
+  configureInjection(rules: string, seed: number): string | undefined
+  injectionCounts(): { readonly [rule: string]: number }
+}
+
+/** An error thrown by the binding. */
+export interface NativeError extends Error {
+  readonly code: string
+  readonly errno?: number
+  readonly page?: number
+}
