@@ -1,0 +1,150 @@
+// Calls and properties: an inline cache in the text, a slow path behind it (runtime/calls.ts, runtime/properties.ts).
+//
+// Callee, arguments and result travel in slots, so a call passes one integer. The cache compares the shape of the callee or
+// receiver; on a hit the target is a JavaScript function that V8 may inline. A call of a global function that the program
+// defines once needs not even that: a guard word says that the variable still holds it.
+
+import { Tag } from 'glissade'
+import { Effect, type Expr, type Variable } from '../syntax/ast.js'
+import { Site } from '../runtime/sites.js'
+import { OperatorWriter } from './operator-writer.js'
+import { cellSlot, frameSlot, type Operand, type Slot, type SlotOperand } from './operands.js'
+
+export abstract class CallWriter extends OperatorWriter {
+  protected call(expr: Expr & { kind: 'call' }, wanted: number | null): Operand {
+    const { callee, args, line } = expr
+    const base = this.takeCallSlots(args.length, wanted)
+    const slot = frameSlot(base)
+    if (callee.kind === 'get' && callee.variable.kind === 'global') {
+      const direct = this.#callGlobal(callee.variable.name, callee.line, base, args, line)
+      if (direct) return this.#result(base)
+    }
+    this.scoped(() => this.toSlot(callee, base))
+    this.#arguments(args, base)
+    const site = this.program.newSite('')
+    const hit = `${slot.tag} === ${Tag.Ref} && i32[${slot.payload}] === ${cache(site, Site.Shape)}`
+    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else call(${site}, ${slot.index}, ${args.length})`)
+    return this.#result(base)
+  }
+
+  /** A call of a function that one declaration of the program gives to a global. */
+  #callGlobal(name: string, nameLine: number, base: number, args: readonly Expr[], line: number): boolean {
+    const target = this.program.globalFunction(name)
+    if (!target || target.node.parameters.length !== args.length) return false
+    const global = this.program.global(name)
+    const slot = frameSlot(base)
+    const guard = this.temporary('k')
+    // The callee is evaluated before the arguments, which may assign the variable.
+    this.emit(`${guard} = guards[${global.index}]`)
+    this.emitAt(nameLine, `if (${guard} !== ${target.shape.id}) loadCallee(${global.index}, ${slot.index})`)
+    this.#arguments(args, base)
+    const site = this.program.newSite('')
+    const slow = `call(${site}, ${slot.index}, ${args.length})`
+    this.emitAt(line, `if (${guard} === ${target.shape.id}) ${target.text}(${slot.index}); else ${slow}`)
+    return true
+  }
+
+  #result(base: number): Operand {
+    this.releaseAbove(base)
+    return { kind: 'slot', slot: frameSlot(base), origin: 'temporary' }
+  }
+
+  #arguments(args: readonly Expr[], base: number): void {
+    args.forEach((arg, i) => this.scoped(() => this.toSlot(arg, base + 1 + i)))
+  }
+
+  protected invoke(expr: Expr & { kind: 'invoke' }, wanted: number | null): Operand {
+    const { object, name, args, line } = expr
+    const base = this.takeCallSlots(args.length, wanted)
+    const slot = frameSlot(base)
+    const receiver = this.scoped(() => this.toSlot(object, base))
+    this.#arguments(args, base)
+    // The receiver is read where it was found, unless the arguments may have changed that place.
+    const isSafe = receiver.kind === 'slot' && receiver.origin === 'local' && !(expr.effects & Effect.Assigns)
+    const site = this.program.newSite(name)
+    const hit = this.#shapeMatches(isSafe ? receiver : { kind: 'slot', slot, origin: 'temporary' }, site)
+    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else invoke(${site}, ${slot.index}, ${args.length})`)
+    return this.#result(base)
+  }
+
+  /** Text that is true if an object has the shape that the site saw last. */
+  #shapeMatches({ slot, isInstance }: SlotOperand, site: number, ref = slot.payload): string {
+    const same = `i32[${ref}] === ${cache(site, Site.Shape)}`
+    return isInstance ? same : `${slot.tag} === ${Tag.Ref} && ${same}`
+  }
+
+  // ---- properties
+
+  protected property(expr: Expr & { kind: 'property' }, wanted: number | null): Operand {
+    const object = this.inSlot(this.value(expr.object))
+    const slot = frameSlot(wanted ?? this.takeSlots(1))
+    const site = this.program.newSite(expr.name)
+    const view = this.temporary('t')
+    const k = this.temporary('k')
+    this.emit(`${k} = ${object.slot.payload}`)
+    const load = `${slot.value} = ${view} = f64[(${k} >>> 1) + ${cache(site, Site.Index)}]`
+    const slow = `${view} = get(${site}, ${object.slot.index}, ${slot.index}, ${this.top})`
+    this.emitAt(expr.line, `if (${this.#shapeMatches(object, site, k)}) ${load}; else ${slow}`)
+    return { kind: 'slot', slot, origin: 'temporary', view }
+  }
+
+  protected setProperty(expr: Expr & { kind: 'setProperty' }): Operand {
+    const object = this.inSlot(this.keep(this.value(expr.object), expr.value.effects))
+    const value = this.value(expr.value)
+    const site = this.program.newSite(expr.name)
+    const k = this.temporary('k')
+    this.emit(`${k} = ${object.slot.payload}`)
+    this.block(`if (${this.#shapeMatches(object, site, k)})`, () => {
+      this.emit(`i32[${k}] = ${cache(site, Site.NextShape)}`)
+      const at = `(${k} >>> 1) + ${cache(site, Site.Index)}`
+      if (value.kind !== 'slot') this.emit(`f64[${at}] = ${this.content(value)}`)
+      else {
+        this.emit(`f64[${k} = ${at}] = ${value.slot.value}`)
+        this.emit(`cards[${k} >>> 7] = 1`)
+      }
+    }, '} else {')
+    const slow = this.capture(() =>
+      this.scoped(() => {
+        const { slot } = this.inSlot(value)
+        this.emitAt(expr.line, `set(${site}, ${object.slot.index}, ${slot.index}, ${this.top})`)
+      }),
+    )
+    this.lines.push(...slow)
+    this.emit('}')
+    return value
+  }
+
+  // ---- super
+
+  protected superInvoke(expr: Expr & { kind: 'superInvoke' }, wanted: number | null): Operand {
+    const base = this.takeCallSlots(expr.args.length, wanted)
+    const slot = frameSlot(base)
+    this.scoped(() => this.store(this.read(expr.self, expr.line, base), slot))
+    this.#arguments(expr.args, base)
+    const owner = this.#owner(expr.superclass, expr.line)
+    const site = this.program.newSite(expr.name)
+    this.emitAt(expr.line, `invokeSuper(${site}, ${owner.index}, ${slot.index}, ${expr.args.length})`)
+    return this.#result(base)
+  }
+
+  protected superGet(expr: Expr & { kind: 'superGet' }, wanted: number | null): Operand {
+    const receiver = this.inSlot(this.read(expr.self, expr.line, null))
+    const owner = this.#owner(expr.superclass, expr.line)
+    const slot = frameSlot(wanted ?? this.takeSlots(1))
+    const site = this.program.newSite(expr.name)
+    const target = `${receiver.slot.index}, ${slot.index}, ${this.top}`
+    this.emitAt(expr.line, `getSuper(${site}, ${owner.index}, ${target})`)
+    return { kind: 'slot', slot, origin: 'temporary' }
+  }
+  #owner(superclass: Variable, line: number): Slot {
+    return this.inSlot(this.read(superclass, line, null)).slot
+  }
+
+  // ---- constants
+
+  protected string(bytes: string): Operand {
+    return { kind: 'slot', slot: cellSlot(this.program.constant(bytes)), origin: 'constant' }
+  }
+}
+
+const cache = (site: number, word: number): string => `cache[${Site.Words * site + word}]`

@@ -1,0 +1,117 @@
+// One walk over a tree for what code generation wants to know before it starts.
+
+import type { ClassNode, Expr, FunctionNode, Stmt } from '../syntax/ast.js'
+
+export interface Collected {
+  /** Every function, the script first, a function before those inside it. */
+  readonly functions: FunctionNode[]
+  readonly classes: ClassNode[]
+  /** Names of the fields that the methods of a class assign on `this`. */
+  readonly fieldsOf: Map<ClassNode, Set<string>>
+  /** Names of the fields assigned on anything else. */
+  readonly foreignFields: Set<string>
+  /** Globals declared by `fun`; null if they are defined or assigned in any other way as well. */
+  readonly globalFunctions: Map<string, FunctionNode | null>
+}
+
+export function collect(script: FunctionNode): Collected {
+  const functions: FunctionNode[] = []
+  const classes: ClassNode[] = []
+  const fieldsOf = new Map<ClassNode, Set<string>>()
+  const foreignFields = new Set<string>()
+  const globalFunctions = new Map<string, FunctionNode | null>()
+  /** The fields of the class whose methods are being walked. */
+  let fields = foreignFields
+  let inMethods = false
+
+  const defineGlobal = (name: string, node: FunctionNode | null): void => {
+    globalFunctions.set(name, globalFunctions.has(name) ? null : node)
+  }
+
+  const walkFunction = (node: FunctionNode): void => {
+    functions.push(node)
+    node.body.forEach(walk)
+  }
+
+  const walkAll = (list: readonly Expr[]): void => list.forEach(walkExpr)
+
+  const walkExpr = (expr: Expr): void => {
+    // Sums, comparisons and conditions may be long chains of left operands: a loop.
+    while (expr.kind === 'binary' || expr.kind === 'logical') {
+      walkExpr(expr.right)
+      expr = expr.left
+    }
+    switch (expr.kind) {
+      case 'set':
+        if (expr.variable.kind === 'global') globalFunctions.set(expr.variable.name, null)
+        return walkExpr(expr.value)
+      case 'unary':
+        return walkExpr(expr.operand)
+      case 'call':
+        walkExpr(expr.callee)
+        return walkAll(expr.args)
+      case 'invoke':
+        walkExpr(expr.object)
+        return walkAll(expr.args)
+      case 'superInvoke':
+        return walkAll(expr.args)
+      case 'property':
+        return walkExpr(expr.object)
+      case 'setProperty': {
+        const onThis =
+          inMethods &&
+          expr.object.kind === 'get' &&
+          expr.object.variable.kind !== 'global' &&
+          expr.object.variable.local.name === 'this'
+        ;(onThis ? fields : foreignFields).add(expr.name)
+        walkExpr(expr.object)
+        return walkExpr(expr.value)
+      }
+    }
+  }
+
+  const walkClass = (node: ClassNode): void => {
+    classes.push(node)
+    if ('global' in node.target) defineGlobal(node.target.global, null)
+    const outer = { fields, inMethods }
+    fields = new Set()
+    inMethods = true
+    fieldsOf.set(node, fields)
+    node.methods.forEach(walkFunction)
+    fields = outer.fields
+    inMethods = outer.inMethods
+  }
+
+  const walk = (statement: Stmt): void => {
+    switch (statement.kind) {
+      case 'expression':
+      case 'print':
+        return walkExpr(statement.expr)
+      case 'var':
+        if ('global' in statement.target) defineGlobal(statement.target.global, null)
+        if (statement.value) walkExpr(statement.value)
+        return
+      case 'function':
+        if ('global' in statement.target) defineGlobal(statement.target.global, statement.function)
+        return walkFunction(statement.function)
+      case 'class':
+        return walkClass(statement)
+      case 'block':
+        return statement.body.forEach(walk)
+      case 'if':
+        walkExpr(statement.condition)
+        walk(statement.then)
+        if (statement.otherwise) walk(statement.otherwise)
+        return
+      case 'while':
+        if (statement.condition) walkExpr(statement.condition)
+        if (statement.increment) walkExpr(statement.increment)
+        return walk(statement.body)
+      case 'return':
+        if (statement.value) walkExpr(statement.value)
+    }
+  }
+
+  walkFunction(script)
+  return { functions, classes, fieldsOf, foreignFields, globalFunctions }
+}

@@ -1,0 +1,71 @@
+// From a tree to JavaScript that is ready to run.
+
+import { Script } from 'node:vm'
+import { CodeMap } from '../runtime/code-map.js'
+import type { Enter } from '../runtime/layouts.js'
+import { STACK_BYTES_PER_SLOT } from '../runtime/machine.js'
+import type { Runtime } from '../runtime/runtime.js'
+import { Sites } from '../runtime/sites.js'
+import type { FunctionNode } from '../syntax/ast.js'
+import { Program, type FunctionInfo } from './program.js'
+import { StatementWriter } from './statement-writer.js'
+
+/** V8's frame of a small generated function and, where a call takes the slow path, of the helper between two of them. */
+const FRAME_BYTES = 320
+const LOCAL_BYTES = 8
+
+/** How many slots a frame must have so that the value stack ends before V8's does. */
+const slotsFor = (locals: number): number => Math.ceil((FRAME_BYTES + locals * LOCAL_BYTES) / STACK_BYTES_PER_SLOT)
+
+/** Generates and links the code of a script; the result runs it, with `sp` as its frame. */
+export function generate(runtime: Runtime, script: FunctionNode): Enter {
+  const program = new Program(runtime, script)
+  const name = `lox:${runtime.machine.id}:${runtime.nextText++}`
+  const head = `(function (environment) {
+'use strict'
+// ${name}
+const { ${Object.keys(runtime.environment).join(', ')} } = environment
+const { sites, cache, targets } = environment
+${PER_TEXT}`
+  const parts = [head]
+  let line = head.split('\n').length + 1
+  const starts: number[] = []
+  for (const info of program.functions) {
+    const text = writeFunction(program, info)
+    starts.push(line)
+    line += text.split('\n').length
+    parts.push(text)
+  }
+  parts.push(`return [${program.functions.map(({ text }) => text).join(', ')}]`, '})')
+  const text = parts.join('\n')
+
+  const map = new CodeMap(text)
+  program.functions.forEach(({ node }, i) => map.addFunction(starts[i], node.name))
+  runtime.machine.codeMaps.set(name, map)
+
+  const make = new Script(text, { filename: name }).runInThisContext() as (environment: object) => Enter[]
+  const sites = new Sites(program.siteNames, runtime.nameIds(program.siteNames))
+  const functions = make({ ...runtime.environment, sites, cache: sites.cache, targets: sites.targets })
+  program.functions.forEach((info, i) => runtime.link(info, functions[i]))
+  return functions[0]
+}
+
+/** Slow paths that need the inline caches of the text. */
+const PER_TEXT = `const get = (site, object, target, top) => getProperty(sites, site, object, target, top)
+const set = (site, object, value, top) => setProperty(sites, site, object, value, top)
+const call = (site, base, count) => callValue(sites, site, base, count)
+const invoke = (site, base, count) => invokeMethod(sites, site, base, count)
+const invokeSuper = (site, owner, base, count) => invokeSuperMethod(sites.names[site], owner, base, count)
+const getSuper = (site, owner, receiver, target, top) => getSuperMethod(sites.names[site], owner, receiver, target, top)`
+
+/** Writes a function, and once more if its frame turns out to need more slots than a first guess. */
+function writeFunction(program: Program, info: FunctionInfo): string {
+  const sites = program.siteNames.length
+  const guess = slotsFor(8)
+  const first = new StatementWriter(program, info, guess)
+  const text = first.write()
+  const needed = slotsFor(first.localCount)
+  if (needed <= guess || info.node.kind === 'script') return text
+  program.siteNames.length = sites
+  return new StatementWriter(program, info, needed).write()
+}

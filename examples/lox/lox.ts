@@ -1,0 +1,72 @@
+// Lox as a library: one interpreter is one heap with one program's world in it.
+
+import { Heap, HeapError, type HeapOptions } from 'glissade'
+import { generate } from './codegen/generate.js'
+import { LoxError } from './runtime/errors.js'
+import { Machine } from './runtime/machine.js'
+import type { Output } from './runtime/output.js'
+import { Runtime } from './runtime/runtime.js'
+import { parse } from './syntax/parser.js'
+
+export type Outcome = 'ok' | 'syntax error' | 'runtime error'
+
+export interface LoxOptions {
+  readonly heap?: HeapOptions
+  /** Receives what `print` writes. */
+  readonly output: Output
+  /** Receives messages, as bytes in a string. */
+  readonly error: (text: string) => void
+}
+
+export class Lox {
+  readonly heap: Heap
+  readonly #runtime: Runtime
+  readonly #output: Output
+  readonly #error: (text: string) => void
+
+  constructor({ heap, output, error }: LoxOptions) {
+    this.heap = Heap.create(heap)
+    this.#output = output
+    this.#error = error
+    this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output)))
+  }
+
+  /** Runs a program text, one character per byte. Globals stay for the next one. */
+  run(source: string): Outcome {
+    const parsed = parse(source)
+    if (!parsed.ok) {
+      this.#error(parsed.errors.map((line) => line + '\n').join(''))
+      return 'syntax error'
+    }
+    const { machine } = this.#runtime
+    try {
+      this.heap.run(() => {
+        machine.publish(machine.base)
+        const script = generate(this.#runtime, parsed.script)
+        script(machine.base)
+      })
+      return 'ok'
+    } catch (error) {
+      this.#output.flush()
+      this.#error(this.#explain(error))
+      return 'runtime error'
+    }
+  }
+
+  /** What went wrong, in Lox's words. Anything but an error of the Lox program is passed on. */
+  #explain(error: unknown): string {
+    if (error instanceof LoxError) return error.report()
+    if (error instanceof HeapError && error.code === 'ERR_HEAP_EXHAUSTED') return 'Out of memory.\n'
+    throw error
+  }
+
+  /** Whether more text might complete this one: for a REPL. */
+  static isIncomplete(source: string): boolean {
+    const parsed = parse(source)
+    return !parsed.ok && parsed.incomplete
+  }
+
+  close(): void {
+    this.heap.close()
+  }
+}

@@ -1,0 +1,117 @@
+// The memory that a Lox program runs in: the heap, the value stack, and the cells that live as long as the program.
+//
+// Who keeps what alive: everything that a running function can still use lies in the *stack*, a root area of NaN-boxed
+// values; globals and string constants lie in *cells*, slots of root tables; the rest hangs off these. Nothing here is
+// a JavaScript reference to a Lox object, so nothing needs telling when the collector moves one.
+//
+// A slot is named by its index in `slots` (the root region as doubles); `words[2 * slot]` is its payload and
+// `words[2 * slot + 1]` its tag. A frame of a Lox function is a run of stack slots starting at `sp`:
+//
+//   sp      the callee, or `this` in a method; on return the result
+//   sp + 1  the arguments, then the closure of a method that needs it, then locals and temporaries
+//
+// Any function that may allocate is a safepoint. It must publish the stack's top first; what lies below is live.
+
+import { Tag, type Heap, type Mutator, type RootStack } from 'glissade'
+import type { CodeMap } from './code-map.js'
+import { LoxError } from './errors.js'
+import type { Output } from './output.js'
+
+/**
+ * Slots of the value stack. The generator makes frames at least as long in slots as their JavaScript frames are in units
+ * of STACK_BYTES_PER_SLOT bytes, so that this stack overflows well before V8's, which holds about 984 KB.
+ */
+const STACK_SLOTS = 13 * 1024
+export const STACK_BYTES_PER_SLOT = 56
+
+const CELLS_PER_TABLE = 1024
+
+let machines = 0
+
+export class Machine {
+  /** Part of generated text: V8 shares the code of equal texts, and then no longer knows which heap it is for. */
+  readonly id = ++machines
+  readonly heap: Heap
+  readonly m: Mutator
+  readonly output: Output
+  /** Generated texts by script name, for stack traces. */
+  readonly codeMaps = new Map<string, CodeMap>()
+
+  readonly slots: Float64Array
+  readonly words: Int32Array
+  readonly stack: RootStack<'value'>
+  /** First slot of the stack. */
+  readonly base: number
+  readonly topIndex: number
+  readonly limitIndex: number
+
+  /** Cells with the values that have no better way to be copied into a slot in one move. */
+  readonly nil: number
+  readonly true: number
+  readonly false: number
+
+  #freeCells = 0
+  #nextCell = 0
+  #cellTop = -1
+
+  /** To be made inside `run`. */
+  constructor(heap: Heap, m: Mutator, output: Output) {
+    this.heap = heap
+    this.m = m
+    this.output = output
+    this.slots = m.rootsF64
+    this.words = m.rootsI32
+    this.stack = m.roots.stack('value', STACK_SLOTS)
+    this.base = this.stack.base
+    this.topIndex = this.stack.topIndex
+    this.limitIndex = this.stack.limitIndex
+    this.nil = this.newTaggedCell(Tag.Nil, 0)
+    this.true = this.newTaggedCell(Tag.Boolean, 1)
+    this.false = this.newTaggedCell(Tag.Boolean, 0)
+  }
+
+  /** Says that slots below `top` are live. To be done before anything that can be a safepoint. */
+  publish(top: number): void {
+    this.m.control[this.topIndex] = top - this.base
+  }
+
+  /** A slot that is a root for good: zero, and not part of any frame. */
+  newCell(): number {
+    if (this.#freeCells === 0) {
+      const table = this.m.roots.table('value', CELLS_PER_TABLE)
+      this.#freeCells = table.capacity
+      this.#nextCell = table.base
+      this.#cellTop = table.topIndex
+    }
+    this.#freeCells--
+    this.m.control[this.#cellTop]++
+    return this.#nextCell++
+  }
+  newTaggedCell(tag: number, payload: number): number {
+    const cell = this.newCell()
+    this.words[2 * cell + 1] = tag
+    this.words[2 * cell] = payload
+    return cell
+  }
+
+  /** Stores a reference into a cell, which is in a root table: the card tells the collector. */
+  setCellRef(cell: number, ref: number): void {
+    this.words[2 * cell] = ref
+    this.words[2 * cell + 1] = Tag.Ref
+    this.m.rootCards[cell >>> 7] = 1
+  }
+  /** Stores a reference into a stack slot: no barrier. */
+  setSlotRef(slot: number, ref: number): void {
+    this.words[2 * slot] = ref
+    this.words[2 * slot + 1] = Tag.Ref
+  }
+
+  error(message: string): LoxError {
+    return new LoxError(message, this.codeMaps)
+  }
+
+  /** The slow path of the compare at a function's entry and in loops: a poll, or the end of the stack. */
+  readonly enter = (top: number): void => {
+    if (this.stack.overflowOrPoll(top - this.base)) throw this.error('Stack overflow.')
+  }
+}

@@ -1,0 +1,20 @@
+// Numbers as C's `printf("%g")` writes them: six significant digits, no trailing zeros, an exponent of at least two digits.
+
+const DIGITS = 6
+
+export function formatNumber(value: number): string {
+  // Lox makes its NaNs by arithmetic, and x86's arithmetic makes them negative; the heap's values keep no sign of a NaN.
+  if (value !== value) return '-nan'
+  if (value === Infinity) return 'inf'
+  if (value === -Infinity) return '-inf'
+  if (value === 0) return Object.is(value, -0) ? '-0' : '0'
+  const [mantissa, power] = value.toExponential(DIGITS - 1).split('e')
+  const exponent = Number(power)
+  if (exponent >= -4 && exponent < DIGITS) return trim(value.toFixed(DIGITS - 1 - exponent))
+  const magnitude = Math.abs(exponent)
+  return `${trim(mantissa)}e${exponent < 0 ? '-' : '+'}${magnitude < 10 ? '0' : ''}${magnitude}`
+}
+
+function trim(digits: string): string {
+  return digits.includes('.') ? digits.replace(/\.?0+$/, '') : digits
+}

@@ -1,0 +1,62 @@
+// Standard output, buffered: bytes are collected here and written in large pieces, or line by line to a terminal.
+//
+// Bytes are copied out of heap memory into the buffer one by one or by a caller's loop; heap memory itself is never given
+// to a system call, which would fail on a page that the collector has not yet put in place.
+
+import { writeSync } from 'node:fs'
+
+const CAPACITY = 1 << 16
+const NEWLINE = 10
+
+export interface Output {
+  /** Appends one byte. */
+  byte(value: number): void
+  /** Appends characters with codes below 256. */
+  text(text: string): void
+  newline(): void
+  flush(): void
+}
+
+export class BufferedOutput implements Output {
+  readonly #buffer = new Uint8Array(CAPACITY)
+  readonly #write: (bytes: Uint8Array) => void
+  readonly #byLine: boolean
+  #used = 0
+
+  constructor(write: (bytes: Uint8Array) => void, byLine = false) {
+    this.#write = write
+    this.#byLine = byLine
+  }
+
+  byte(value: number): void {
+    if (this.#used === CAPACITY) this.flush()
+    this.#buffer[this.#used++] = value
+  }
+  text(text: string): void {
+    for (let i = 0; i < text.length; i++) this.byte(text.charCodeAt(i))
+  }
+  newline(): void {
+    this.byte(NEWLINE)
+    if (this.#byLine) this.flush()
+  }
+  flush(): void {
+    const used = this.#used
+    this.#used = 0
+    if (used > 0) this.#write(this.#buffer.subarray(0, used))
+  }
+}
+
+/** Writes all of `bytes` to a file descriptor, waiting where a pipe is full. Whoever closed the other end gets nothing. */
+export function writeAll(descriptor: number, bytes: Uint8Array): void {
+  let written = 0
+  while (written < bytes.length) {
+    try {
+      written += writeSync(descriptor, bytes, written)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'EPIPE') process.exit(0)
+      if (code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}

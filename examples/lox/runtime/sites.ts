@@ -1,0 +1,60 @@
+// Inline caches: what a place in the program text has seen last.
+//
+// A *site* is a property access or a call in generated code. Its cache is a few words that generated code compares and
+// uses (`cache[4 * site + …]`), and for calls a function in `targets`. Everything in them is an integer or code, so the
+// collector has nothing to do with them. The slow path fills them; behind it a table shared by all sites of one name
+// serves those that see several shapes in turn.
+
+import type { Enter } from './layouts.js'
+
+/** Words of a site. */
+export const Site = {
+  Words: 4,
+  /** Shape of the object seen last; −1 before. */
+  Shape: 0,
+  /** Field access: index of the field's slot in `f64`, from the object. */
+  Index: 1,
+  /** Field store: the shape that the object has afterwards. */
+  NextShape: 2,
+} as const
+
+export class Sites {
+  readonly cache: Int32Array
+  readonly targets: Enter[]
+  /** By site: the property it names. */
+  readonly names: readonly string[]
+  readonly nameIds: readonly number[]
+
+  constructor(names: readonly string[], nameIds: readonly number[]) {
+    this.names = names
+    this.nameIds = nameIds
+    this.cache = new Int32Array(names.length * Site.Words).fill(-1)
+    this.targets = new Array<Enter>(names.length).fill(unseen)
+  }
+}
+
+const unseen: Enter = () => {
+  throw new Error('a call site was entered before it saw a callee')
+}
+
+const ENTRIES = 1024
+
+/** The shared table: (shape, name) to one integer, direct-mapped. */
+export class LookupCache {
+  readonly #entries = new Int32Array(3 * ENTRIES).fill(-1)
+
+  /** −1: not known. */
+  find(shape: number, name: number): number {
+    const at = this.#at(shape, name)
+    return this.#entries[at] === shape && this.#entries[at + 1] === name ? this.#entries[at + 2] : -1
+  }
+  enter(shape: number, name: number, value: number): void {
+    const at = this.#at(shape, name)
+    this.#entries[at] = shape
+    this.#entries[at + 1] = name
+    this.#entries[at + 2] = value
+  }
+  #at(shape: number, name: number): number {
+    return 3 * ((Math.imul(shape, 31) + Math.imul(name, 0x9e37)) & (ENTRIES - 1))
+  }
+}
