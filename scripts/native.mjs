@@ -13,14 +13,19 @@ const require = createRequire(import.meta.url)
 export function whyNotNative() {
   if (process.platform !== 'linux') return `the native collector needs Linux (this is ${process.platform})`
   if (process.arch !== 'x64') return `the native collector is proven on x86-64 only (this is ${process.arch})`
-  const compiler = process.env.CXX ?? 'g++'
-  for (const [tool, flag] of [
-    [compiler.split(' ')[0], '--version'],
-    ['make', '--version'],
-    ['python3', '--version'],
-  ]) {
-    if (spawnSync(tool, [flag], { stdio: 'ignore' }).status !== 0) return `no working ${tool} was found`
+  try {
+    require.resolve('node-gyp/bin/node-gyp.js')
+  } catch {
+    return 'node-gyp is not installed (npm install --no-save node-gyp)'
   }
+  const compiler = process.env.CXX ?? 'g++'
+  for (const tool of ['make', 'python3']) {
+    if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0) return `no working ${tool} was found`
+  }
+  const [program, ...flags] = compiler.split(' ')
+  const input = '#include <bit>\n#include <compare>\nint main() { return std::popcount(1u) - 1; }\n'
+  const trial = spawnSync(program, [...flags, '-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], { input })
+  if (trial.status !== 0) return `no compiler for C++20 was found (tried '${compiler}')`
   return undefined
 }
 
