@@ -5,6 +5,9 @@
 // is registered: nothing that a mutator allocates can fault.
 #include <sys/mman.h>
 
+#include <time.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "heap.h"
@@ -165,26 +168,55 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u64 entered = now_ns();
   const bool large = granules >= kLargeObjectGranules;
-  for (u32 attempt = 0;; attempt++) {
+  bool waited = false;
+  u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
+  for (;;) {
     safepoint.poll(mutator);
+    if (!waited) waited = pace_allocation(mutator);
     const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules);
     if (ref != 0) {
-      const u64 took = now_ns() - entered;
-      if (attempt == 0) {
-        statistics.tlabGrant_us.record(took);
-      } else {
-        statistics.allocationStall_us.record(took);
-      }
+      (waited ? statistics.allocationStall_us : statistics.tlabGrant_us).record(now_ns() - entered);
       return ref;
     }
-    // Two cycles that began after the first failure have shown that it does not fit.
-    if (attempt == 3 || std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
-    if (attempt == 0) Statistics::add(statistics.allocationStalls);
+    if (std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
+    if (last_chance == 0) {
+      Statistics::add(statistics.allocationStalls);
+      // Two cycles that began after the first failure will have shown that it does not fit.
+      last_chance = cycles_begun() + 2;
+    } else if (cycles_completed() >= last_chance) {
+      return 0;
+    }
+    waited = true;
     safepoint.leave(mutator);
-    const bool open = attempt == 0 ? wait_for_cycle(false) : wait_for_cycle(true);
+    const bool open = wait_for_memory();
     safepoint.enter(mutator);
     if (!open) return 0;
   }
+}
+
+/// While a cycle is on its way to its flip, what is left of the budget is spread over the time that it will need: many
+/// waits too short to notice instead of one long stall at the end. The mutator is parked meanwhile.
+bool Heap::pace_allocation(Mutator& mutator) {
+  const u64 since = filling_since_.load(std::memory_order_relaxed);
+  const u64 now = now_ns();
+  const u64 last = last_grant_.exchange(now, std::memory_order_relaxed);
+  if (since == 0 || stepping) return false;
+  const u64 expected = expected_to_flip_.load(std::memory_order_relaxed);
+  const u64 elapsed = now - since;
+  const u64 left = expected > elapsed + expected / 8 ? expected - elapsed : expected / 8;
+  const u64 used = pages_in_use();
+  const u64 room = max_pages_ > used ? max_pages_ - used : 1;
+  const u64 interval = left * options.tlab_pages / room;
+  constexpr u64 kShortest = 20'000, kLongest = 1'000'000;
+  if (interval < kShortest || last + interval <= now) return false;
+  const u64 wait = std::min(last + interval - now, kLongest);
+  if (wait < kShortest) return false;
+  safepoint.leave(mutator);
+  const timespec pause{0, static_cast<long>(wait)};
+  nanosleep(&pause, nullptr);
+  safepoint.enter(mutator);
+  last_grant_.store(now_ns(), std::memory_order_relaxed);
+  return true;
 }
 
 void Heap::consider_cycle() {

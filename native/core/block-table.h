@@ -34,29 +34,28 @@ class BlockTable {
 
   bool is_live(Granule g) const { return of(g).live.load(std::memory_order_acquire) >> g.bit() & 1; }
 
-  /// Sets the header's bit. True: this call did it, and the caller must `set_body` and scan the object.
-  /// acq_rel: pairs with other markers' claims of the same object.
-  bool mark_header(Granule g) {
-    const u64 bit = u64{1} << g.bit();
-    std::atomic<u64>& live = of(g).live;
-    if (live.load(std::memory_order_relaxed) & bit) return false;
-    return !(live.fetch_or(bit, std::memory_order_acq_rel) & bit);
+  /// Marks the object at `header`, all its granules. True: this call did it, and the caller must scan the object.
+  /// `Parallel`: other markers are at work, and the bits are set by atomic RMW (acq_rel: pairs with their claims);
+  /// a lone marker is the only writer of live bits and stores them plainly.
+  template <bool Parallel>
+  bool mark(Granule header, u32 granules) {
+    const u32 room = kGranulesPerBlock - header.bit();
+    const u64 bit = u64{1} << header.bit();
+    std::atomic<u64>& live = of(header).live;
+    const u64 seen = live.load(std::memory_order_relaxed);
+    if (seen & bit) return false;
+    const u64 mask = (granules >= 64 ? ~u64{0} : (u64{1} << granules) - 1) << header.bit();
+    if constexpr (Parallel) {
+      if (live.fetch_or(mask, std::memory_order_acq_rel) & bit) return false;
+    } else {
+      live.store(seen | mask, std::memory_order_release);
+    }
+    if (granules > room) set_body<Parallel>(header, header.index + room, header.index + granules);
+    return true;
   }
 
-  /// Sets the bits of the granules after the header.
-  void set_body(Granule header, u32 granules) {
-    u32 first = header.index + 1;
-    const u32 end = header.index + granules;
-    while (first < end) {
-      const u32 block = first / kGranulesPerBlock;
-      const u32 bit = first % kGranulesPerBlock;
-      const u32 count = end - first < kGranulesPerBlock - bit ? end - first : kGranulesPerBlock - bit;
-      const u64 mask = (count == 64 ? ~u64{0} : (u64{1} << count) - 1) << bit;
-      if (bit == 0) blocks_[block].cover = header.index + 1;  // +1: granule 0 is a legal header, 0 means none
-      // release: whoever sees bit 0 of the block sees `cover`.
-      blocks_[block].live.fetch_or(mask, std::memory_order_release);
-      first += count;
-    }
+  bool is_marked(Granule header) const {
+    return of(header).live.load(std::memory_order_relaxed) >> header.bit() & 1;
   }
 
   /// The header of the object that covers the block's first granule from outside, if that object is live.
@@ -76,6 +75,24 @@ class BlockTable {
   void prefetch(Granule g) const { __builtin_prefetch(&of(g)); }
 
  private:
+  /// The granules [first, end) of the object at `header`, from a block boundary on.
+  template <bool Parallel>
+  void set_body(Granule header, u32 first, u32 end) {
+    while (first < end) {
+      Block& block = blocks_[first / kGranulesPerBlock];
+      const u32 count = end - first < kGranulesPerBlock ? end - first : kGranulesPerBlock;
+      const u64 mask = count == 64 ? ~u64{0} : (u64{1} << count) - 1;
+      block.cover = header.index + 1;  // +1: granule 0 is a legal header, 0 means none
+      // release: whoever sees bit 0 of the block sees `cover`.
+      if constexpr (Parallel) {
+        block.live.fetch_or(mask, std::memory_order_release);
+      } else {
+        block.live.store(block.live.load(std::memory_order_relaxed) | mask, std::memory_order_release);
+      }
+      first += count;
+    }
+  }
+
   MappedArray<Block> blocks_;
 };
 

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <atomic>
-#include <cstring>
 
 #include "layout.h"
 
@@ -21,7 +20,14 @@ class CardTable {
   }
   std::size_t count() const { return count_; }
 
-  void clear(std::size_t first, std::size_t end) { std::memset(cards_ + first, 0, end - first); }
+  /// Clears whole groups that a mutator may be storing into: relaxed stores of words, which lose such a byte. That is
+  /// right at the start of a cycle only, before the first slot is read (marking.cc, begin).
+  void clear_all() {
+    u64* words = reinterpret_cast<u64*>(cards_);
+    for (std::size_t i = 0; i < (count_ + 7) / 8; i++) {
+      if (__atomic_load_n(words + i, __ATOMIC_RELAXED) != 0) __atomic_store_n(words + i, u64{0}, __ATOMIC_RELAXED);
+    }
+  }
 
   /// Clears every dirty card of [first, end) and calls `found(card)` for each. The caller fences before it scans.
   template <typename Found>

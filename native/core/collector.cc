@@ -37,6 +37,7 @@ void Heap::collector_loop() {
     lock.lock();
     cycling_ = false;
     cycles_++;
+    releases_++;
     layout::store_word(space.control()[layout::kCyclesWord], static_cast<i32>(cycles_));
     Statistics::add(statistics.collections);
     cycle_done_.notify_all();
@@ -44,20 +45,16 @@ void Heap::collector_loop() {
   }
 }
 
-bool Heap::wait_for_cycle(bool from_now) {
+bool Heap::wait_for_cycle() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   // A cycle under way may have marked already what is garbage by now.
-  const u64 target = cycles_ + (cycling_ && from_now ? 2 : 1);
+  const u64 target = cycles_ + (cycling_ ? 2 : 1);
   waiters_++;
   gate_opened_.notify_all();
   while (cycles_ < target && !closing_) {
-    if (!cycling_ && !wanted_) {
-      wanted_ = true;
-      cycle_wanted_.notify_one();
-    }
     if (!cycling_ || cycles_ + 1 < target) {
-      wanted_ = true;
-      wanted_forced_ = wanted_forced_ || from_now;
+      wanted_ = wanted_forced_ = true;
+      cycle_wanted_.notify_one();
     }
     cycle_done_.wait(lock);
   }
@@ -65,7 +62,38 @@ bool Heap::wait_for_cycle(bool from_now) {
   return !closing_;
 }
 
-bool Heap::collect() { return wait_for_cycle(true); }
+bool Heap::wait_for_memory() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  const u64 target = releases_ + 1;
+  waiters_++;
+  gate_opened_.notify_all();
+  while (releases_ < target && !closing_) {
+    if (!cycling_ && !wanted_) {
+      wanted_ = wanted_forced_ = true;
+      cycle_wanted_.notify_one();
+    }
+    cycle_done_.wait(lock);
+  }
+  waiters_--;
+  return !closing_;
+}
+
+void Heap::announce_memory() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  releases_++;
+  cycle_done_.notify_all();
+}
+
+u64 Heap::cycles_begun() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  return cycles_ + (cycling_ ? 1 : 0);
+}
+u64 Heap::cycles_completed() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  return cycles_;
+}
+
+bool Heap::collect() { return wait_for_cycle(); }
 
 void Heap::gate() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
@@ -189,6 +217,7 @@ void Heap::reclaim() {
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
   const u64 allocated = statistics.bytesAllocated.load(std::memory_order_relaxed);
+  filling_since_.store(started, std::memory_order_relaxed);
   mark();
   const u64 marked = now_ns();
   Statistics::add(statistics.markNs, marked - started);
@@ -204,7 +233,10 @@ void Heap::run_cycle(bool forced) {
   if (worth) {
     set_phase(layout::Phase::Flip);
     const u64 flipping = now_ns();
-    if (flip()) {
+    const bool flipped = flip();
+    note_flip(started);
+    if (flipped) {
+      announce_memory();
       set_phase(layout::Phase::Compact);
       if (stepping) gate();
       compaction.start();
@@ -219,9 +251,17 @@ void Heap::run_cycle(bool forced) {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
   }
+  if (!worth) note_flip(started);
   pace(live_pages, allocated);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
+}
+
+void Heap::note_flip(u64 started) {
+  filling_since_.store(0, std::memory_order_relaxed);
+  const u64 took = now_ns() - started;
+  const u64 before = expected_to_flip_.load(std::memory_order_relaxed);
+  expected_to_flip_.store(before == 0 ? took : (3 * before + took) / 4, std::memory_order_relaxed);
 }
 
 void Heap::pace(u64 live_pages, u64 allocated_before) {

@@ -144,6 +144,7 @@ class Heap {
   bool grant_tlab(Mutator& mutator);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle();
+  bool pace_allocation(Mutator& mutator);
 
   // collector.cc
   static void* collector_entry(void* heap);
@@ -153,7 +154,12 @@ class Heap {
   bool remark_pause(bool last);
   void reclaim();
   void pace(u64 live_pages, u64 allocated_before);
-  bool wait_for_cycle(bool from_now);
+  bool wait_for_cycle();
+  bool wait_for_memory();
+  void announce_memory();
+  void note_flip(u64 started);
+  u64 cycles_begun();
+  u64 cycles_completed();
   bool is_marked(Ref ref) const;
   void clear_dead_weak_refs();
 
@@ -180,6 +186,7 @@ class Heap {
   std::condition_variable cycle_wanted_, cycle_done_;
   bool wanted_ = false, wanted_forced_ = false, cycling_ = false, closing_ = false, closed_ = false;
   u64 cycles_ = 0;
+  u64 releases_ = 0;  // times that memory became available: flips and ends of cycles
   u32 waiters_ = 0;  // mutators stalled for memory: a stepping cycle does not stop at gates
 
   // Gates of a stepping heap.
@@ -187,6 +194,10 @@ class Heap {
   u32 gate_permits_ = 0;
   bool at_gate_ = false;
 
+  // Pacing of allocation against a cycle that has not flipped yet.
+  std::atomic<u64> filling_since_{0};      // when the cycle began; 0: no cycle, or it has flipped
+  std::atomic<u64> expected_to_flip_{0};   // nanoseconds from a cycle's begin to its flip, as the last ones had it
+  std::atomic<u64> last_grant_{0};
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits

@@ -17,8 +17,10 @@ constexpr u64 kRemarkCards = 2048;
 constexpr u64 kRemarkObjects = 20'000;
 constexpr u64 kStepObjects = 1024;
 
-u32 load32(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
-u64 load64(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_RELAXED); }
+// acquire: pairs with the mutator's store of a reference, which comes after the object's header and zeroed body. (In
+// JavaScript it is a plain store; x86-64 keeps stores in order. Another architecture needs its own proof.)
+u32 load32(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_ACQUIRE); }
+u64 load64(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_ACQUIRE); }
 
 }  // namespace
 
@@ -34,6 +36,7 @@ void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
   });
 }
 
+template <bool Parallel>
 void Marker::mark_and_scan(Ref ref) {
   const u8* object = heap_.address(ref);
   if (ref.word < heap_.base_word) {
@@ -49,17 +52,23 @@ void Marker::mark_and_scan(Ref ref) {
     scan(object, head.shape, kGranuleSize, head.granules * kGranuleSize);
     return;
   }
-  if (!heap_.blocks.mark_header(g)) return;
-  marked++;
+  if (heap_.blocks.is_marked(g)) return;
   const u32 shape = load32(object);
-  const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
   GLISSADE_ASSERT(heap_.shapes.is_defined(shape), "marking an object without a shape");
-  heap_.blocks.set_body(g, granules);
+  const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
+  if (!heap_.blocks.mark<Parallel>(g, granules)) return;
+  marked++;
   scan(object, shape, kGranuleSize, granules * kGranuleSize);
 }
 
 bool Marker::drain(u64 budget) {
-  const u64 goal = marked + budget;
+  if (parallel_) drain_some<true>(marked + budget);
+  else drain_some<false>(marked + budget);
+  return stack_.empty();
+}
+
+template <bool Parallel>
+void Marker::drain_some(u64 goal) {
   u32 queue[kQueue];
   u32 head = 0, queued = 0;
   auto prefetch = [&](u32 word) {
@@ -75,14 +84,14 @@ bool Marker::drain(u64 budget) {
       prefetch(word);
       queue[(head + queued++) % kQueue] = word;
     }
-    if (queued == 0) return true;
+    if (queued == 0) return;
     const u32 word = queue[head];
     head = (head + 1) % kQueue;
     queued--;
-    mark_and_scan(Ref{word});
+    mark_and_scan<Parallel>(Ref{word});
     if (marked >= goal) {
       while (queued) stack_.push_back(queue[(head + --queued) % kQueue]);
-      return stack_.empty();
+      return;
     }
   }
 }
@@ -134,8 +143,8 @@ void Marking::begin() {
   }
   // Every block that a mutator may still allocate into before remark is cleared, too.
   heap_.clear_mark_bits();
-  heap_.cards.clear(0, heap_.cards.count());
-  heap_.root_cards.clear(0, heap_.root_cards.count());
+  heap_.cards.clear_all();
+  heap_.root_cards.clear_all();
   // Nothing has been visited in this cycle.
   for (u32 i = 0; i < layout::kMaxAreas; i++) heap_.roots.shadow(i).clear();
   // Cards are cleared before the first slot is read: a store whose card we erased is seen by the trace.
@@ -143,7 +152,7 @@ void Marking::begin() {
 }
 
 void Marking::mark_from_roots() {
-  Marker marker(heap_);
+  Marker marker(heap_, false);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) {
       visit_stack(marker, area.index, true);
@@ -198,7 +207,7 @@ void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
 void Marking::trace() {
   const u32 workers = heap_.workers.count();
   if (workers == 1 || pending_.size() < 64) {
-    Marker marker(heap_);
+    Marker marker(heap_, false);
     marker.stack().swap(pending_);
     trace_with(marker, true);
     return;
@@ -211,7 +220,7 @@ void Marking::trace() {
   }
   hungry_ = 0;
   heap_.workers.run([&](u32) {
-    Marker marker(heap_);
+    Marker marker(heap_, true);
     trace_with(marker, false);
   });
 }
@@ -296,7 +305,7 @@ void Marking::visit_root_card(Marker& marker, u32 card) {
 u64 Marking::preclean() {
   Statistics::add(heap_.statistics.precleanRounds);
   const u64 dirty = take_cards(heap_cards_, root_cards_);
-  Marker marker(heap_);
+  Marker marker(heap_, false);
   marker.stack().swap(pending_);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
@@ -311,7 +320,7 @@ u64 Marking::preclean() {
 
 bool Marking::remark(bool last) {
   const u64 dirty = take_cards(heap_cards_, root_cards_);
-  Marker marker(heap_);
+  Marker marker(heap_, false);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {

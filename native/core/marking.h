@@ -21,7 +21,8 @@ class Heap;
 
 class Marker {
  public:
-  explicit Marker(Heap& heap) : heap_(heap) {}
+  /// `parallel`: other markers work at the same time.
+  Marker(Heap& heap, bool parallel) : heap_(heap), parallel_(parallel) {}
 
   /// Queues what a slot refers to.
   void visit(Ref ref) {
@@ -41,11 +42,15 @@ class Marker {
   u64 marked = 0;
 
  private:
+  template <bool Parallel>
+  void drain_some(u64 goal);
+  template <bool Parallel>
   void mark_and_scan(Ref ref);
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
 
   static constexpr u32 kQueue = 16;
   Heap& heap_;
+  bool parallel_;
   std::vector<u32> stack_;
 };
 
