@@ -1,23 +1,112 @@
 // The heap with its collector: the one place where src/heap and src/gc meet.
 
-import { openCollector, type Capabilities } from './gc/open-collector.js'
+import { openCollector, reopenCollector, type Capabilities } from './gc/open-collector.js'
+import { statisticsOf, type HeapStatistics } from './gc/statistics.js'
+import { forEachObject } from './gc/trace.js'
+import { verify, type VerifyOptions, type VerifyReport } from './gc/verify.js'
+import { HeapError, show } from './heap/errors.js'
 import { HeapBase } from './heap/heap.js'
-import { parseOptions, type HeapOptions } from './heap/options.js'
+import type { HeapCore } from './heap/heap-core.js'
+import { parseOptions, type HeapOptions, type ParsedOptions } from './heap/options.js'
+import type { ShapeDescription } from './heap/shapes.js'
+
+/** What `heap.share()` returns: plain data for `postMessage`. Valid in threads of the same process. */
+export interface HeapToken {
+  readonly kind: 'glissade-heap'
+  readonly id: number
+  readonly options: ParsedOptions
+  readonly capabilities: Capabilities
+  readonly shapes: readonly ShapeDescription[]
+}
 
 /** A managed heap. `using heap = Heap.create()`, or call `close()`. */
 export class Heap extends HeapBase {
   /** What this heap can do and why: which collector, how pages move, how faults arrive. */
   readonly capabilities: Capabilities
 
-  private constructor(options: HeapOptions | undefined) {
-    const parsed = parseOptions(options)
-    const { collector, capabilities } = openCollector(parsed)
-    super({ collector, options: parsed, owner: true, retrace: null })
+  private constructor(options: ParsedOptions, opened: ReturnType<typeof openCollector>, owner: boolean) {
+    const { collector, capabilities } = opened
+    const tells = collector.name !== 'concurrent'
+    super({
+      collector,
+      options,
+      owner,
+      retrace: tells ? null : (core, visit) => stopped(core, () => forEachObject(core, visit)),
+    })
     this.capabilities = capabilities
   }
 
-  /** Creates a heap. Throws ERR_OPTION for anything wrong in `options`, ERR_USERFAULTFD_UNAVAILABLE, ERR_ADDRESS_SPACE. */
+  /**
+   * Creates a heap. Throws ERR_OPTION for anything wrong in `options`, ERR_USERFAULTFD_UNAVAILABLE when what they demand
+   * cannot be had here, ERR_ADDRESS_SPACE.
+   */
   static create(options?: HeapOptions): Heap {
-    return new Heap(options)
+    const parsed = parseOptions(options)
+    return new Heap(parsed, openCollector(parsed), true)
+  }
+
+  /** Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. */
+  static attach(token: HeapToken): Heap {
+    if (token?.kind !== 'glissade-heap') {
+      throw new HeapError('ERR_BAD_VALUE', `Heap.attach takes what heap.share() returned; got ${show(token)}`)
+    }
+    const heap = new Heap(token.options, reopenCollector(token.id, token.capabilities), false)
+    heap._core.shapes.adopt(token.shapes)
+    return heap
+  }
+
+  /**
+   * A token with which another thread opens this heap (`Heap.attach`). Concurrent collector only: ERR_NO_SHARING
+   * otherwise. Define shapes first: later ones are known by name only to the thread that defines them.
+   */
+  share(): HeapToken {
+    this._core.checkOpen()
+    const id = this._core.collector.shareId()
+    if (id === null) {
+      throw new HeapError(
+        'ERR_NO_SHARING',
+        `the ${this.capabilities.collector} collector serves one thread: a shared heap needs collector 'concurrent'`,
+      )
+    }
+    const { options, capabilities } = this
+    return { kind: 'glissade-heap', id, options, capabilities, shapes: this._core.shapes.describeAll() }
+  }
+
+  /** Everything the heap counted, and every stall it measured, in microseconds. */
+  stats(): HeapStatistics {
+    this._core.checkOpen()
+    return statisticsOf(this._core)
+  }
+
+  /**
+   * Re-traces the heap from the roots and checks every rule of ARCHITECTURE.md that can be seen. Like a safepoint it wants
+   * live references in published root slots, but it moves nothing. Time and memory grow with the live data.
+   */
+  verify(options?: VerifyOptions): VerifyReport {
+    return this.#inside((core) => verify(core, options))
+  }
+
+  /** Throws ERR_INVALID_HEAP with the first violations, if `verify` finds any. */
+  assertValid(options?: VerifyOptions): void {
+    const { ok, violations } = this.verify(options)
+    if (ok) return
+    const list = violations
+      .slice(0, 10)
+      .map((v) => `  ${v.where}: ${v.what}${v.path.length > 0 ? `\n    reached by ${v.path.join(' → ')}` : ''}`)
+    throw new HeapError('ERR_INVALID_HEAP', `the heap is damaged in ${violations.length} places:\n${list.join('\n')}`)
+  }
+
+  /** Inside run, so that nothing moves, with the other threads stopped. */
+  #inside<T>(work: (core: HeapCore) => T): T {
+    return this._inspect((core) => stopped(core, () => work(core)))
+  }
+}
+
+function stopped<T>(core: HeapCore, work: () => T): T {
+  core.collector.pauseMutators(core.mutatorIndex)
+  try {
+    return work()
+  } finally {
+    core.collector.resumeMutators(core.mutatorIndex)
   }
 }

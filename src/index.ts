@@ -17,7 +17,9 @@
  *
  * @packageDocumentation
  */
-export { Heap } from './glissade.js'
+export { Heap, type HeapToken } from './glissade.js'
+export { STATISTICS_DOCS, type HeapStatistics } from './gc/statistics.js'
+export type { VerifyOptions, VerifyReport, Violation } from './gc/verify.js'
 export type { Capabilities } from './gc/open-collector.js'
 export type { CollectorName, HistogramSummary } from './gc/collector.js'
 export { ERROR_CODES, HeapError, type ErrorCode } from './heap/errors.js'

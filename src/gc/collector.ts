@@ -27,6 +27,8 @@ export interface HistogramSummary {
 export interface RawStatistics {
   readonly counters: { readonly [name: string]: number }
   readonly histograms: { readonly [name: string]: HistogramSummary }
+  /** Errors that system calls returned and that were dealt with, by call and errno. */
+  readonly errors?: { readonly [call: string]: { readonly [errno: string]: number } }
 }
 
 /** A word range `[start, end)` of the heap buffer that must read as zeros. */

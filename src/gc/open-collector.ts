@@ -46,8 +46,18 @@ export function openCollector(options: ParsedOptions): OpenedCollector {
   }
 }
 
+/** The collector of a heap that another isolate of this process has open. */
+export function reopenCollector(id: number, capabilities: Capabilities): OpenedCollector {
+  const binding = loadNative().exports as unknown as NativeBinding | undefined
+  if (binding === undefined) {
+    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `no native code in this thread: ${loadNative().reason}`)
+  }
+  return { collector: ConcurrentCollector.open(binding, id), capabilities }
+}
+
 function open(name: CollectorName, options: ParsedOptions): Collector {
-  if (name === 'concurrent') return ConcurrentCollector.create(loadNative().exports as unknown as NativeBinding, options)
+  if (name === 'concurrent')
+    return ConcurrentCollector.create(loadNative().exports as unknown as NativeBinding, options)
   const memory = createPortableMemory(options.maxBytes, options.maxRootBytes, options.checked)
   return name === 'none'
     ? new NoCollector(memory, options.maxBytes)

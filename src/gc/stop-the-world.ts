@@ -35,8 +35,8 @@ export class StopTheWorldCollector extends PortableCollector {
   #pendingCount = 0
   #threshold: number
   #liveBytes = 0
-  #pagesCopied = 0
-  #pagesKept = 0
+  #wordsCopied = 0
+  #wordsKept = 0
   #objectsMarked = 0
 
   constructor(memory: PortableMemory, maxBytes: number, checked: boolean) {
@@ -216,12 +216,12 @@ export class StopTheWorldCollector extends PortableCollector {
     const { i32 } = this.views
     this.#live.forEachRun(start, end, (runStart, runEnd) => {
       const target = this.#live.forward(runStart)
-      const pages = Math.ceil((runEnd - runStart) / PAGE_WORDS)
+      const words = runEnd - runStart
       if (target === runStart) {
-        this.#pagesKept += pages
+        this.#wordsKept += words
         return
       }
-      this.#pagesCopied += pages
+      this.#wordsCopied += words
       i32.copyWithin(target, runStart, runEnd)
     })
   }
@@ -259,8 +259,8 @@ export class StopTheWorldCollector extends PortableCollector {
     return {
       bytesLive: this.#liveBytes,
       objectsMarked: this.#objectsMarked,
-      pagesCopied: this.#pagesCopied,
-      pagesKept: this.#pagesKept,
+      pagesCopied: Math.ceil(this.#wordsCopied / PAGE_WORDS),
+      pagesKept: Math.floor(this.#wordsKept / PAGE_WORDS),
     }
   }
   protected override histograms(): RawStatistics['histograms'] {

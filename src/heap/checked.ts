@@ -63,8 +63,11 @@ export class CheckedState {
     this.#touched[Math.floor(granule / CHUNK_GRANULES)] = 1
   }
 
-  /** Brings the table up to the current epoch, for collectors that do not tell where objects went. */
-  #sync(): void {
+  /**
+   * Brings the table up to the current epoch, for collectors that do not tell where objects went. At the end of every
+   * safepoint, when roots are published: later, an object may be held by a local alone.
+   */
+  sync(): void {
     if (this.#retrace === null) return
     const epoch = this.#core.views.control[Word.Epoch]
     if (epoch === this.#epoch) return
@@ -83,7 +86,6 @@ export class CheckedState {
   /** Throws unless a live object begins at `ref`. */
   checkObject(ref: Ref | number, what: string): AnyShape {
     this.#core.checkRunning(what)
-    this.#sync()
     if (typeof ref !== 'number' || !Number.isInteger(ref)) {
       throw new HeapError('ERR_BAD_REF', `${what}: a Ref is a whole number; got ${show(ref)}`)
     }
@@ -231,7 +233,6 @@ export class CheckedState {
   /** The object that covers a word of the heap buffer, or an error. */
   #locate(word: number, what: string): number {
     this.#core.checkRunning(what)
-    this.#sync()
     if (word >= this.#cachedStart && word < this.#cachedEnd) return this.#cachedStart
     if (word < 0 || word >= this.#core.views.i32.length) {
       throw new HeapError('ERR_BOUNDS', `${what} is outside the heap's ${this.#core.views.i32.length} words`)

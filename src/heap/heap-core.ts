@@ -40,6 +40,7 @@ export class HeapCore {
     this.poll = () => {
       this.checkRunning('poll')
       collector.poll(this.mutatorIndex)
+      this.checked?.sync()
     }
   }
 

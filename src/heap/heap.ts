@@ -68,6 +68,14 @@ export abstract class HeapBase implements Disposable {
 
   // ---- running
 
+  /** For inspection: `work` with this thread running, but not as a run of the embedder's (no stress, no scopes ended). */
+  _inspect<T>(work: (core: HeapCore) => T): T {
+    const core = this._core
+    core.checkOpen()
+    const m = core.mutator ?? this.#attach()
+    return core.running ? work(core) : core.collector.run(m.index, () => work(core))
+  }
+
   /**
    * Runs `fn` with this thread as a mutator and returns its result. Synchronous functions only. Nested runs are one run;
    * scopes opened inside end with the run that opened them. Leaving is a safepoint: no raw Ref survives.
@@ -88,6 +96,7 @@ export abstract class HeapBase implements Disposable {
     }
     if (core.alwaysPoll) core.collector.collect(-1, Cause.Stress)
     return core.collector.run(m.index, () => {
+      core.checked?.sync()
       // Left over from a run that was cut off without unwinding.
       if (scopes.current !== null) scopes.closeTo(null)
       try {
@@ -115,6 +124,7 @@ export abstract class HeapBase implements Disposable {
         core.checkRunning('poll')
         collector.poll(index)
         collector.collect(index, Cause.Stress)
+        core.checked?.sync()
         // Asked for again at once, so that every poll of the program is taken.
         control[block + MutatorWord.Poll] = 1
         if (control[block + MutatorWord.StackLimitArea] >= 0) control[block + MutatorWord.StackLimit] = -1
@@ -135,6 +145,7 @@ export abstract class HeapBase implements Disposable {
     const core = this._core
     core.checkOpen()
     core.collector.collect(core.running ? core.mutatorIndex : -1, Cause.Explicit)
+    if (core.running) core.checked?.sync()
   }
 
   // ---- handles

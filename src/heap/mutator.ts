@@ -180,7 +180,9 @@ export class Mutator {
   /** Calls `fn` (something that blocks) while the collector need not wait for this thread. A safepoint. */
   parked<T>(fn: () => T): T {
     this.#core.checkRunning('parked')
-    return this.#core.collector.parked(this.index, fn)
+    const result = this.#core.collector.parked(this.index, fn)
+    this.#core.checked?.sync()
+    return result
   }
 
   // ---- handles

@@ -50,7 +50,11 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
       let ref = bump(shapeId, word1, granules)
       if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
       if (ref === 0) throw core.exhausted(granules * 8)
-      if (checked !== null) checked.objectAt(ref)
+      if (checked !== null) {
+        // First the table of what survived, then the object that no root holds yet.
+        checked.sync()
+        checked.objectAt(ref)
+      }
       return ref
     },
   }

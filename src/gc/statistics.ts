@@ -1,0 +1,89 @@
+// `heap.stats()`: what every collector counts, under the same names whatever collector it is.
+//
+// One table says what each figure is and where it comes from; the type, the values and the documentation follow from it.
+// A figure that a collector does not have is 0 (pages moved by a collector without userfaultfd); `raw` has everything the
+// collector counts, under its own names. Durations are microseconds. Cheap; any time while the heap is open.
+
+import type { HeapCore } from '../heap/heap-core.js'
+import { Phase, PHASE_NAMES, Word } from '../heap/layout.js'
+import type { CollectorName, HistogramSummary, RawStatistics } from './collector.js'
+import { EMPTY_HISTOGRAM } from './histogram.js'
+
+/** public name → names of the raw counter, first one present wins; what it is. */
+const COUNTERS = {
+  collections: [['collections', 'cycles'], 'collections completed'],
+  bytesAllocated: [['bytesAllocated'], 'bytes allocated since creation'],
+  bytesLive: [['bytesLive'], 'bytes found live by the last collection'],
+  bytesUsed: [['heapBytes', 'bytesUsed'], 'bytes in use now: live, dead but not collected, and rests of TLABs'],
+  barrierFaults: [['barrierFaults'], 'page faults taken by threads that touched a page not compacted yet'],
+} as const
+const PAGES = {
+  moved: [['pagesMoved'], 'placed by UFFDIO_MOVE'],
+  copied: [['pagesCopied'], 'placed by UFFDIO_COPY, or by the portable collector'],
+  zeroFilled: [['pagesZeroFilled'], 'placed by UFFDIO_ZEROPAGE'],
+  kept: [['pagesKept'], 'changed by nothing: placed without a copy, or left in place'],
+} as const
+const PAUSES = {
+  remark: 'the pause that ends marking',
+  flip: 'the pause that exchanges from-space and to-space',
+  timeToSafepoint: 'from the request of a stop to the last mutator’s stop',
+  faultStall: 'time a mutator spent in one fault',
+  allocationStall: 'time a mutator waited for memory in one allocation',
+  pause: 'whole collections of the stop-the-world collector',
+} as const
+
+type Figures<T> = { readonly [K in keyof T]: number }
+
+/** What {@link COUNTERS}, {@link PAGES} and {@link PAUSES} describe, for one heap at one moment. */
+export interface HeapStatistics extends Figures<typeof COUNTERS> {
+  readonly collector: CollectorName
+  /** The phase of the cycle under way, or `'idle'`. */
+  readonly phase: (typeof PHASE_NAMES)[number]
+  /** How often anything may have moved. */
+  readonly epoch: number
+  readonly maxBytes: number
+  /** Pages by how they came to their place, over all collections. */
+  readonly pages: Figures<typeof PAGES>
+  /** System calls of relocation that returned an error, by errno: `{ EBUSY: 3 }`. All were dealt with. */
+  readonly fallbacks: { readonly [errno: string]: number }
+  /** Every kind of stall a mutator can feel, in microseconds. */
+  readonly pauses: { readonly [K in keyof typeof PAUSES]: HistogramSummary }
+  /** Everything the collector counts, under its own names. */
+  readonly raw: RawStatistics
+}
+
+/** The documentation of every figure: `{ 'pages.moved': 'placed by …' }`. */
+export const STATISTICS_DOCS: { readonly [name: string]: string } = Object.fromEntries([
+  ...Object.entries(COUNTERS).map(([name, [, doc]]) => [name, doc]),
+  ...Object.entries(PAGES).map(([name, [, doc]]) => [`pages.${name}`, doc]),
+  ...Object.entries(PAUSES).map(([name, doc]) => [`pauses.${name}`, doc]),
+])
+
+export function statisticsOf(core: HeapCore): HeapStatistics {
+  const raw = core.collector.statistics()
+  const { control } = core.views
+  const figures = <T extends { readonly [name: string]: readonly [readonly string[], string] }>(table: T): Figures<T> =>
+    Object.fromEntries(
+      Object.entries(table).map(([name, [from]]) => [
+        name,
+        raw.counters[from.find((f) => f in raw.counters) ?? ''] ?? 0,
+      ]),
+    ) as Figures<T>
+  const fallbacks: { [errno: string]: number } = {}
+  for (const errnos of Object.values(raw.errors ?? {})) {
+    for (const [errno, count] of Object.entries(errnos)) fallbacks[errno] = (fallbacks[errno] ?? 0) + count
+  }
+  return {
+    collector: core.collector.name,
+    phase: PHASE_NAMES[control[Word.Phase]] ?? PHASE_NAMES[Phase.Idle],
+    epoch: control[Word.Epoch],
+    maxBytes: core.options.maxBytes,
+    ...figures(COUNTERS),
+    pages: figures(PAGES),
+    fallbacks,
+    pauses: Object.fromEntries(
+      Object.keys(PAUSES).map((name) => [name, raw.histograms[name] ?? EMPTY_HISTOGRAM]),
+    ) as HeapStatistics['pauses'],
+    raw,
+  }
+}

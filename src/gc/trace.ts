@@ -1,0 +1,78 @@
+// Walking the object graph from the roots, trusting it: for the graph hash and for the checked tier's table of objects.
+//
+// Only views and control words are read, so the walk works over every collector. The thread is inside run, and other
+// mutators are stopped by the caller if there are any. `verify.ts` has its own walk, which trusts nothing.
+
+import type { HeapCore } from '../heap/heap-core.js'
+import {
+  AREA_BASE,
+  AREA_WORDS,
+  AreaKind,
+  AreaWord,
+  ShapeKind,
+  ShapeWord,
+  SLOT_MAP_BASE,
+  Tag,
+  Word,
+} from '../heap/layout.js'
+import { entryOf } from './shape-reader.js'
+
+/** Calls back with each live slot of each strong root area: the area, the slot, and the word it lies at. */
+export function forEachRootSlot(
+  core: HeapCore,
+  visit: (area: number, slot: number, word: number, isValue: boolean) => void,
+): void {
+  const { control } = core.views
+  for (let area = 0; area < control[Word.AreaCount]; area++) {
+    const block = AREA_BASE + area * AREA_WORDS
+    const kind = control[block + AreaWord.Kind]
+    if (kind === AreaKind.Free || kind === AreaKind.WeakRefTable) continue
+    const isValue = kind === AreaKind.ValueStack || kind === AreaKind.ValueTable
+    const start = control[block + AreaWord.Start]
+    const top = control[block + AreaWord.Top]
+    for (let slot = 0; slot < top; slot++) visit(area, slot, start + slot * (isValue ? 2 : 1), isValue)
+  }
+}
+
+/** Calls back with the word of each reference-bearing slot of the object at `ref`, empty or not, in address order. */
+export function forEachReferenceSlot(
+  core: HeapCore,
+  ref: number,
+  visit: (word: number, isValue: boolean) => void,
+): void {
+  const { control, i32 } = core.views
+  const entry = entryOf(i32[ref])
+  const kind = control[entry + ShapeWord.Kind]
+  if (kind === ShapeKind.Fixed) {
+    const start = SLOT_MAP_BASE + control[entry + ShapeWord.SlotStart]
+    const end = start + control[entry + ShapeWord.SlotCount]
+    for (let i = start; i < end; i++) visit(ref + (control[i] >>> 3), (control[i] & 1) !== 0)
+  } else if (kind === ShapeKind.ArrayRef || kind === ShapeKind.ArrayValue) {
+    const step = kind === ShapeKind.ArrayRef ? 1 : 2
+    const end = ref + 2 + step * (i32[ref + 1] >>> 2)
+    for (let word = ref + 2; word < end; word += step) visit(word, step === 2)
+  }
+}
+
+/** Calls back once with every object reachable from the strong roots. */
+export function forEachObject(core: HeapCore, visit: (ref: number) => void): void {
+  const { i32, rootsI32, f64 } = core.views
+  const seen = new Int32Array(Math.ceil(f64.length / 32))
+  const pending: number[] = []
+  const reach = (ref: number): void => {
+    const granule = ref >>> 1
+    const bit = 1 << (granule & 31)
+    if (ref === 0 || (seen[granule >>> 5] & bit) !== 0) return
+    seen[granule >>> 5] |= bit
+    pending.push(ref)
+  }
+  forEachRootSlot(core, (_area, _slot, word, isValue) => {
+    if (!isValue || rootsI32[word + 1] === Tag.Ref) reach(rootsI32[word])
+  })
+  for (let ref = pending.pop(); ref !== undefined; ref = pending.pop()) {
+    visit(ref)
+    forEachReferenceSlot(core, ref, (word, isValue) => {
+      if (!isValue || i32[word + 1] === Tag.Ref) reach(i32[word])
+    })
+  }
+}
