@@ -16,6 +16,8 @@ export interface LoxOptions {
   readonly output: Output
   /** Receives messages, as bytes in a string. */
   readonly error: (text: string) => void
+  /** Receives the JavaScript that is generated. */
+  readonly onText?: (text: string) => void
 }
 
 export class Lox {
@@ -24,11 +26,12 @@ export class Lox {
   readonly #output: Output
   readonly #error: (text: string) => void
 
-  constructor({ heap, output, error }: LoxOptions) {
+  constructor({ heap, output, error, onText }: LoxOptions) {
     this.heap = Heap.create(heap)
     this.#output = output
     this.#error = error
     this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output)))
+    this.#runtime.onText = onText ?? null
   }
 
   /** Runs a program text, one character per byte. Globals stay for the next one. */

@@ -5,7 +5,7 @@
 // defines once needs not even that: a guard word says that the variable still holds it.
 
 import { Tag } from 'glissade'
-import { Effect, type Expr, type Variable } from '../syntax/ast.js'
+import { Effect, type Expr } from '../syntax/ast.js'
 import { Site } from '../runtime/sites.js'
 import { OperatorWriter } from './operator-writer.js'
 import { cellSlot, frameSlot, type Operand, type Slot, type SlotOperand } from './operands.js'
@@ -69,7 +69,8 @@ export abstract class CallWriter extends OperatorWriter {
 
   /** Text that is true if an object has the shape that the site saw last. */
   #shapeMatches({ slot, isInstance }: SlotOperand, site: number, ref = slot.payload): string {
-    const same = `i32[${ref}] === ${cache(site, Site.Shape)}`
+    const k = this.temporary('k')
+    const same = `((${k} = i32[${ref}]) === ${cache(site, Site.Shape)} || ${k} === ${cache(site, Site.OtherShape)})`
     return isInstance ? same : `${slot.tag} === ${Tag.Ref} && ${same}`
   }
 
@@ -94,7 +95,9 @@ export abstract class CallWriter extends OperatorWriter {
     const site = this.program.newSite(expr.name)
     const k = this.temporary('k')
     this.emit(`${k} = ${object.slot.payload}`)
-    this.block(`if (${this.#shapeMatches(object, site, k)})`, () => {
+    const same = `i32[${k}] === ${cache(site, Site.Shape)}`
+    const hit = object.isInstance ? same : `${object.slot.tag} === ${Tag.Ref} && ${same}`
+    this.block(`if (${hit})`, () => {
       this.emit(`i32[${k}] = ${cache(site, Site.NextShape)}`)
       const at = `(${k} >>> 1) + ${cache(site, Site.Index)}`
       if (value.kind !== 'slot') this.emit(`f64[${at}] = ${this.content(value)}`)
@@ -121,23 +124,30 @@ export abstract class CallWriter extends OperatorWriter {
     const slot = frameSlot(base)
     this.scoped(() => this.store(this.read(expr.self, expr.line, base), slot))
     this.#arguments(expr.args, base)
-    const owner = this.#owner(expr.superclass, expr.line)
     const site = this.program.newSite(expr.name)
-    this.emitAt(expr.line, `invokeSuper(${site}, ${owner.index}, ${slot.index}, ${expr.args.length})`)
+    const owner = this.temporary('k')
+    this.emit(`${owner} = ${this.referenceTo(expr.superclass)}`)
+    // The closure comes from the superclass, not from the receiver's class.
+    const closure = frameSlot(base + expr.args.length + 1)
+    const target = `targets[${site}](${slot.index})`
+    this.block(`if (i32[${owner}] === ${cache(site, Site.Shape)})`, () => {
+      this.emit(`${closure.payload} = i32[${owner} + ${cache(site, Site.Index)}]`)
+      this.emit(`${closure.tag} = ${Tag.Ref}`)
+      this.emitAt(expr.line, target)
+    }, '} else {')
+    this.emitAt(expr.line, `  invokeSuper(${site}, ${owner}, ${slot.index}, ${expr.args.length})`)
+    this.emit('}')
     return this.#result(base)
   }
 
   protected superGet(expr: Expr & { kind: 'superGet' }, wanted: number | null): Operand {
     const receiver = this.inSlot(this.read(expr.self, expr.line, null))
-    const owner = this.#owner(expr.superclass, expr.line)
+    const owner = this.inSlot(this.read(expr.superclass, expr.line, null)).slot
     const slot = frameSlot(wanted ?? this.takeSlots(1))
     const site = this.program.newSite(expr.name)
     const target = `${receiver.slot.index}, ${slot.index}, ${this.top}`
     this.emitAt(expr.line, `getSuper(${site}, ${owner.index}, ${target})`)
     return { kind: 'slot', slot, origin: 'temporary' }
-  }
-  #owner(superclass: Variable, line: number): Slot {
-    return this.inSlot(this.read(superclass, line, null)).slot
   }
 
   // ---- constants

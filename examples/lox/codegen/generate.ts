@@ -39,6 +39,7 @@ ${PER_TEXT}`
   parts.push(`return [${program.functions.map(({ text }) => text).join(', ')}]`, '})')
   const text = parts.join('\n')
 
+  runtime.onText?.(text)
   const map = new CodeMap(text)
   program.functions.forEach(({ node }, i) => map.addFunction(starts[i], node.name))
   runtime.machine.codeMaps.set(name, map)
@@ -55,8 +56,8 @@ const PER_TEXT = `const get = (site, object, target, top) => getProperty(sites, 
 const set = (site, object, value, top) => setProperty(sites, site, object, value, top)
 const call = (site, base, count) => callValue(sites, site, base, count)
 const invoke = (site, base, count) => invokeMethod(sites, site, base, count)
-const invokeSuper = (site, owner, base, count) => invokeSuperMethod(sites.names[site], owner, base, count)
-const getSuper = (site, owner, receiver, target, top) => getSuperMethod(sites.names[site], owner, receiver, target, top)`
+const invokeSuper = (site, owner, base, count) => invokeSuperMethod(sites, site, owner, base, count)
+const getSuper = (site, owner, receiver, target, top) => getSuperMethod(sites, site, owner, receiver, target, top)`
 
 /** Writes a function, and once more if its frame turns out to need more slots than a first guess. */
 function writeFunction(program: Program, info: FunctionInfo): string {

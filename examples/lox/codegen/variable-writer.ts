@@ -65,6 +65,13 @@ export abstract class VariableWriter extends FrameWriter {
     return `((${closure}) >>> 1) + ${at}`
   }
 
+  /** Text of a raw reference to the class in the hidden variable `super`, for use before the next safepoint. */
+  protected referenceTo(variable: Variable): string {
+    if (variable.kind === 'captured') return `i32[(${this.#capturedAt(variable.index)}) << 1]`
+    if (variable.kind === 'local') return this.home(variable.local).payload
+    throw new Error('super is no global')
+  }
+
   #load(at: string, local: Local, wanted: number | null): Operand {
     if (this.program.representations.isNumber(local)) return this.#number(`f64[${at}]`)
     const slot = frameSlot(wanted ?? this.takeSlots(1))

@@ -8,17 +8,17 @@ import type { Callable, Enter, Method } from './layouts.js'
 import type { Machine } from './machine.js'
 import type { Objects } from './objects.js'
 import type { Properties } from './properties.js'
-import { Site, type Sites } from './sites.js'
+import { rememberTarget, Site, type Sites } from './sites.js'
 
 export interface Calls {
   /** Calls the value in slot `base`. */
   call(sites: Sites, site: number, base: number, count: number): void
   /** Calls a method, or a function in a field, of the object in slot `base`. */
   invoke(sites: Sites, site: number, base: number, count: number): void
-  /** Calls a method of the class in slot `owner` on the receiver in slot `base`. */
-  invokeSuper(name: string, owner: number, base: number, count: number): void
+  /** Calls a method of the class object `owner` on the receiver in slot `base`. */
+  invokeSuper(sites: Sites, site: number, owner: number, base: number, count: number): void
   /** Binds a method of the class in slot `owner` to the receiver in slot `receiver`, into slot `target`. */
-  getSuper(name: string, owner: number, receiver: number, target: number, top: number): void
+  getSuper(sites: Sites, site: number, owner: number, receiver: number, target: number, top: number): void
 }
 
 /** A method call site with an entry in the shared table: target by (shape, name). */
@@ -61,8 +61,8 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
     return null
   }
 
-  const findMethod = (name: string, owner: number): Method => {
-    const method = kinds[i32[words[2 * owner]]]!.methods.get(name)
+  const findMethod = (name: string, classShape: number): Method => {
+    const method = kinds[classShape]!.methods.get(name)
     if (!method) throw machine.error(`Undefined property '${name}'.`)
     return method
   }
@@ -71,8 +71,7 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
     call(sites, site, base, count) {
       const callable = callValue(base, count)
       if (!callable) return
-      sites.cache[Site.Words * site + Site.Shape] = i32[words[2 * base]]
-      sites.targets[site] = callable.enter
+      rememberTarget(sites, site, i32[words[2 * base]], callable.enter)
       callable.enter(base)
     },
 
@@ -100,22 +99,22 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
         if (!layout.sparse) known[entry] = { shape, name: nameId, count, enter }
         else return enter(base)
       }
-      sites.cache[Site.Words * site + Site.Shape] = shape
-      sites.targets[site] = enter
+      rememberTarget(sites, site, shape, enter)
       enter(base)
     },
 
-    invokeSuper(name, owner, base, count) {
-      const { callable, index } = findMethod(name, owner)
+    invokeSuper(sites, site, owner, base, count) {
+      const { callable, at } = findMethod(sites.names[site], i32[owner])
       checkCount(callable, count)
-      if (callable.closureSlot >= 0) {
-        machine.setSlotRef(base + callable.closureSlot, objects.closureIn(words[2 * owner], index))
-      }
+      machine.setSlotRef(base + count + 1, i32[owner + at])
+      rememberTarget(sites, site, i32[owner], callable.enter)
+      sites.cache[Site.Words * site + Site.Index] = at
       callable.enter(base)
     },
 
-    getSuper(name, owner, receiver, target, top) {
-      objects.bind(receiver, owner, findMethod(name, owner), target, top)
+    getSuper(sites, site, owner, receiver, target, top) {
+      const method = findMethod(sites.names[site], i32[words[2 * owner]])
+      objects.bind(receiver, owner, method, target, top)
     },
   }
 }

@@ -77,9 +77,9 @@ export function createDeclarations(
       const kind = objects.kindOf(classes[id], superKind ?? null)
       machine.publish(top)
       const ref = m.alloc(kind.classShape)
-      for (const { index } of superKind?.methods.values() ?? []) {
-        const at = ref + kind.classShape.at[`m${index}`]
-        i32[at] = objects.closureIn(words[2 * superclass], index)
+      for (const [name, inherited] of superKind?.methods ?? []) {
+        const at = ref + kind.methods.get(name)!.at
+        i32[at] = i32[words[2 * superclass] + inherited.at]
         cards[at >>> 8] = 1
       }
       machine.setSlotRef(target, ref)
@@ -87,8 +87,7 @@ export function createDeclarations(
 
     addMethod(target, closure, name) {
       const ref = words[2 * target]
-      const kind = kinds[i32[ref]]!
-      const at = ref + kind.classShape.at[`m${kind.methods.get(name)!.index}`]
+      const at = ref + kinds[i32[ref]]!.methods.get(name)!.at
       i32[at] = words[2 * closure]
       cards[at >>> 8] = 1
     },

@@ -14,8 +14,8 @@ import type { Heap, Shape } from 'glissade'
 /** A method as instances of one kind see it. */
 export interface Method {
   readonly callable: Callable
-  /** Number of the class object's slot that holds the closure. */
-  readonly index: number
+  /** Where class objects of the kind have the closure, in words. */
+  readonly at: number
   /** Calls it on the receiver at `sp`, fetching the closure first if the code needs it. */
   readonly enter: Enter
 }
@@ -44,7 +44,7 @@ export interface ClassInfo {
 }
 
 type InstanceSlots = { readonly [field: `f${number}`]: 'value'; readonly class: 'ref'; readonly more: 'ref' }
-type ClassSlots = { readonly [method: `m${number}`]: 'ref' }
+export type ClassSlots = { readonly [method: `m${number}`]: 'ref' }
 
 /** More layouts than this, and a kind turns sparse. */
 const MAX_LAYOUTS = 64
@@ -57,10 +57,14 @@ export class Kind {
   readonly tableKey: string
   /** Shape of the class objects: the closures of all methods, inherited ones included. */
   readonly classShape: Shape<ClassSlots>
+  /** The fields that instances are expected to have. */
+  readonly fields: ReadonlySet<string>
   /** Fields that an instance has room for; the places after that are in an overflow array. */
   readonly capacity: number
   /** The place of each field name. */
   readonly places = new Map<string, number>()
+  /** Where instances have their class, in words. */
+  readonly classAt: number
   /** The layout of new instances. */
   readonly root: Layout
   readonly #heap: Heap
@@ -75,7 +79,8 @@ export class Kind {
     info: ClassInfo,
     methods: ReadonlyMap<string, Method>,
     tableKey: string,
-    capacity: number,
+    classShape: Shape<ClassSlots>,
+    fields: ReadonlySet<string>,
     register: (layout: Layout) => void,
   ) {
     this.#heap = heap
@@ -84,11 +89,11 @@ export class Kind {
     this.info = info
     this.methods = methods
     this.tableKey = tableKey
-    this.capacity = Math.min(capacity, MAX_INLINE)
-    const slots: Record<`m${number}`, 'ref'> = {}
-    for (let i = 0; i < methods.size; i++) slots[`m${i}`] = 'ref'
-    this.classShape = heap.defineShape(`class ${name}`, slots)
+    this.fields = fields
+    this.capacity = Math.min(fields.size, MAX_INLINE)
+    this.classShape = classShape
     this.root = this.#layout(new Map())
+    this.classAt = this.root.shape.at.class
   }
 
   place(name: string): number {

@@ -6,8 +6,8 @@
 // one table, indexed by shape, says for any object whether and how it can be called.
 
 import type { Shape } from 'glissade'
-import { compileConstructor } from './constructor.js'
-import { Kind, type Callable, type ClassInfo, type Enter, type Layout, type Method } from './layouts.js'
+import { compileConstructor, compileMethodEntry } from './entry-points.js'
+import { Kind, type Callable, type ClassInfo, type ClassSlots, type Enter, type Layout, type Method } from './layouts.js'
 import type { Machine } from './machine.js'
 
 export type ClosureSlots = { readonly [capture: `c${number}`]: 'ref' | 'value' }
@@ -62,23 +62,17 @@ export class Objects {
     const bound = this.#allocateBound()
     const from = owner < 0 ? this.classOf(words[2 * receiver]) : words[2 * owner]
     const { at } = this.boundMethod
-    i32[bound + at.closure] = this.closureIn(from, method.index)
+    i32[bound + at.closure] = i32[from + method.at]
     cards[(bound + at.closure) >>> 8] = 1
     f64[(bound >>> 1) + at.receiver] = slots[receiver]
     cards[(bound + 2 * at.receiver) >>> 8] = 1
     machine.setSlotRef(target, bound)
   }
 
-  /** The closure of method number `index` of a class object. */
-  closureIn(classRef: number, index: number): number {
-    const { i32 } = this.#machine.m
-    return i32[classRef + this.kinds[i32[classRef]]!.classShape.at[`m${index}`]]
-  }
-
   /** The class object of an instance. */
   classOf(instance: number): number {
     const { i32 } = this.#machine.m
-    return i32[instance + this.layouts[i32[instance]]!.shape.at.class]
+    return i32[instance + this.layouts[i32[instance]]!.kind.classAt]
   }
 
   /** The kind of the classes that a declaration makes below a given superclass. */
@@ -91,41 +85,30 @@ export class Objects {
 
   #newKind(info: ClassInfo, superKind: Kind | null): Kind {
     const { heap } = this.#machine
-    const methods = new Map<string, Method>()
-    for (const [name, { callable, index }] of superKind?.methods ?? []) {
-      methods.set(name, { callable, index, enter: this.#methodEntry(callable, index) })
-    }
-    for (const { name, callable } of info.methods) {
-      const index = methods.get(name)?.index ?? methods.size
-      methods.set(name, { callable, index, enter: this.#methodEntry(callable, index) })
-    }
-    const tableKey = [...methods].map(([name, { callable }]) => `${name}:${callable.id}`).join()
-    const fields = new Set([...(superKind?.info.fields ?? []), ...info.fields])
-    const capacity = Math.max(superKind?.capacity ?? 0, fields.size)
     const name = `${info.name} #${this.#kindsByKey.size}`
-    const kind = new Kind(heap, name, info, methods, tableKey, capacity, (layout) => {
+    const callables = new Map<string, Callable>()
+    for (const [method, { callable }] of superKind?.methods ?? []) callables.set(method, callable)
+    for (const { name: method, callable } of info.methods) callables.set(method, callable)
+    const tableKey = [...callables].map(([method, { id }]) => `${method}:${id}`).join()
+
+    const slots: Record<`m${number}`, 'ref'> = {}
+    for (let i = 0; i < callables.size; i++) slots[`m${i}`] = 'ref'
+    const classShape = heap.defineShape(`class ${name}`, slots) as Shape<ClassSlots>
+    const methods = new Map<string, Method>()
+    const fields = superKind ? [...superKind.fields, ...info.fields] : info.fields
+    const kind = new Kind(heap, name, info, methods, tableKey, classShape, new Set(fields), (layout) => {
       this.layouts[layout.id] = layout
     })
-    this.kinds[kind.classShape.id] = kind
-    const init = methods.get('init')
-    this.callables[kind.classShape.id] = {
-      id: -1,
-      name: info.name,
-      arity: init?.callable.arity ?? 0,
-      enter: compileConstructor(this.#machine, kind, init ?? null),
-      closureSlot: -1,
+    for (const [method, callable] of callables) {
+      const at = classShape.at[`m${methods.size}`]
+      methods.set(method, { callable, at, enter: compileMethodEntry(this.#machine, kind, callable, at) })
     }
-    return kind
-  }
 
-  /** How instances enter a method: directly, or with the closure taken from their class first. */
-  #methodEntry(callable: Callable, index: number): Enter {
-    if (callable.closureSlot < 0) return callable.enter
-    const machine = this.#machine
-    const { closureSlot } = callable
-    return (sp) => {
-      machine.setSlotRef(sp + closureSlot, this.closureIn(this.classOf(machine.words[2 * sp]), index))
-      callable.enter(sp)
-    }
+    this.kinds[classShape.id] = kind
+    const init = methods.get('init') ?? null
+    const arity = init?.callable.arity ?? 0
+    const enter = compileConstructor(this.#machine, kind, init)
+    this.callables[classShape.id] = { id: -1, name: info.name, arity, enter, closureSlot: -1 }
+    return kind
   }
 }

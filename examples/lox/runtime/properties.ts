@@ -4,7 +4,7 @@ import { Tag } from 'glissade'
 import type { Layout } from './layouts.js'
 import type { Machine } from './machine.js'
 import type { Objects } from './objects.js'
-import { LookupCache, Site, type Sites } from './sites.js'
+import { LookupCache, rememberField, Site, type Sites } from './sites.js'
 
 export interface Properties {
   /** Reads a property of the object in slot `object` into slot `target`; returns that slot as a double. */
@@ -102,9 +102,7 @@ export function createProperties(machine: Machine, objects: Objects): Properties
         index = FIRST + place
         known.enter(layout.id, nameId, index)
       }
-      const { cache } = sites
-      cache[Site.Words * site + Site.Shape] = layout.id
-      cache[Site.Words * site + Site.Index] = index
+      rememberField(sites, site, layout.id, index)
       slots[target] = f64[(instance >>> 1) + index]
       return slots[target]
     },

@@ -18,6 +18,8 @@ export class Runtime {
   readonly strings: Strings
   readonly objects: Objects
   readonly globals: Globals
+  /** Is shown every generated text. */
+  onText: ((text: string) => void) | null = null
   /** Numbers of texts and functions, in the order of creation. */
   nextText = 0
   nextFunction = 0

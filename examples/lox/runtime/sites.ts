@@ -16,6 +16,8 @@ export const Site = {
   Index: 1,
   /** Field store: the shape that the object has afterwards. */
   NextShape: 2,
+  /** Field read and method call: another shape with the same field place or target. */
+  OtherShape: 3,
 } as const
 
 export class Sites {
@@ -35,6 +37,22 @@ export class Sites {
 
 const unseen: Enter = () => {
   throw new Error('a call site was entered before it saw a callee')
+}
+
+/** Lets a field read hit for one more shape. All layouts of a kind share a field's place, hence one index for two. */
+export function rememberField({ cache }: Sites, site: number, shape: number, index: number): void {
+  const at = Site.Words * site
+  cache[at + Site.OtherShape] = cache[at + Site.Index] === index ? cache[at + Site.Shape] : -1
+  cache[at + Site.Shape] = shape
+  cache[at + Site.Index] = index
+}
+
+/** Lets a call hit for one more shape. */
+export function rememberTarget({ cache, targets }: Sites, site: number, shape: number, enter: Enter): void {
+  const at = Site.Words * site
+  cache[at + Site.OtherShape] = targets[site] === enter ? cache[at + Site.Shape] : -1
+  cache[at + Site.Shape] = shape
+  targets[site] = enter
 }
 
 const ENTRIES = 1024
