@@ -207,7 +207,7 @@ bool Heap::pace_allocation(Mutator& mutator) {
   const u64 used = pages_in_use();
   const u64 room = max_pages_ > used ? max_pages_ - used : 1;
   const u64 interval = left * options.tlab_pages / room;
-  constexpr u64 kShortest = 20'000, kLongest = 1'000'000;
+  constexpr u64 kShortest = 20'000, kLongest = 2'000'000;
   if (interval < kShortest || last + interval <= now) return false;
   const u64 wait = std::min(last + interval - now, kLongest);
   if (wait < kShortest) return false;

@@ -216,8 +216,8 @@ void Heap::reclaim() {
 
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
-  const u64 allocated = statistics.bytesAllocated.load(std::memory_order_relaxed);
-  filling_since_.store(started, std::memory_order_relaxed);
+  predict(started);
+  const u64 pages = pages_in_use();
   mark();
   const u64 marked = now_ns();
   Statistics::add(statistics.markNs, marked - started);
@@ -234,7 +234,7 @@ void Heap::run_cycle(bool forced) {
     set_phase(layout::Phase::Flip);
     const u64 flipping = now_ns();
     const bool flipped = flip();
-    note_flip(started);
+    note_flip(started, pages);
     if (flipped) {
       announce_memory();
       set_phase(layout::Phase::Compact);
@@ -251,33 +251,46 @@ void Heap::run_cycle(bool forced) {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
   }
-  if (!worth) note_flip(started);
-  pace(live_pages, allocated);
+  if (!worth) note_flip(started, pages);
+  pace(live_pages);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
 }
 
-void Heap::note_flip(u64 started) {
-  filling_since_.store(0, std::memory_order_relaxed);
-  const u64 took = now_ns() - started;
-  const u64 before = expected_to_flip_.load(std::memory_order_relaxed);
-  expected_to_flip_.store(before == 0 ? took : (3 * before + took) / 4, std::memory_order_relaxed);
+void Heap::predict(u64 started) {
+  const u64 allocated = statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift;
+  if (last_cycle_end_ != 0 && started > last_cycle_end_) {
+    const double rate = static_cast<double>(allocated - allocated_at_end_) / static_cast<double>(started - last_cycle_end_);
+    allocation_rate_ = std::max(rate, 0.8 * allocation_rate_);
+  }
+  expected_to_flip_.store(static_cast<u64>(flip_ns_per_page_ * static_cast<double>(pages_in_use())), std::memory_order_relaxed);
+  filling_since_.store(started, std::memory_order_relaxed);
 }
 
-void Heap::pace(u64 live_pages, u64 allocated_before) {
-  const u64 during = (statistics.bytesAllocated.load(std::memory_order_relaxed) - allocated_before) >> kPageShift;
+void Heap::note_flip(u64 started, u64 pages) {
+  filling_since_.store(0, std::memory_order_relaxed);
+  if (pages < 256) return;  // too little to measure by
+  const double took = static_cast<double>(now_ns() - started) / static_cast<double>(pages);
+  flip_ns_per_page_ = flip_ns_per_page_ == kFirstGuess ? took : (3 * flip_ns_per_page_ + took) / 4;
+}
+
+void Heap::pace(u64 live_pages) {
   std::lock_guard<std::mutex> lock(moving.lock);
   const u64 used = moving.used_pages();
   live_pages += moving.large_pages;
-  // The heap may grow to live × growth, or to room for two cycles' allocation if the program is that fast; never beyond
-  // the maximum. The next cycle starts early enough that one and a half times this cycle's allocation still fits.
+  // The heap may grow to live × growth, never beyond the maximum.
   u64 limit = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages) * options.growth), options.min_bytes >> kPageShift);
-  limit = std::min<u64>(std::max(limit, used + 2 * during), max_pages_);
-  const u64 ahead = during + during / 2;
+  limit = std::min<u64>(std::max(limit, used + used / 4), max_pages_);
+  const u64 room = limit > used ? limit - used : 0;
+  // The next cycle starts while what the program allocates until its flip still fits, with a third to spare; that, and
+  // three quarters of the room at the most: a program that is faster is slowed (pace_allocation).
+  const double to_flip = flip_ns_per_page_ * static_cast<double>(limit);
+  const u64 ahead = std::clamp<u64>(static_cast<u64>(allocation_rate_ * to_flip * 4 / 3), room / 10, room - room / 4);
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
-  const u64 trigger = std::min<u64>(std::max(limit > ahead ? limit - ahead : 0, least), max_pages_);
-  trigger_pages_.store(static_cast<u32>(trigger), std::memory_order_relaxed);
+  trigger_pages_.store(static_cast<u32>(std::min<u64>(std::max(limit - ahead, least), max_pages_)), std::memory_order_relaxed);
   statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
+  last_cycle_end_ = now_ns();
+  allocated_at_end_ = statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift;
 }
 
 }  // namespace glissade

@@ -47,6 +47,9 @@ bool Heap::initialise(std::string& error, int& error_number) {
   max_pages_ = static_cast<u32>(g.max_bytes >> kPageShift);
   trigger_pages_ = static_cast<u32>(std::min(options.min_bytes, g.max_bytes / 2) >> kPageShift);
 
+  // Without it remark looks through all cards: correct, and as long as the heap is large.
+  card_pages.start(space.cards(), g.card_bytes);
+
   const bool by_signal = options.faults == Faults::Sigbus;
   if (const int failed = uffd.open(by_signal ? uffd::kFeatureSigbus : 0)) {
     error = "opening a userfaultfd";
@@ -95,6 +98,7 @@ void Heap::close() {
   stop_fault_thread();
   fault_handler::remove(this);
   uffd.close();
+  card_pages.stop();
   layout::store_word(space.control()[layout::kHeapStateWord], 1);
   space.drop_pages();
 }

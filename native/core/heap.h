@@ -36,6 +36,7 @@
 #include "statistics.h"
 #include "userfaultfd.h"
 #include "workers.h"
+#include "write-tracking.h"
 
 namespace glissade {
 
@@ -106,6 +107,7 @@ class Heap {
   u32 base_word = 0;  // Ref of granule 0
   ShapeTable shapes;
   CardTable cards, root_cards;
+  WriteTracking card_pages;  // which pages of `cards` have been written
   BlockTable blocks;
   RootSet roots;
   MovingSpace moving;
@@ -153,11 +155,12 @@ class Heap {
   void mark();
   bool remark_pause(bool last);
   void reclaim();
-  void pace(u64 live_pages, u64 allocated_before);
+  void predict(u64 started);
+  void pace(u64 live_pages);
   bool wait_for_cycle();
   bool wait_for_memory();
   void announce_memory();
-  void note_flip(u64 started);
+  void note_flip(u64 started, u64 pages);
   u64 cycles_begun();
   u64 cycles_completed();
   bool is_marked(Ref ref) const;
@@ -196,7 +199,11 @@ class Heap {
 
   // Pacing of allocation against a cycle that has not flipped yet.
   std::atomic<u64> filling_since_{0};      // when the cycle began; 0: no cycle, or it has flipped
-  std::atomic<u64> expected_to_flip_{0};   // nanoseconds from a cycle's begin to its flip, as the last ones had it
+  std::atomic<u64> expected_to_flip_{0};   // nanoseconds that the cycle under way will need to its flip
+  double flip_ns_per_page_ = kFirstGuess;  // from a cycle's begin to its flip, by page in use
+  double allocation_rate_ = 0;             // pages a nanosecond, between cycles: not slowed by pacing
+  u64 last_cycle_end_ = 0, allocated_at_end_ = 0;
+  static constexpr double kFirstGuess = 2500;
   std::atomic<u64> last_grant_{0};
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;

@@ -264,12 +264,11 @@ void Marking::trace_with(Marker& marker, bool alone) {
 u64 Marking::take_cards(std::vector<u32>& heap_cards, std::vector<u32>& root_cards) {
   heap_cards.clear();
   root_cards.clear();
-  const auto card_of = [&](u32 page) { return (std::size_t{heap_.base_word} + page * (kPageSize / 4ull)) >> layout::kCardShift; };
-  auto take = [&](std::size_t first, std::size_t end) {
-    heap_.cards.take_dirty(first, end, [&](std::size_t card) { heap_cards.push_back(static_cast<u32>(card)); });
-  };
-  take(card_of(heap_.moving.begin), card_of(heap_.moving.top));
-  take(card_of(heap_.moving.large_low), heap_.cards.count());
+  // Written pages first, cards second: see write-tracking.h for the order. One byte is one card.
+  heap_.card_pages.take([&](WriteTracking::Range written) {
+    const std::size_t end = std::min(written.end, heap_.cards.count());
+    heap_.cards.take_dirty(written.begin, end, [&](std::size_t card) { heap_cards.push_back(static_cast<u32>(card)); });
+  });
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack() || area.is_weak()) return;
     const std::size_t first = area.first_word >> layout::kCardShift;
