@@ -15,7 +15,7 @@ import { Heap, HeapError, type HeapOptions } from 'glissade'
 import { declarationFiles, readFiles, shuffled, type TextFile } from './corpus.js'
 import { HeapIndex } from './heap-index.js'
 import { differences, indexWithMaps, type Numbered } from './model.js'
-import { Progress, render, type Report, type Stats } from './screen.js'
+import { Progress, render, type Report } from './screen.js'
 
 interface Settings {
   readonly files: readonly string[]
@@ -87,7 +87,6 @@ function run(settings: Settings, files: readonly TextFile[]): Report {
   const window: (Numbered & { readonly words: number })[] = []
   const progress = new Progress(files.length * settings.rounds)
   const started = performance.now()
-  const stats = (): Stats => (heap as unknown as { stats?(): Stats }).stats?.() ?? { collections: 0 }
   let words = 0
   let bytes = 0
   for (let round = 0; round < settings.rounds; round++) {
@@ -102,11 +101,11 @@ function run(settings: Settings, files: readonly TextFile[]): Report {
         index.removeOldest()
         window.shift()
       }
-      progress.update(index, words, stats)
+      progress.update(index, words, () => heap.stats())
     }
   }
   const seconds = (performance.now() - started) / 1000
-  const atEnd = stats()
+  const stats = heap.stats()
   progress.comparing(index)
   const model = indexWithMaps(window)
   const found = differences(index, model)
@@ -120,7 +119,7 @@ function run(settings: Settings, files: readonly TextFile[]): Report {
     window: { files: index.files, postings: index.postings, words: index.words },
     capabilities: heap.capabilities,
     maxBytes: settings.heap.maxBytes ?? '',
-    stats: atEnd,
+    stats,
     differences: found,
     matches: found.length === 0 && index.words === model.size,
   }

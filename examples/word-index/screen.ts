@@ -5,21 +5,7 @@ import { styleText } from 'node:util'
 import type { Heap } from 'glissade'
 import type { HeapIndex } from './heap-index.js'
 
-/** What the page shows of heap.stats(). */
-export interface Stats {
-  readonly collections: number
-  readonly pages?: { readonly [how: string]: number }
-  readonly faults?: { readonly [kind: string]: number }
-  readonly pauses?: {
-    readonly [kind: string]: {
-      readonly count: number
-      readonly p50: number
-      readonly p99: number
-      readonly p999: number
-      readonly max: number
-    }
-  }
-}
+export type Stats = ReturnType<Heap['stats']>
 
 export interface Report {
   readonly files: number
@@ -82,12 +68,18 @@ export class Progress {
   }
 }
 
+const PAGES: { readonly [how: string]: string } = {
+  moved: 'moved',
+  copied: 'copied',
+  zeroFilled: 'zeroed',
+  kept: 'kept',
+}
 const LABELS: { readonly [kind: string]: string } = {
   pause: 'stop the world',
   remark: 'remark',
   flip: 'flip',
   timeToSafepoint: 'time to safepoint',
-  faultStall: 'fault',
+  faultStall: 'one such fault',
   allocationStall: 'allocation stall',
 }
 
@@ -117,10 +109,12 @@ export function render(report: Report): string {
 
   section('While it ran')
   row('collections', grouped(stats.collections))
-  for (const [how, count] of Object.entries(stats.pages ?? {})) if (count > 0) row(`pages ${how}`, grouped(count))
-  for (const [kind, count] of Object.entries(stats.faults ?? {})) if (count > 0) row(`${kind} faults`, grouped(count))
+  for (const [how, count] of Object.entries(stats.pages)) if (count > 0) row(`pages ${PAGES[how]}`, grouped(count))
+  if (stats.barrierFaults > 0) row('faults taken', `${grouped(stats.barrierFaults)} on pages not yet compacted`)
+  const fallbacks = Object.entries(stats.fallbacks).map(([errno, count]) => `${errno} ${grouped(count)}`)
+  if (fallbacks.length > 0) row('dealt with', fallbacks.join(', '))
 
-  const stalls = Object.entries(stats.pauses ?? {}).filter(([kind, stall]) => kind in LABELS && stall.count > 0)
+  const stalls = Object.entries(stats.pauses).filter(([, stall]) => stall.count > 0)
   if (stalls.length > 0) {
     section('What the program felt, in microseconds')
     const cells = (...values: (number | string)[]): string =>
