@@ -18,6 +18,8 @@ export interface LoxOptions {
   readonly error: (text: string) => void
   /** Receives the JavaScript that is generated. */
   readonly onText?: (text: string) => void
+  /** Is called when the program allocates after a collection. */
+  readonly onCollection?: () => void
 }
 
 export class Lox {
@@ -26,11 +28,11 @@ export class Lox {
   readonly #output: Output
   readonly #error: (text: string) => void
 
-  constructor({ heap, output, error, onText }: LoxOptions) {
+  constructor({ heap, output, error, onText, onCollection }: LoxOptions) {
     this.heap = Heap.create(heap)
     this.#output = output
     this.#error = error
-    this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output)))
+    this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output, onCollection)))
     this.#runtime.onText = onText ?? null
   }
 

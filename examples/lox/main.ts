@@ -1,9 +1,93 @@
 #!/usr/bin/env node
+// The `lox` command. Exit codes are those of sysexits.h, as in the book: 64 usage, 65 syntax error, 70 run-time error, 74
+// unreadable file. Nothing is written to standard error unless the program fails or an option asks for it.
+
 import { readFileSync } from 'node:fs'
-import { Lox } from './lox.js'
+import { HeapError } from 'glissade'
+import { Lox, type Outcome } from './lox.js'
+import { parseOptions, USAGE, UsageError, type Options } from './options.js'
+import { repl } from './repl.js'
 import { BufferedOutput, writeAll } from './runtime/output.js'
-const output = new BufferedOutput((b) => writeAll(1, b))
-const lox = new Lox({ onText: process.env.DUMP ? (t) => console.error(t) : undefined, output, error: (t) => writeAll(2, Buffer.from(t, 'latin1')), heap: { collector: (process.env.COLL ?? 'stop-the-world') as never , maxBytes: process.env.HEAP ?? '256m', stress: { everySafepoint: !!process.env.STRESS } } })
-const r = lox.run(readFileSync(process.argv[2], 'latin1'))
-output.flush()
-if (r !== 'ok') process.exitCode = r === 'syntax error' ? 65 : 70
+import { describeCollection, describeStatistics } from './statistics.js'
+
+const EXIT: { readonly [outcome in Outcome]: number } = { ok: 0, 'syntax error': 65, 'runtime error': 70 }
+const EXIT_USAGE = 64
+const EXIT_IO = 74
+
+const warn = (text: string): void => writeAll(2, Buffer.from(text))
+
+class Exit extends Error {
+  constructor(
+    readonly code: number,
+    readonly text: string,
+  ) {
+    super(text)
+  }
+}
+
+function readSource(file: string): string {
+  try {
+    return readFileSync(file, 'latin1')
+  } catch (error) {
+    const verb = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'open' : 'read'
+    throw new Exit(EXIT_IO, `Could not ${verb} file "${file}".\n`)
+  }
+}
+
+function readOptions(): Options {
+  try {
+    return parseOptions(process.argv.slice(2))
+  } catch (error) {
+    if (error instanceof UsageError) throw new Exit(EXIT_USAGE, `${error.message}\n${USAGE}`)
+    throw error
+  }
+}
+
+function open(options: Options, output: BufferedOutput): Lox {
+  const start = performance.now()
+  try {
+    const lox: Lox = new Lox({
+      heap: options.heap,
+      output,
+      error: (bytes) => writeAll(2, Buffer.from(bytes, 'latin1')),
+      ...(options.showCode && { onText: (text: string) => warn(text + '\n') }),
+      ...(options.gcLog && {
+        onCollection: () => warn(describeCollection(lox.heap.stats(), (performance.now() - start) / 1000)),
+      }),
+    })
+    return lox
+  } catch (error) {
+    if (error instanceof HeapError) throw new Exit(EXIT_USAGE, `lox: ${error.message}\n`)
+    throw error
+  }
+}
+
+async function main(): Promise<number> {
+  const options = readOptions()
+  if (options.help) {
+    process.stdout.write(USAGE)
+    return 0
+  }
+  const source = options.file === null ? null : readSource(options.file)
+  const output = new BufferedOutput((bytes) => writeAll(1, bytes), process.stdout.isTTY)
+  const lox = open(options, output)
+  let outcome: Outcome = 'ok'
+  try {
+    if (source === null) await repl(lox, output)
+    else outcome = lox.run(source)
+    return EXIT[outcome]
+  } finally {
+    output.flush()
+    if (options.stats === 'json') warn(JSON.stringify(lox.heap.stats()) + '\n')
+    if (options.stats === 'text') warn(describeStatistics(lox.heap.stats()))
+    lox.close()
+  }
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  if (!(error instanceof Exit)) throw error
+  warn(error.text)
+  process.exitCode = error.code
+}

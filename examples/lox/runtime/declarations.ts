@@ -41,7 +41,7 @@ export function createDeclarations(
   const { m, slots, words } = machine
   const { i32, f64, cards } = m
   const { box, kinds } = objects
-  const allocateBox = m.allocator(box)
+  const allocateBox = machine.allocator(box)
   const boxValue = box.at.value
   const allocators: (() => number)[] = []
 
@@ -51,7 +51,7 @@ export function createDeclarations(
 
   return {
     allocateClosure(id, slot, top) {
-      const allocate = (allocators[id] ??= m.allocator(codes[id].shape))
+      const allocate = (allocators[id] ??= machine.allocator(codes[id].shape))
       machine.publish(top)
       machine.setSlotRef(slot, allocate())
     },

@@ -30,7 +30,7 @@ export function compileConstructor(machine: Machine, kind: Kind, init: Method | 
     cards[(instance + ${kind.classAt}) >>> 8] = 1
     words[sp << 1] = instance${init ? '\n    target(sp)' : ''}`
   const make = compile(machine, `construct_${root.id}`, body)
-  return make(machine, init?.enter ?? null, machine.m.allocator(root.shape))
+  return make(machine, init?.enter ?? null, machine.allocator(root.shape))
 }
 
 /** How instances of a kind enter a method: directly, or with the closure taken from their class first. */

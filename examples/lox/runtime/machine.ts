@@ -12,7 +12,7 @@
 //
 // Any function that may allocate is a safepoint. It must publish the stack's top first; what lies below is live.
 
-import { Tag, type Heap, type Mutator, type RootStack } from 'glissade'
+import { layout, Tag, type ArrayShape, type Heap, type Mutator, type Ref, type RootStack, type Shape } from 'glissade'
 import type { CodeMap } from './code-map.js'
 import { LoxError } from './errors.js'
 import type { Output } from './output.js'
@@ -50,15 +50,17 @@ export class Machine {
   readonly true: number
   readonly false: number
 
+  readonly #onCollection: (() => void) | null
   #freeCells = 0
   #nextCell = 0
   #cellTop = -1
 
   /** To be made inside `run`. */
-  constructor(heap: Heap, m: Mutator, output: Output) {
+  constructor(heap: Heap, m: Mutator, output: Output, onCollection: (() => void) | null = null) {
     this.heap = heap
     this.m = m
     this.output = output
+    this.#onCollection = onCollection
     this.slots = m.rootsF64
     this.words = m.rootsI32
     this.stack = m.roots.stack('value', STACK_SLOTS)
@@ -68,6 +70,26 @@ export class Machine {
     this.nil = this.newTaggedCell(Tag.Nil, 0)
     this.true = this.newTaggedCell(Tag.Boolean, 1)
     this.false = this.newTaggedCell(Tag.Boolean, 0)
+  }
+
+  /** The allocator of a shape; one that reports collections if anybody wants to know of them. */
+  allocator<S>(shape: Shape<S>): () => Ref {
+    return this.#observed(this.m.allocator(shape))
+  }
+  arrayAllocator(shape: ArrayShape): (length: number) => Ref {
+    return this.#observed(this.m.arrayAllocator(shape))
+  }
+  #observed<A extends unknown[]>(allocate: (...args: A) => Ref): (...args: A) => Ref {
+    const report = this.#onCollection
+    if (!report) return allocate
+    const { control } = this.m
+    let seen = control[layout.Word.Cycles]
+    return (...args) => {
+      const ref = allocate(...args)
+      if (control[layout.Word.Cycles] !== seen) report()
+      seen = control[layout.Word.Cycles]
+      return ref
+    }
   }
 
   /** Says that slots below `top` are live. To be done before anything that can be a safepoint. */

@@ -31,7 +31,7 @@ export class Objects {
     const { heap, m } = machine
     this.box = heap.defineShape('Box', { value: 'value' })
     this.boundMethod = heap.defineShape('BoundMethod', { receiver: 'value', closure: 'ref' })
-    this.#allocateBound = m.allocator(this.boundMethod)
+    this.#allocateBound = machine.allocator(this.boundMethod)
   }
 
   /** The shape of the closures of one function of the program text. */

@@ -23,7 +23,7 @@ export function createProperties(machine: Machine, objects: Objects): Properties
   const { i32, f64, cards } = m
   const { layouts } = objects
   const fieldArray = heap.defineArray('Fields', 'value')
-  const allocateFields = m.arrayAllocator(fieldArray)
+  const allocateFields = machine.arrayAllocator(fieldArray)
   const known = new LookupCache()
 
   const layoutAt = (slot: number): Layout | undefined =>

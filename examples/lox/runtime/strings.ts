@@ -31,8 +31,8 @@ export function createStrings(machine: Machine): Strings {
   const symbolArray = heap.defineArray('Symbol', 'u8')
   const stringShape = stringArray.id
   const symbolShape = symbolArray.id
-  const allocate = m.arrayAllocator(stringArray)
-  const allocateSymbol = m.arrayAllocator(symbolArray)
+  const allocate = machine.arrayAllocator(stringArray)
+  const allocateSymbol = machine.arrayAllocator(symbolArray)
   const cells = new Map<string, number>()
 
   const length = (ref: number): number => i32[ref + 1] >>> 2
