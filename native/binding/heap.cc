@@ -112,23 +112,28 @@ struct Call {
   Heap& heap() const { return binding->heap(); }
 };
 
-void throw_error(napi_env env, const char* code, const std::string& message, int error_number) {
+napi_value make_error(napi_env env, const char* code, const std::string& message, int error_number) {
   Napi::Error error = Napi::Error::New(env, message);
   error.Set("code", Napi::String::New(env, code));
   error.Set("errno", Napi::Number::New(env, error_number));
-  error.ThrowAsJavaScriptException();
+  return error.Value();
 }
 
-/// A strict relocation ('move') that had to copy a page is an error of the collection that met it.
-void throw_relocation_error(const Call& call) {
+void throw_error(napi_env env, const char* code, const std::string& message, int error_number) {
+  napi_throw(env, make_error(env, code, message, error_number));
+}
+
+/// Verification's first violation, and a strict relocation ('move') that had to copy a page, are errors of the collection
+/// that met them. Null: there was none.
+napi_value cycle_error(napi_env env, Heap& heap) {
+  const std::string violation = heap.verification.take_violation();
+  if (!violation.empty()) return make_error(env, "ERR_INVALID_HEAP", violation, 0);
   u32 page = 0;
-  const int error = call.heap().take_relocation_error(page);
-  if (error == 0) return;
-  Napi::Error e = Napi::Error::New(call.env, "page " + std::to_string(page) + " could not be moved: " + std::strerror(error));
-  e.Set("code", Napi::String::New(call.env, "ERR_RELOCATION"));
-  e.Set("errno", Napi::Number::New(call.env, error));
-  e.Set("page", Napi::Number::New(call.env, page));
-  e.ThrowAsJavaScriptException();
+  const int error = heap.take_relocation_error(page);
+  if (error == 0) return nullptr;
+  napi_value value = make_error(env, "ERR_RELOCATION", "page " + std::to_string(page) + " could not be moved: " + std::strerror(error), error);
+  Napi::Value(env, value).As<Napi::Object>().Set("page", Napi::Number::New(env, page));
+  return value;
 }
 
 // ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,7 +210,7 @@ napi_value collect(napi_env env, napi_callback_info info) {
     ParkedScope scope(*call.binding, call.integer(0));
     call.heap().collect();
   }
-  throw_relocation_error(call);
+  if (napi_value error = cycle_error(env, call.heap())) napi_throw(env, error);
   return call.number(cycles(call.heap()));
 }
 
@@ -219,13 +224,8 @@ void collect_execute(napi_env, void* data) { static_cast<CollectWork*>(data)->bi
 
 void collect_complete(napi_env env, napi_status, void* data) {
   std::unique_ptr<CollectWork> work(static_cast<CollectWork*>(data));
-  u32 page = 0;
-  const int error = work->binding->heap().take_relocation_error(page);
-  if (error != 0) {
-    Napi::Error e = Napi::Error::New(env, "page " + std::to_string(page) + " could not be moved: " + std::strerror(error));
-    e.Set("code", Napi::String::New(env, "ERR_RELOCATION"));
-    e.Set("errno", Napi::Number::New(env, error));
-    napi_reject_deferred(env, work->deferred, e.Value());
+  if (napi_value error = cycle_error(env, work->binding->heap())) {
+    napi_reject_deferred(env, work->deferred, error);
   } else {
     napi_value undefined;
     napi_get_undefined(env, &undefined);
@@ -277,6 +277,7 @@ napi_value stats(napi_env env, napi_callback_info info) {
 #define X(name, doc) counters.Set(#name, static_cast<double>(s.name.load(std::memory_order_relaxed)));
   GLISSADE_COUNTERS(X)
 #undef X
+  counters.Set("verifications", static_cast<double>(heap.verification.count()));
   const auto summary = [&](const Histogram& histogram) {
     const Histogram::Summary h = histogram.summary();
     Napi::Object o = Napi::Object::New(env);
@@ -394,6 +395,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));
   options.fresh_windows = number("freshWindows", 0) != 0;
   options.stepping = number("stepping", 0) != 0;
+  options.verify = static_cast<u32>(number("verify", 0));
 
   std::string message;
   int error_number = 0;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "fault-handler.h"
 #include "heap.h"
 
 namespace glissade {
@@ -145,6 +146,7 @@ bool Heap::remark_pause(bool last) {
         injection::delay(injection::Delay::Remark);
         c.done = heap.marking.remark(c.last);
         if (c.done) {
+          if (heap.verification.wants(1)) heap.verification.check_marking();
           // From here every reachable object is marked, and what is born is black (invariant 6).
           heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
           heap.clear_dead_weak_refs();
@@ -226,6 +228,7 @@ void Heap::run_cycle(bool forced) {
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
   const bool worth = plan(forced);
+  if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) compaction.stock();
   Statistics::add(statistics.prepareNs, now_ns() - marked);
   if (stepping) gate();
@@ -233,6 +236,8 @@ void Heap::run_cycle(bool forced) {
   if (worth) {
     set_phase(layout::Phase::Flip);
     const u64 flipping = now_ns();
+    // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
+    if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
     const bool flipped = flip();
     note_flip(started, pages);
     if (flipped) {

@@ -126,6 +126,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       GLISSADE_ASSERT(buffer != kNoBuffer, "the overflow is as long as the heap");
     }
     const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
+    if (content == PageContent::Buffer && heap_.verification.wants(4)) heap_.verification.check_page(page, heap_.space.buffer(buffer));
     u32 result = buffer;
     if (content != PageContent::Buffer) {
       cursor.give_back_last();

@@ -23,6 +23,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
   stepping = options.stepping;
   relocation = options.relocation;
   copying = relocation == Relocation::Copy;
+  verification.set_level(options.verify);
   const Geometry g = Geometry::for_heap(options.max_bytes, options.root_bytes, options.buffer_limit);
   if (!space.map(g, error)) return false;
   const u32 moving_pages = g.moving_pages();

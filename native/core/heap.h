@@ -35,6 +35,7 @@
 #include "shape-table.h"
 #include "statistics.h"
 #include "userfaultfd.h"
+#include "verification.h"
 #include "workers.h"
 #include "write-tracking.h"
 
@@ -51,6 +52,7 @@ struct HeapOptions {
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;
   bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
+  u32 verify = 0;              // verification.h
   bool stepping = false;       // the cycle waits at gates for `step`
   double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)
   std::size_t min_bytes = 16 * kMiB;
@@ -90,6 +92,7 @@ class Heap {
 
   void set_phase(layout::Phase phase) { layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase)); }
   void clear_mark_bits();
+  bool is_marked(Ref ref) const;
   void gate();
   void note_relocation_error(int error, u32 page);
   /// Retires the mutator's TLAB: fills its rest, and records black pages' first objects. The mutator's own thread, or any
@@ -135,6 +138,7 @@ class Heap {
   PageBuilder builder{*this};
   Marking marking{*this};
   Compaction compaction{*this};
+  Verification verification{*this};
 
  private:
   Heap() = default;
@@ -163,7 +167,6 @@ class Heap {
   void note_flip(u64 started, u64 pages);
   u64 cycles_begun();
   u64 cycles_completed();
-  bool is_marked(Ref ref) const;
   void clear_dead_weak_refs();
 
   // prepare.cc

@@ -126,6 +126,7 @@ bool Heap::plan(bool forced) {
   f.blocks = &blocks;
   f.begin = {moving.begin * kGranulesPerPage};
   f.black_begin = {moving.black_begin * kGranulesPerPage};
+  f.top = f.black_begin;  // the flip sets it to where black allocation has got by then
   const u32 prefix = choose_prefix(forced);
   f.prefix_end = {prefix * kGranulesPerPage};
   u32 to_begin = prefix;

@@ -11,6 +11,7 @@ HeapOptions small() {
   options.max_bytes = 32 * kMiB;
   options.min_bytes = 4 * kMiB;
   options.root_bytes = 4 * kMiB;
+  options.verify = 4;
   return options;
 }
 

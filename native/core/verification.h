@@ -1,0 +1,52 @@
+// The collector checks itself at phase boundaries, by slower means that share nothing with what they check.
+//
+// Levels (HeapOptions::verify), each including those below it:
+//   0  nothing
+//   1  every root is null or the header of an object                               before the flip
+//   2  everything reachable is marked: a second trace with bits of its own          in the remark pause
+//   3  the forwarding table equals a naive sliding of the live objects              after prepare
+//   4  every page, built a second time from the same sources, gives the same bytes  before it is placed
+// Roots are scanned anew each time, never cached. A violation is kept (the first one) and counted; it surfaces as an error
+// of the collection. Debug builds stop at it.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "units.h"
+
+namespace glissade {
+
+class Heap;
+
+class Verification {
+ public:
+  explicit Verification(Heap& heap) : heap_(heap) {}
+
+  /// In the remark pause, when marking says that it is complete.
+  void check_marking();
+  /// After prepare, before the flip.
+  void check_forwarding();
+  /// When `page` has been built into `buffer` and its builders still hold its sources.
+  void check_page(u32 page, const u8* buffer);
+
+  bool wants(u32 level) const { return level_ >= level; }
+  void set_level(u32 level) { level_ = level; }
+  /// The first violation since the last call; empty if none.
+  std::string take_violation();
+  u64 count() const { return checks_.load(std::memory_order_relaxed); }
+
+ private:
+  void fail(const std::string& what);
+  bool is_object(Ref ref, std::string& why) const;
+
+  Heap& heap_;
+  u32 level_ = 0;
+  std::atomic<u64> checks_{0};
+  std::mutex mutex_;
+  std::string violation_;
+};
+
+}  // namespace glissade
