@@ -64,7 +64,7 @@ export class StopTheWorldCollector extends PortableCollector {
 
   async collectAsync(): Promise<void> {
     // A collection moves objects, so it may not start inside `run`: a microtask is always outside.
-    await null
+    await Promise.resolve()
     this.collect(-1)
   }
 

@@ -1,10 +1,9 @@
 // The checked tier (`checked: true`): the same operations, each of which first proves that it makes sense.
 //
 // A side table knows every object start: allocation adds, a collection starts it afresh (portable collectors tell where
-// objects are; the concurrent one is re-traced when the epoch has changed). Portable collections of a checked heap slide
-// objects into fresh addresses, so a Ref kept across one finds no object and is told as stale; under the concurrent
-// collector a stale Ref is found unless another object begins at its address. Nothing here is on the unchecked paths:
-// checked heaps get other classes, and Proxy views (100–300 ns an access).
+// objects are; the concurrent one is re-traced when the epoch has changed). Every collection of a checked heap moves its
+// objects to addresses not used lately, so a Ref kept across one finds no object there and is told as stale. Nothing here
+// is on the unchecked paths: checked heaps get other classes, and Proxy views (100–300 ns an access).
 
 import type { Barriers } from './barriers.js'
 import { HeapError, show } from './errors.js'

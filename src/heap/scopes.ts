@@ -6,9 +6,9 @@
 // Areas are added as needed, each twice as long as the last, so a million handles need ten. One thread, inside run.
 
 import { HeapError, show } from './errors.js'
+import type { Handle } from './handles.js'
 import {
   generateHandleClass,
-  Handle,
   refOf,
   type ArrayHandle,
   type HandleClass,

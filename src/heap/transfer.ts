@@ -7,7 +7,8 @@ import type { Mutator } from './mutator.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { FLAG_BITS, GRANULE_BYTES } from './layout.js'
-import { ArrayShape, SLOT_BYTES, type AnyShape } from './shapes.js'
+import type { ArrayShape } from './shapes.js'
+import { SLOT_BYTES, type AnyShape } from './shapes.js'
 import type { Ref } from './values.js'
 
 /** Byte range of the payload of the object at `ref`. */

@@ -1,0 +1,189 @@
+// Handles: typed properties, scopes that end, globals that do not, and errors that name the mistake.
+import { Heap, Tag, Tagged, type Handle } from 'glissade'
+import { expect, it } from 'vitest'
+import { collecting, failure, overAll, withHeap } from './configurations.js'
+
+overAll('handles', (configuration) => {
+  it('reads and writes every kind of slot through properties and by name', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Kinds', { r: 'ref', v: 'value', f: 'f64', i: 'i32', u: 'u32', s: 'u16', b: 'u8' })
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const other = scope.new(shape, { i: 5 })
+          const object = scope.new(shape, { r: other, v: other, f: 0.5, i: -1, u: 2 ** 32 - 1, s: 65535, b: 255 })
+          for (let round = 0; round < 2; round++) {
+            expect(object.r?.as(shape).i).toBe(5)
+            expect((object.v as Handle).is(other)).toBe(true)
+            expect([object.f, object.i, object.u, object.s, object.b]).toEqual([0.5, -1, 2 ** 32 - 1, 65535, 255])
+            expect(object.get('f')).toBe(0.5)
+            heap.collectSync()
+          }
+          object.set('r', null)
+          expect(object.r).toBe(null)
+          for (const value of [1, NaN, true, false, null, undefined, new Tagged(Tag.User2, 9)]) {
+            object.v = value
+            expect(object.v).toEqual(value)
+          }
+          expect(failure(() => (object.i = 0.5)).message).toMatch(
+            /'i' of 'Kinds' takes a whole number.*32 bits.*got 0.5/,
+          )
+          expect(failure(() => (object.u = -1)).code).toBe('ERR_BAD_VALUE')
+          expect(failure(() => (object.s = 65536)).code).toBe('ERR_BAD_VALUE')
+          expect(failure(() => (object.b = 256)).code).toBe('ERR_BAD_VALUE')
+          expect(failure(() => (object.f = 'x' as never)).code).toBe('ERR_BAD_VALUE')
+          expect(failure(() => (object.r = 7 as never)).message).toMatch(/takes a handle or null; got 7/)
+          expect(failure(() => (object.v = {} as never)).code).toBe('ERR_BAD_VALUE')
+          expect(failure(() => object.get('vv' as never)).message).toMatch(/no slot "vv": did you mean 'v'/)
+        })
+      })
+    })
+  })
+
+  it('checks the indices of arrays', () => {
+    withHeap(configuration, {}, (heap) => {
+      const numbers = heap.defineArray('Numbers', 'f64')
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const array = scope.newArray(numbers, [1, 2, 3])
+          expect(array.toArray()).toEqual([1, 2, 3])
+          for (const index of [-1, 3, 0.5, NaN]) {
+            expect(failure(() => array.get(index))).toMatchObject({ code: 'ERR_BOUNDS' })
+            expect(failure(() => array.set(index, 0)).message).toMatch(/of a 'Numbers' with 3 elements/)
+          }
+          for (const length of [-1, 1.5, NaN, 2 ** 30, '3' as never]) {
+            expect(failure(() => m.allocArray(numbers, length)).code).toBe('ERR_BOUNDS')
+          }
+        })
+      })
+    })
+  })
+
+  it('ends handles with their scope, inner scopes with outer ones, all with the run', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const left = heap.run((m) => {
+        const outer = m.scope()
+        const kept = outer.new(node)
+        const inner = m.scope()
+        const lost = inner.new(node)
+        // Made by the outer scope while the inner is open: it belongs to the outer.
+        const late = outer.new(node, { next: kept })
+        const result = outer.keep(lost)
+        inner.dispose()
+        inner.dispose()
+        expect(failure(() => lost.next).code).toBe('ERR_HANDLE_DEAD')
+        expect(failure(() => lost.ref).message).toMatch(/its scope has ended/)
+        expect(failure(() => inner.new(node)).code).toBe('ERR_HANDLE_DEAD')
+        heap.collectSync()
+        expect(late.next?.is(kept)).toBe(true)
+        expect(result.alive).toBe(true)
+        m.scope().new(node)
+        outer.dispose()
+        expect(failure(() => late.next).code).toBe('ERR_HANDLE_DEAD')
+        return m.scope().new(node)
+      })
+      heap.run(() => expect(failure(() => left.next).code).toBe('ERR_HANDLE_DEAD'))
+    })
+  })
+
+  it('does not let a dead handle see the object that took its slot', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const dead = m.scoped((scope) => scope.new(node, { key: 1 }))
+        m.scoped((scope) => {
+          const taker = scope.new(node, { key: 2 })
+          expect(taker._slot).toBe(dead._slot)
+          expect(failure(() => dead.key).code).toBe('ERR_HANDLE_DEAD')
+        })
+      })
+    })
+  })
+
+  it('refuses handles of another heap, and reads outside a scope or run', () => {
+    withHeap(configuration, {}, (heap) => {
+      using other = Heap.create({ maxBytes: '1m', collector: 'stop-the-world' })
+      const node = heap.defineShape('Node', { next: 'ref', v: 'value' })
+      const foreign = other.defineShape('Node', { next: 'ref', v: 'value' })
+      heap.run((m) => {
+        other.run((n) => {
+          const a = m.scope().new(node)
+          const b = n.scope().new(foreign)
+          expect(failure(() => (a.next = b)).code).toBe('ERR_FOREIGN_HANDLE')
+          expect(failure(() => (a.v = b)).code).toBe('ERR_FOREIGN_HANDLE')
+          expect(failure(() => heap.global(b)).code).toBe('ERR_FOREIGN_HANDLE')
+          expect(failure(() => m.alloc(foreign)).code).toBe('ERR_WRONG_SHAPE')
+          expect(failure(() => a.as(heap.defineArray('A', 'ref'))).code).toBe('ERR_WRONG_SHAPE')
+        })
+      })
+      const global = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { next: s.new(node) }))))
+      expect(failure(() => global.handle.next).code).toBe('ERR_NOT_RUNNING')
+      heap.run((m) => {
+        expect(failure(() => global.handle.next).code).toBe('ERR_NO_SCOPE')
+        m.scoped(() => expect(global.handle.next?.as(node).next).toBe(null))
+        global.release()
+        global.release()
+        expect(failure(() => global.handle.v).message).toMatch(/its global was released/)
+      })
+    })
+  })
+
+  it('keeps a hundred thousand handles, and gives their slots back', () => {
+    withHeap(configuration, { maxBytes: '32m' }, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        for (let round = 0; round < 2; round++) {
+          m.scoped((scope) => {
+            const handles = Array.from({ length: 100_000 }, (_, key) => scope.new(node, { key }))
+            heap.collectSync()
+            handles.forEach((h, key) => {
+              if (h.key !== key) throw new Error(`handle ${key} reads ${h.key}`)
+            })
+          })
+        }
+        const globals = m.scoped((s) => Array.from({ length: 5000 }, (_, key) => heap.global(s.new(node, { key }))))
+        globals.forEach((g, i) => i % 2 === 0 && g.release())
+        heap.collectSync()
+        globals.forEach((g, key) => key % 2 === 1 && expect(g.handle.key).toBe(key))
+        expect(heap.verify().objects).toBe(2500)
+        globals.forEach((g) => g.release())
+      })
+    })
+  })
+
+  it('gives slots whose names are members of Handle by get and set only', () => {
+    withHeap(configuration, {}, (heap) => {
+      const odd = heap.defineShape('Odd', { ref: 'i32', get: 'i32', fine: 'i32' })
+      heap.run((m) => {
+        const object = m.scope().new(odd, { ref: 1, get: 2, fine: 3 })
+        expect([object.get('ref'), object.get('get'), object.fine]).toEqual([1, 2, 3])
+        expect(object.ref).toBeGreaterThan(2)
+      })
+    })
+  })
+})
+
+overAll(
+  'weak references',
+  (configuration) => {
+    it('let go of what nothing else holds', () => {
+      withHeap(configuration, {}, (heap) => {
+        const node = heap.defineShape('Node', { key: 'i32' })
+        heap.run((m) => {
+          m.scoped((outer) => {
+            const kept = outer.new(node, { key: 1 })
+            const [strong, weak] = m.scoped((s) => [heap.weak(kept), heap.weak(s.new(node, { key: 2 }))])
+            m.scoped(() => expect(weak.get()?.key).toBe(2))
+            heap.collectSync()
+            expect(weak.get()).toBe(undefined)
+            expect(strong.get()?.key).toBe(1)
+            expect(strong.get()?.is(kept)).toBe(true)
+            strong.release()
+            expect(strong.get()).toBe(undefined)
+          })
+        })
+      })
+    })
+  },
+  collecting,
+)

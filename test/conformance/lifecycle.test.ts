@@ -1,0 +1,258 @@
+// Running, closing, exhaustion: what a heap does at its edges.
+import { Heap, type Mutator, type Ref } from 'glissade'
+import { graphHash, step } from 'glissade/testing'
+import { expect, it } from 'vitest'
+import { collecting, failure, overAll, withHeap } from './configurations.js'
+
+overAll('lifecycle', (configuration) => {
+  it('returns what run’s callback returns and throws what it throws, and stays usable', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      expect(heap.run(() => 42)).toBe(42)
+      const thrown = new Error('mine')
+      expect(() =>
+        heap.run((m) => {
+          m.scope().new(node)
+          throw thrown
+        }),
+      ).toThrow(thrown)
+      expect(heap.run((m) => heap.run((n) => n === m))).toBe(true)
+      expect(heap.run((m) => m.parked(() => 'parked'))).toBe('parked')
+    })
+  })
+
+  it('refuses functions that would leave run in the middle', () => {
+    withHeap(configuration, {}, (heap) => {
+      const cases = [async () => {}, function* () {}, async function* () {}]
+      for (const fn of cases) expect(failure(() => heap.run(fn as () => unknown)).code).toBe('ERR_ASYNC_RUN')
+      expect(failure(() => heap.run(cases[0] as () => unknown)).message).toMatch(
+        /synchronous function; got AsyncFunction/,
+      )
+      expect(failure(() => heap.run(5 as never)).message).toMatch(/takes a function; got 5/)
+    })
+  })
+
+  it('says so when anything is used outside run', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const { m, allocate, allocateArray, table } = heap.run((m: Mutator) => ({
+        m,
+        allocate: m.allocator(node),
+        allocateArray: m.arrayAllocator(bytes),
+        table: m.roots.table('ref', 1),
+      }))
+      const uses: (() => unknown)[] = [
+        allocate,
+        () => allocateArray(1),
+        () => m.alloc(node),
+        () => m.allocArray(bytes, 1),
+        () => m.allocArray(bytes, 100_000),
+        () => m.newString(bytes, 'x'),
+        () => m.poll(),
+        () => m.scope(),
+        () => m.scoped(() => 0),
+        () => m.parked(() => 0),
+        () => m.getValue(4096 as Ref, 1),
+        () => m.identityHash(4096 as Ref),
+        () => m.copyOut(4096 as Ref),
+        () => m.readString(4096 as Ref),
+        () => table.get(0),
+        () => table.set(0, 0),
+        () => heap.global(undefined as never),
+      ]
+      for (const use of uses) expect(failure(use)).toMatchObject({ code: 'ERR_NOT_RUNNING' })
+      expect(failure(allocate).message).toMatch(/outside heap\.run\(\)/)
+      heap.run((n) => n.parked(() => expect(failure(allocate).code).toBe('ERR_NOT_RUNNING')))
+    })
+  })
+
+  it('says so when anything is used after close, and closes once', async () => {
+    const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    const { m, handle, allocate } = heap.run((m) => {
+      expect(failure(() => heap.close()).code).toBe('ERR_RUNNING')
+      return { m, handle: m.scope().new(node), allocate: m.allocator(node) }
+    })
+    heap.close()
+    heap.close()
+    expect(heap.closed).toBe(true)
+    const uses = [
+      () => heap.run(() => 0),
+      () => heap.defineShape('Other', {}),
+      () => heap.defineArray('Other', 'u8'),
+      () => heap.collectSync(),
+      () => heap.stats(),
+      () => heap.verify(),
+      () => heap.share(),
+      () => m.scope(),
+      () => m.poll(),
+      () => allocate(),
+      () => handle.next,
+      () => handle.ref,
+    ]
+    for (const use of uses) expect(failure(use)).toMatchObject({ code: 'ERR_HEAP_CLOSED' })
+    await expect(heap.collect()).rejects.toMatchObject({ code: 'ERR_HEAP_CLOSED' })
+  })
+
+  it('runs several heaps side by side', () => {
+    withHeap(configuration, { maxBytes: '4m' }, (a) => {
+      withHeap(configuration, { maxBytes: '4m' }, (b) => {
+        const shapes = [a, b].map((heap) => heap.defineShape('Node', { key: 'i32', next: 'ref' }))
+        a.run((m) =>
+          b.run((n) => {
+            m.scoped((s) =>
+              n.scoped((t) => {
+                const [x, y] = [s.new(shapes[0], { key: 1 }), t.new(shapes[1], { key: 2 })]
+                for (let i = 0; i < 1000; i++) {
+                  x.next = s.new(shapes[0], { key: i })
+                  y.next = t.new(shapes[1], { key: -i })
+                }
+                a.collectSync()
+                b.collectSync()
+                expect([x.next?.get('key'), y.next?.get('key')]).toEqual([999, -999])
+              }),
+            )
+          }),
+        )
+      })
+    })
+  })
+
+  it('throws ERR_HEAP_EXHAUSTED when live data fills it, and is valid and usable after dropping some', () => {
+    withHeap(configuration, { maxBytes: '4m' }, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', a: 'f64', b: 'f64' })
+      const numbers = heap.defineArray('Numbers', 'f64')
+      const refs = heap.defineArray('Refs', 'ref')
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        const fill = (): number => {
+          for (let count = 0; ; count++) {
+            const ref = m.alloc(node)
+            m.setRef(ref, node.at.next, table.get(0) as Ref)
+            table.set(0, ref)
+            if (count > 1e6) throw new Error('never full')
+          }
+        }
+        const full = failure(fill)
+        expect(full.code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(full.message).toMatch(/maxBytes = 4194304/)
+        heap.assertValid()
+        expect(heap.verify().bytes).toBeGreaterThan(2 * 2 ** 20)
+        expect(heap.verify().bytes).toBeLessThanOrEqual(4 * 2 ** 20)
+        expect(failure(fill).code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(failure(() => m.allocArray(numbers, 2 ** 20)).code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(failure(() => m.allocArray(refs, 2 ** 30 - 1)).code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(failure(() => m.allocArray(numbers, 2 ** 30 - 1)).code).toBe('ERR_HEAP_EXHAUSTED')
+        if (!configuration.collects) return
+        table.set(0, 0)
+        for (let i = 0; i < 300_000; i++) m.alloc(node)
+        m.allocArray(numbers, 2 ** 17)
+        expect(heap.verify().objects).toBe(0)
+      })
+    })
+  })
+
+  it('gives the same graph for the same program as any other collector', () => {
+    // One fixed program; the expected hash is the oracle's, the stop-the-world collector's.
+    const program = (heap: Heap): string =>
+      heap.run((m) => {
+        const node = heap.defineShape('Node', { left: 'ref', right: 'ref', v: 'value' })
+        const table = m.roots.table('ref', 64)
+        let seed = 1
+        const random = (end: number): number => (seed = (seed * 48271) % 2147483647) % end
+        for (let i = 0; i < 64; i++) table.set(i, m.alloc(node))
+        for (let i = 0; i < 30_000; i++) {
+          const ref = m.alloc(node)
+          m.setRef(ref, node.at.left, table.get(random(64)) as Ref)
+          m.setValueNumber(ref, node.at.v, i)
+          m.setRef(table.get(random(64)) as Ref, node.at.right, table.get(random(64)) as Ref)
+          m.setValueRef(table.get(random(64)) as Ref, node.at.v, ref)
+          if (random(3) === 0) table.set(random(64), ref)
+          else m.setRef(table.get(random(64)) as Ref, node.at.left, 0)
+        }
+        const { hash, objects } = graphHash(heap)
+        heap.collectSync()
+        const after = graphHash(heap)
+        expect(after).toEqual({ hash, objects })
+        expect(heap.verify().objects).toBe(objects)
+        return hash
+      })
+    const expected = program(Heap.create({ maxBytes: '64m', collector: 'stop-the-world' }))
+    withHeap(configuration, { maxBytes: '64m' }, (heap) => expect(program(heap)).toBe(expected))
+  })
+})
+
+overAll(
+  'collections',
+  (configuration) => {
+    it('reclaim what was dropped, of every kind, with memory that stays bounded', () => {
+      withHeap(configuration, { maxBytes: '8m' }, (heap) => {
+        const node = heap.defineShape('Node', { next: 'ref' })
+        const numbers = heap.defineArray('Numbers', 'f64')
+        const refs = heap.defineArray('Refs', 'ref')
+        heap.run((m) => {
+          // 40 MB of garbage through an 8 MiB heap, with large objects of both kinds.
+          for (let i = 0; i < 400; i++) {
+            for (let k = 0; k < 1000; k++) m.alloc(node)
+            m.allocArray(numbers, 6000)
+            m.allocArray(refs, 9000)
+          }
+        })
+        const stats = heap.stats()
+        expect(stats.collections).toBeGreaterThan(2)
+        expect(stats.bytesAllocated).toBeGreaterThan(35e6)
+        expect(stats.bytesUsed).toBeLessThanOrEqual(8 * 2 ** 20)
+      })
+    })
+
+    it('are counted and timed, sync and async', async () => {
+      const heap = Heap.create({ maxBytes: '8m', ...configuration.options })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        const scope = m.scope()
+        for (let i = 0; i < 1000; i++) scope.new(node)
+        heap.collectSync()
+      })
+      const before = heap.stats()
+      await heap.collect()
+      await Promise.all([heap.collect(), heap.collect()])
+      heap.collectSync()
+      const after = heap.stats()
+      expect(after.collections).toBeGreaterThanOrEqual(before.collections + 3)
+      expect(after.collector).toBe(configuration.options.collector)
+      expect(after.maxBytes).toBe(8 * 2 ** 20)
+      expect(after.phase).toBe('idle')
+      const pause = configuration.concurrent ? after.pauses.remark : after.pauses.pause
+      expect(pause.count).toBeGreaterThanOrEqual(after.collections)
+      expect(pause.max).toBeGreaterThanOrEqual(pause.p50)
+      expect(pause.p50).toBeGreaterThan(0)
+      heap.close()
+    })
+
+    it('can be stepped through', () => {
+      withHeap(configuration, { stepping: true }, (heap) => {
+        const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+        heap.run((m) => {
+          m.scoped((scope) => {
+            const first = scope.new(node, { key: 1, next: scope.new(node, { key: 2 }) })
+            const { hash } = graphHash(heap)
+            const phases = new Set<string>()
+            const before = heap.stats().collections
+            for (let i = 0; i < 60 && heap.stats().collections < before + 2; i++) {
+              phases.add(step(heap))
+              heap.assertValid()
+              m.scoped(() => expect(first.next?.get('key')).toBe(2))
+              m.scoped((inner) => (first.next = inner.new(node, { key: 2 })))
+            }
+            expect(heap.stats().collections).toBeGreaterThan(before)
+            expect(graphHash(heap).objects).toBe(3)
+            expect(hash).toHaveLength(16)
+            if (configuration.concurrent) expect(phases.size).toBeGreaterThan(3)
+          })
+        })
+      })
+    })
+  },
+  collecting,
+)

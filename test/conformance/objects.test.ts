@@ -1,0 +1,218 @@
+// Objects, arrays and values keep what was stored in them, through collections that move them.
+import { Tag, Tagged, type Ref, type SlotKind } from 'glissade'
+import { expect, it } from 'vitest'
+import { overAll, withHeap } from './configurations.js'
+
+overAll('objects', (configuration) => {
+  it('lays slots out by decreasing size, in declaration order within a size', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('All', {
+        a: 'u8',
+        b: 'u16',
+        c: 'ref',
+        d: 'value',
+        e: 'i32',
+        f: 'f64',
+        g: 'u32',
+        h: 'u8',
+      })
+      expect({ ...shape.at }).toEqual({ d: 1, f: 2, c: 6, e: 7, g: 8, b: 18, a: 38, h: 39 })
+      expect(shape.granules).toBe(5)
+    })
+  })
+
+  it('zeroes new objects and writes only their shape into the header', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Three', { a: 'ref', b: 'f64', c: 'value' })
+      heap.run((m) => {
+        for (let i = 0; i < 20_000; i++) {
+          const ref = m.alloc(shape)
+          if (m.i32[ref] !== shape.id) throw new Error(`header ${m.i32[ref]} at ${ref}`)
+          for (let word = 1; word < shape.granules * 2; word++) {
+            if (m.i32[ref + word] !== 0) throw new Error(`word ${word} of object ${i} is not zero`)
+          }
+          // Dirty it, so that recycled memory would show.
+          m.f64[(ref >>> 1) + shape.at.b] = 1.5
+          m.setValueInt(ref, shape.at.c, -1)
+        }
+      })
+    })
+  })
+
+  it('keeps every kind of slot through collections', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Kinds', {
+        r: 'ref',
+        v: 'value',
+        f: 'f64',
+        i: 'i32',
+        u: 'u32',
+        s: 'u16',
+        b: 'u8',
+      })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 4)
+        const fill = (): void => {
+          table.set(0, m.alloc(shape))
+          const other = m.alloc(shape)
+          const ref = table.get(0) as Ref
+          m.i32[other + shape.at.i] = 77
+          m.setRef(ref, shape.at.r, other)
+          m.f64[(ref >>> 1) + shape.at.f] = Math.PI
+          m.setValueRef(ref, shape.at.v, other)
+          m.i32[ref + shape.at.i] = -123456
+          m.u32[ref + shape.at.u] = 0xfedcba98
+          m.u16[(ref << 1) + shape.at.s] = 0xbeef
+          m.u8[ref * 4 + shape.at.b] = 0xa5
+        }
+        fill()
+        for (let round = 0; round < 4; round++) {
+          for (let k = 0; k < 1000; k++) m.alloc(shape)
+          heap.collectSync()
+          const ref = table.get(0) as Ref
+          const other = m.getRef(ref, shape.at.r)
+          expect(m.i32[other + shape.at.i]).toBe(77)
+          expect(m.getValue(ref, shape.at.v)).toEqual(new Tagged(Tag.Ref, other))
+          expect(m.f64[(ref >>> 1) + shape.at.f]).toBe(Math.PI)
+          expect(m.i32[ref + shape.at.i]).toBe(-123456)
+          expect(m.u32[ref + shape.at.u]).toBe(0xfedcba98)
+          expect(m.u16[(ref << 1) + shape.at.s]).toBe(0xbeef)
+          expect(m.u8[ref * 4 + shape.at.b]).toBe(0xa5)
+        }
+      })
+    })
+  })
+
+  it('reads back every kind of value, NaNs canonical', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Box', { v: 'value', w: 'value' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(shape))
+        const box = (): Ref => table.get(0) as Ref
+        const at = shape.at.v
+        const nans = [NaN, -NaN, Math.sqrt(-1), Math.log(-1), -(1 + Math.log(-1)), Math.acos(2)]
+        for (const x of [0, -0, 1.5, -1e300, Infinity, -Infinity, 5e-324, ...nans]) {
+          m.setValueNumber(box(), at, x)
+          heap.collectSync()
+          expect(m.getValue(box(), at)).toBe(x)
+        }
+        m.setValueNumber(box(), at, -(1 + Math.log(-1)))
+        const word = 2 * ((box() >>> 1) + at)
+        expect([m.u32[word + 1], m.u32[word]]).toEqual([0x7ff80000, 0])
+        m.setValueInt(box(), at, -(2 ** 31))
+        expect(m.getValue(box(), at)).toBe(-(2 ** 31))
+        expect(m.i32[word + 1]).toBe(Tag.Int)
+        m.setValueBool(box(), at, true)
+        expect(m.getValue(box(), at)).toBe(true)
+        m.setValueNil(box(), at)
+        expect(m.getValue(box(), at)).toBe(null)
+        m.setValueUndefined(box(), at)
+        expect(m.getValue(box(), at)).toBe(undefined)
+        for (const tag of [Tag.User0, Tag.User1, Tag.User2, Tag.User3]) {
+          m.setValueTagged(box(), at, tag, -5)
+          heap.collectSync()
+          expect(m.getValue(box(), at)).toEqual(new Tagged(tag, -5))
+        }
+        m.setValueRef(box(), at, box())
+        m.copyValue(box(), shape.at.w, (box() >>> 1) + at)
+        heap.collectSync()
+        expect(m.getValue(box(), shape.at.w)).toEqual(new Tagged(Tag.Ref, box()))
+      })
+    })
+  })
+
+  it('keeps arrays of every kind, of lengths around every boundary', () => {
+    const kinds: SlotKind[] = ['ref', 'value', 'f64', 'i32', 'u32', 'u16', 'u8']
+    const lengths = [0, 1, 2, 3, 7, 8, 9, 1000, 4090, 8188, 8190, 8192, 32750, 32760, 40_000]
+    withHeap(configuration, { maxBytes: '64m' }, (heap) => {
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const made = kinds.flatMap((kind) => {
+            const shape = heap.defineArray(`${kind}s`, kind)
+            return lengths.map((length) => {
+              const array = scope.newArray(shape, length)
+              const value = (i: number): number => (i * 7 + length) & 0xff
+              if (kind !== 'ref') for (let i = 0; i < length; i += 97) array.set(i, value(i))
+              if (kind === 'ref' && length > 0) array.set(length - 1, array)
+              return { kind, length, array, value }
+            })
+          })
+          for (let round = 0; round < 3; round++) {
+            heap.collectSync()
+            for (const { kind, length, array, value } of made) {
+              expect(array.length).toBe(length)
+              if (kind !== 'ref') for (let i = 0; i < length; i += 97) expect(array.get(i)).toBe(value(i))
+              if (kind === 'ref' && length > 0) expect(array.is(array.get(length - 1) as typeof array)).toBe(true)
+            }
+          }
+        })
+      })
+    })
+  })
+
+  it('keeps a long list whose every link is older than its target or younger', () => {
+    withHeap(configuration, { maxBytes: '32m' }, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      heap.run((m) => {
+        const stack = m.roots.stack('ref', 8)
+        const { i32, rootsI32 } = m
+        const allocate = m.allocator(node)
+        rootsI32[stack.base] = 0
+        stack.top = 1
+        for (let i = 0; i < 200_000; i++) {
+          const ref = allocate()
+          i32[ref + node.at.key] = i
+          m.setRef(ref, node.at.next, rootsI32[stack.base] as Ref)
+          rootsI32[stack.base] = ref
+        }
+        heap.collectSync()
+        let expected = 200_000
+        for (let ref = rootsI32[stack.base]; ref !== 0; ref = i32[ref + node.at.next]) {
+          if (i32[ref + node.at.key] !== --expected) throw new Error(`${i32[ref + node.at.key]} for ${expected}`)
+        }
+        expect(expected).toBe(0)
+      })
+    })
+  })
+
+  it('gives an object one identity hash for life', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const handles = Array.from({ length: 100 }, () => scope.new(node))
+          const hashes = handles.map((h) => m.identityHash(h.ref))
+          for (const hash of hashes) expect(hash > 0 && hash < 2 ** 30).toBe(true)
+          expect(new Set(hashes).size).toBeGreaterThan(95)
+          heap.collectSync()
+          expect(handles.map((h) => m.identityHash(h.ref))).toEqual(hashes)
+        })
+      })
+    })
+  })
+
+  it('copies bytes and text in and out', () => {
+    withHeap(configuration, {}, (heap) => {
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const units = heap.defineArray('Units', 'u16')
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const texts = ['', 'a', 'Grüße, 世界 🌍', '\ufeffmarked', 'x'.repeat(50_000)]
+          const kept = texts.map((text) => [scope.newString(bytes, text), scope.newString(units, text)] as const)
+          const lone = scope.newString(units, '\ud800')
+          heap.collectSync()
+          kept.forEach(([b, u], i) => {
+            expect(m.readString(b.ref)).toBe(texts[i])
+            expect(m.readString(u.ref)).toBe(texts[i])
+          })
+          expect(m.readString(lone.ref)).toBe('\ud800')
+          const raw = scope.newArray(bytes, 5)
+          m.copyIn(raw.ref, Uint8Array.of(1, 2, 3))
+          expect([...m.copyOut(raw.ref)]).toEqual([1, 2, 3, 0, 0])
+          expect([...m.copyOut(raw.ref, new Uint8Array(2))]).toEqual([1, 2])
+        })
+      })
+    })
+  })
+})

@@ -1,0 +1,155 @@
+// Root areas: what lies below `top` lives, what lies above reads as zero after a collection.
+import { Tag, Tagged, type Ref } from 'glissade'
+import { expect, it } from 'vitest'
+import { collecting, failure, overAll, withHeap } from './configurations.js'
+
+overAll('roots', (configuration) => {
+  it('keeps what stacks and tables of both kinds hold', () => {
+    withHeap(configuration, {}, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      heap.run((m) => {
+        const areas = {
+          refStack: m.roots.stack('ref', 3000),
+          refTable: m.roots.table('ref', 3000),
+          valueStack: m.roots.stack('value', 3000),
+          valueTable: m.roots.table('value', 3000),
+        }
+        const make = (n: number): Ref => {
+          const ref = m.alloc(cell)
+          m.i32[ref + cell.at.n] = n
+          return ref
+        }
+        for (let i = 0; i < 3000; i++) {
+          areas.refStack.set(i, make(i))
+          areas.refStack.top = i + 1
+          areas.refTable.set(i, make(-i))
+          areas.valueStack.set(i, i % 3 === 0 ? i : new Tagged(Tag.Ref, make(i * 2)))
+          areas.valueStack.top = i + 1
+          areas.valueTable.set(i, i % 3 === 0 ? null : new Tagged(Tag.Ref, make(i * 3)))
+        }
+        heap.collectSync()
+        for (let i = 0; i < 3000; i++) {
+          const number = (content: unknown): number => m.i32[(content as number) + cell.at.n]
+          expect(number(areas.refStack.get(i))).toBe(i)
+          expect(number(areas.refTable.get(i))).toBe(i === 0 ? 0 : -i)
+          const value = areas.valueStack.get(i)
+          if (i % 3 === 0) expect(value).toBe(i)
+          else expect(number((value as Tagged).payload)).toBe(i * 2)
+          const constant = areas.valueTable.get(i)
+          if (i % 3 === 0) expect(constant).toBe(null)
+          else expect(number((constant as Tagged).payload)).toBe(i * 3)
+        }
+        for (const area of Object.values(areas)) area.free()
+        expect(failure(() => areas.refStack.get(0)).message).toMatch(/was freed/)
+      })
+    })
+  })
+
+  it('takes a store into a stack without a barrier while a collection is under way', () => {
+    withHeap(configuration, { maxBytes: '32m' }, (heap) => {
+      const cell = heap.defineShape('Cell', { next: 'ref', n: 'i32' })
+      heap.run((m) => {
+        const stack = m.roots.stack('ref', 64)
+        const { i32, rootsI32 } = m
+        const { base } = stack
+        stack.top = 64
+        const expected = new Int32Array(64).fill(-1)
+        for (let i = 0; i < 200_000; i++) {
+          // Moves references about between slots, plainly, and drops others.
+          const ref = m.alloc(cell)
+          i32[ref + cell.at.n] = i
+          const slot = base + (i & 63)
+          rootsI32[base + ((i * 7 + 1) & 63)] = rootsI32[slot]
+          expected[(i * 7 + 1) & 63] = expected[i & 63]
+          expected[i & 63] = i
+          rootsI32[slot] = ref
+        }
+        for (let k = 0; k < 64; k++) {
+          const ref = rootsI32[base + k]
+          if (ref === 0 ? expected[k] === -1 : i32[ref] === cell.id && i32[ref + cell.at.n] === expected[k]) continue
+          throw new Error(`slot ${k} lost its object`)
+        }
+      })
+    })
+  })
+
+  it('makes overflow check and poll one compare', () => {
+    withHeap(configuration, {}, (heap) => {
+      heap.run((m) => {
+        const stack = m.roots.stack('value', 512)
+        const other = m.roots.stack('value', 512)
+        expect(m.control[stack.limitIndex]).toBe(stack.capacity)
+        expect(failure(() => other.limitIndex).code).toBe('ERR_STACK_LIMIT_TAKEN')
+        expect(stack.overflowOrPoll(100)).toBe(false)
+        expect(stack.top).toBe(100)
+        expect(stack.overflowOrPoll(stack.capacity + 1)).toBe(true)
+        expect(stack.top).toBe(stack.capacity)
+        stack.free()
+        expect(other.limitIndex).toBeGreaterThan(0)
+        other.free()
+      })
+    })
+  })
+
+  it('refuses what is no slot, no top, no Ref', () => {
+    withHeap(configuration, {}, (heap) => {
+      heap.run((m) => {
+        const refs = m.roots.table('ref', 10)
+        const values = m.roots.stack('value', 10)
+        expect(failure(() => refs.get(-1)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => refs.get(refs.capacity)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => refs.get(0.5)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => refs.set(0, 3 as Ref)).code).toBe('ERR_BAD_REF')
+        expect(failure(() => (values.top = values.capacity + 1)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => (values.top = -1)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => values.set(0, 'text' as never)).code).toBe('ERR_BAD_VALUE')
+        expect(failure(() => values.set(0, new Tagged(Tag.Ref, 0))).code).toBe('ERR_BAD_VALUE')
+        expect(failure(() => values.set(0, new Tagged(Tag.User3 + 1, 0))).code).toBe('ERR_BAD_VALUE')
+        expect(failure(() => m.roots.stack('value', 0)).code).toBe('ERR_BOUNDS')
+        expect(failure(() => m.roots.table('f64' as never, 1)).code).toBe('ERR_BAD_VALUE')
+        expect(failure(() => m.roots.table('ref', 1e9)).code).toBe('ERR_ROOTS_EXHAUSTED')
+      })
+    })
+  })
+
+  it('has room for 200 areas, and for others once they are freed', () => {
+    withHeap(configuration, {}, (heap) => {
+      heap.run((m) => {
+        for (let round = 0; round < 3; round++) {
+          const areas = Array.from({ length: 200 }, () => m.roots.table('ref', 100))
+          for (const area of areas) expect(area.get(50)).toBe(0)
+          areas.forEach((area) => area.free())
+        }
+      })
+    })
+  })
+})
+
+overAll(
+  'roots after a collection',
+  (configuration) => {
+    it('reads zero above the top, and forgets what was there', () => {
+      withHeap(configuration, {}, (heap) => {
+        const cell = heap.defineShape('Cell', { n: 'i32' })
+        heap.run((m) => {
+          const refs = m.roots.stack('ref', 2000)
+          const values = m.roots.stack('value', 2000)
+          for (let i = 0; i < 2000; i++) {
+            refs.set(i, m.alloc(cell))
+            refs.top = i + 1
+            values.set(i, new Tagged(Tag.Ref, refs.get(i) as Ref))
+            values.top = i + 1
+          }
+          refs.top = 5
+          values.top = 7
+          heap.collectSync()
+          for (let i = 5; i < 2000; i++) expect(refs.get(i)).toBe(0)
+          for (let i = 7; i < 2000; i++) expect(values.get(i)).toBe(0)
+          heap.assertValid({ afterCollection: true })
+          expect(heap.verify().objects).toBe(7)
+        })
+      })
+    })
+  },
+  collecting,
+)
