@@ -36,6 +36,7 @@ export class ConcurrentCollector implements Collector {
           faults: options.faults === 'thread' ? 1 : 0,
           freshWindows: options.checked ? 1 : 0,
           stepping: options.stepping ? 1 : 0,
+          verify: options.verify,
         }),
       ),
     )

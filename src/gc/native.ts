@@ -18,6 +18,8 @@ export interface NativeHeapOptions {
   /** 1: every collection moves every object to addresses not used lately (checked heaps). */
   readonly freshWindows: number
   readonly stepping: number
+  /** 0 to 4: native/core/verification.h. */
+  readonly verify: number
 }
 
 export interface NativeHeap extends HeapMemory {

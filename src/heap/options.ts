@@ -104,6 +104,13 @@ export const OPTIONS = {
       everySafepoint: { kind: 'flag', default: false, doc: 'Collect at every safepoint.' },
     },
   },
+  verify: {
+    kind: 'integer',
+    default: 0,
+    min: 0,
+    max: 4,
+    doc: 'How much the concurrent collector checks itself at phase boundaries: 1 roots, 2 marking, 3 forwarding, 4 every page.',
+  },
   stepping: {
     kind: 'flag',
     default: false,
