@@ -48,10 +48,11 @@ void release_buffer(SharedHeap* shared) {
   delete shared;
 }
 
-/// One isolate's view of a heap.
+/// One isolate's view of a heap. Never freed (a few words): JavaScript functions point to it until their own end.
 struct HeapBinding {
   SharedHeap* shared;
   std::vector<u32> attached;
+  u32 buffers = 0;  // of this isolate, not finalised yet
 
   Heap& heap() const { return *shared->heap; }
   Mutator& mutator(u32 index) const { return heap().safepoint.mutator(index); }
@@ -63,6 +64,9 @@ struct HeapBinding {
     if (m.state.load() & Safepoint::kRunning) heap().safepoint.leave(m);
     heap().detach(m);
     std::erase(attached, index);
+  }
+  void detach_all() {
+    while (!attached.empty()) detach(attached.back());
   }
 };
 
@@ -313,41 +317,48 @@ napi_value stats(napi_env env, napi_callback_info info) {
 
 napi_value close(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  for (std::vector<u32> attached = call.binding->attached; u32 index : attached) call.binding->detach(index);
+  call.binding->detach_all();
   call.heap().close();
   return nullptr;
 }
 
 // ── creation ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void cleanup(void* data) {
-  auto* binding = static_cast<HeapBinding*>(data);
-  for (std::vector<u32> attached = binding->attached; u32 index : attached) binding->detach(index);
+void cleanup(void* data) { static_cast<HeapBinding*>(data)->detach_all(); }
+
+/// The isolate has let go of a buffer: with the last one goes its part in the heap, closed or not.
+void finalise_buffer(napi_env env, void*, void* hint) {
+  auto* binding = static_cast<HeapBinding*>(hint);
+  if (--binding->buffers == 0) {
+    napi_remove_env_cleanup_hook(env, cleanup, binding);
+    binding->detach_all();
+  }
+  release_buffer(binding->shared);
 }
 
-Napi::Value external_buffer(Napi::Env env, SharedHeap* shared, u8* start, std::size_t bytes) {
-  napi_value buffer = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(
-      env, start, bytes, [](napi_env, void*, void* hint) { release_buffer(static_cast<SharedHeap*>(hint)); }, shared, &buffer);
-  if (status == napi_ok) {
+Napi::Value external_buffer(Napi::Env env, HeapBinding* binding, u8* start, std::size_t bytes) {
+  {
     std::lock_guard<std::mutex> lock(registry().mutex);
-    shared->buffers++;
-    return Napi::Value(env, buffer);
+    binding->shared->buffers++;
   }
+  binding->buffers++;
+  napi_value buffer = nullptr;
+  if (napi_create_external_arraybuffer(env, start, bytes, finalise_buffer, binding, &buffer) == napi_ok) return Napi::Value(env, buffer);
+  binding->buffers--;
+  release_buffer(binding->shared);
   throw_error(env, "ERR_EXTERNAL_BUFFERS", "this JavaScript engine does not allow external array buffers (a sandboxed V8)", 0);
   return env.Undefined();
 }
 
 Napi::Value bind(Napi::Env env, SharedHeap* shared) {
-  // Freed with the environment's other references to the object that its methods live on.
-  auto* binding = new HeapBinding{shared, {}};
+  auto* binding = new HeapBinding{shared, {}, 0};
   napi_add_env_cleanup_hook(env, cleanup, binding);
   Heap& heap = *shared->heap;
   const Geometry& g = heap.geometry();
   Napi::Object object = Napi::Object::New(env);
-  Napi::Value heap_buffer = external_buffer(env, shared, heap.space.heap_buffer(), g.heap_buffer_bytes());
+  Napi::Value heap_buffer = external_buffer(env, binding, heap.space.heap_buffer(), g.heap_buffer_bytes());
   if (env.IsExceptionPending()) return env.Undefined();
-  Napi::Value control_buffer = external_buffer(env, shared, heap.space.roots(), g.control_buffer_bytes());
+  Napi::Value control_buffer = external_buffer(env, binding, heap.space.roots(), g.control_buffer_bytes());
   object.Set("id", shared->id);
   object.Set("heapBuffer", heap_buffer);
   object.Set("controlBuffer", control_buffer);
