@@ -23,7 +23,8 @@ export abstract class CallWriter extends OperatorWriter {
     this.#arguments(args, base)
     const site = this.program.newSite('')
     const hit = `${slot.tag} === ${Tag.Ref} && i32[${slot.payload}] === ${cache(site, Site.Shape)}`
-    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else call(${site}, ${slot.index}, ${args.length})`)
+    const slow = `findCallee(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
+    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else ${slow}`)
     return this.#result(base)
   }
 
@@ -39,7 +40,7 @@ export abstract class CallWriter extends OperatorWriter {
     this.emitAt(nameLine, `if (${guard} !== ${target.shape.id}) loadCallee(${global.index}, ${slot.index})`)
     this.#arguments(args, base)
     const site = this.program.newSite('')
-    const slow = `call(${site}, ${slot.index}, ${args.length})`
+    const slow = `findCallee(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
     this.emitAt(line, `if (${guard} === ${target.shape.id}) ${target.text}(${slot.index}); else ${slow}`)
     return true
   }
@@ -63,7 +64,8 @@ export abstract class CallWriter extends OperatorWriter {
     const isSafe = receiver.kind === 'slot' && receiver.origin === 'local' && !(expr.effects & Effect.Assigns)
     const site = this.program.newSite(name)
     const hit = this.#shapeMatches(isSafe ? receiver : { kind: 'slot', slot, origin: 'temporary' }, site)
-    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else invoke(${site}, ${slot.index}, ${args.length})`)
+    const slow = `findMethod(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
+    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else ${slow}`)
     return this.#result(base)
   }
 
@@ -84,7 +86,7 @@ export abstract class CallWriter extends OperatorWriter {
     const k = this.temporary('k')
     this.emit(`${k} = ${object.slot.payload}`)
     const load = `${slot.value} = ${view} = f64[(${k} >>> 1) + ${cache(site, Site.Index)}]`
-    const slow = `${view} = get(${site}, ${object.slot.index}, ${slot.index}, ${this.top})`
+    const slow = `${view} = get(sites, ${site}, ${object.slot.index}, ${slot.index}, ${this.top})`
     this.emitAt(expr.line, `if (${this.#shapeMatches(object, site, k)}) ${load}; else ${slow}`)
     return { kind: 'slot', slot, origin: 'temporary', view }
   }
@@ -109,7 +111,7 @@ export abstract class CallWriter extends OperatorWriter {
     const slow = this.capture(() =>
       this.scoped(() => {
         const { slot } = this.inSlot(value)
-        this.emitAt(expr.line, `set(${site}, ${object.slot.index}, ${slot.index}, ${this.top})`)
+        this.emitAt(expr.line, `set(sites, ${site}, ${object.slot.index}, ${slot.index}, ${this.top})`)
       }),
     )
     this.lines.push(...slow)
@@ -135,7 +137,8 @@ export abstract class CallWriter extends OperatorWriter {
       this.emit(`${closure.tag} = ${Tag.Ref}`)
       this.emitAt(expr.line, target)
     }, '} else {')
-    this.emitAt(expr.line, `  invokeSuper(${site}, ${owner}, ${slot.index}, ${expr.args.length})`)
+    const found = `findSuper(sites, ${site}, ${owner}, ${slot.index}, ${expr.args.length})`
+    this.emitAt(expr.line, `  ${found}(${slot.index})`)
     this.emit('}')
     return this.#result(base)
   }
@@ -146,7 +149,7 @@ export abstract class CallWriter extends OperatorWriter {
     const slot = frameSlot(wanted ?? this.takeSlots(1))
     const site = this.program.newSite(expr.name)
     const target = `${receiver.slot.index}, ${slot.index}, ${this.top}`
-    this.emitAt(expr.line, `getSuper(${site}, ${owner.index}, ${target})`)
+    this.emitAt(expr.line, `bindSuper(sites, ${site}, ${owner.index}, ${target})`)
     return { kind: 'slot', slot, origin: 'temporary' }
   }
 

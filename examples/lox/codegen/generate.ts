@@ -10,8 +10,8 @@ import type { FunctionNode } from '../syntax/ast.js'
 import { Program, type FunctionInfo } from './program.js'
 import { StatementWriter } from './statement-writer.js'
 
-/** V8's frame of a small generated function and, where a call takes the slow path, of the helper between two of them. */
-const FRAME_BYTES = 320
+/** V8's frame of a generated function in its first tier, and of a constructor or method entry between two of them. */
+const FRAME_BYTES = 280
 const LOCAL_BYTES = 8
 
 /** How many slots a frame must have so that the value stack ends before V8's does. */
@@ -25,8 +25,7 @@ export function generate(runtime: Runtime, script: FunctionNode): Enter {
 'use strict'
 // ${name}
 const { ${Object.keys(runtime.environment).join(', ')} } = environment
-const { sites, cache, targets } = environment
-${PER_TEXT}`
+const { sites, cache, targets } = environment`
   const parts = [head]
   let line = head.split('\n').length + 1
   const starts: number[] = []
@@ -50,14 +49,6 @@ ${PER_TEXT}`
   program.functions.forEach((info, i) => runtime.link(info, functions[i]))
   return functions[0]
 }
-
-/** Slow paths that need the inline caches of the text. */
-const PER_TEXT = `const get = (site, object, target, top) => getProperty(sites, site, object, target, top)
-const set = (site, object, value, top) => setProperty(sites, site, object, value, top)
-const call = (site, base, count) => callValue(sites, site, base, count)
-const invoke = (site, base, count) => invokeMethod(sites, site, base, count)
-const invokeSuper = (site, owner, base, count) => invokeSuperMethod(sites, site, owner, base, count)
-const getSuper = (site, owner, receiver, target, top) => getSuperMethod(sites, site, owner, receiver, target, top)`
 
 /** Writes a function, and once more if its frame turns out to need more slots than a first guess. */
 function writeFunction(program: Program, info: FunctionInfo): string {

@@ -21,7 +21,7 @@ import type { Output } from './output.js'
  * Slots of the value stack. The generator makes frames at least as long in slots as their JavaScript frames are in units
  * of STACK_BYTES_PER_SLOT bytes, so that this stack overflows well before V8's, which holds about 984 KB.
  */
-const STACK_SLOTS = 13 * 1024
+const STACK_SLOTS = 14 * 1024
 export const STACK_BYTES_PER_SLOT = 56
 
 const CELLS_PER_TABLE = 1024

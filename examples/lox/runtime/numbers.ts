@@ -8,11 +8,18 @@ export function formatNumber(value: number): string {
   if (value === Infinity) return 'inf'
   if (value === -Infinity) return '-inf'
   if (value === 0) return Object.is(value, -0) ? '-0' : '0'
-  const [mantissa, power] = value.toExponential(DIGITS - 1).split('e')
+  const [mantissa, power] = round(value).toExponential(DIGITS - 1).split('e')
   const exponent = Number(power)
-  if (exponent >= -4 && exponent < DIGITS) return trim(value.toFixed(DIGITS - 1 - exponent))
+  if (exponent >= -4 && exponent < DIGITS) return trim(round(value).toFixed(DIGITS - 1 - exponent))
   const magnitude = Math.abs(exponent)
   return `${trim(mantissa)}e${exponent < 0 ? '-' : '+'}${magnitude < 10 ? '0' : ''}${magnitude}`
+}
+
+/** C rounds a number halfway between two to the even one, JavaScript to the larger: such a number is moved by hand. */
+function round(value: number): number {
+  const exact = value.toExponential(20)
+  const tie = /^(-?\d\.\d{4}[02468])50*e(.*)$/.exec(exact)
+  return tie ? Number(`${tie[1]}e${tie[2]}`) : value
 }
 
 function trim(digits: string): string {
