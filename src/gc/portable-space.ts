@@ -91,6 +91,10 @@ export class PortableSpace {
   readonly #withPointers: FreePages
   /** Lowest word of a large object with references: the moving space ends there. */
   #largeLow: number
+  /** How far each space ever reached (words). */
+  #everTop: number
+  #everLargeLow: number
+  #everPointerFree: number
   readonly #tlabStart = new Int32Array(MAX_MUTATORS)
   readonly #tlabEnd = new Int32Array(MAX_MUTATORS)
 
@@ -102,7 +106,9 @@ export class PortableSpace {
     this.movingStart = this.windowStart = this.top = movingStart
     this.#pointerFree = new FreePages(pointerFreeStart, movingStart, false)
     this.#withPointers = new FreePages(movingStart, end, true)
-    this.#largeLow = end
+    this.#largeLow = this.#everLargeLow = end
+    this.#everTop = movingStart
+    this.#everPointerFree = pointerFreeStart
   }
 
   get end(): number {
@@ -187,6 +193,7 @@ export class PortableSpace {
     const bytes = Math.min(wanted, room & ~7)
     const start = this.top
     this.top += bytes / 4
+    this.#everTop = Math.max(this.#everTop, this.top)
     this.usedBytes += bytes
     return start
   }
@@ -199,9 +206,13 @@ export class PortableSpace {
     let ref: number
     if (isPointerFree(control, shapeId)) {
       ref = this.#pointerFree.take(words, 0)
+      if (ref >= 0) this.#everPointerFree = Math.max(this.#everPointerFree, ref + words)
     } else {
       ref = this.#withPointers.take(words, roundUp(this.top, PAGE_WORDS))
-      if (ref >= 0) this.#largeLow = Math.min(this.#largeLow, ref)
+      if (ref >= 0) {
+        this.#largeLow = Math.min(this.#largeLow, ref)
+        this.#everLargeLow = Math.min(this.#everLargeLow, ref)
+      }
     }
     if (ref < 0) return 0
     this.usedBytes += granted
@@ -240,19 +251,21 @@ export class PortableSpace {
     this.usedBytes = usedBytes
   }
 
-  /** What must read as zeros (verification). */
+  /** What must read as zeros (verification): free memory that was ever in use; the rest was never touched. */
   freeRanges(mutators: number): { start: number; end: number }[] {
-    const ranges = [{ start: this.top, end: this.#largeLow }]
-    if (this.windowStart > this.movingStart) ranges.push({ start: this.movingStart, end: this.windowStart })
-    for (const { start, end } of this.#pointerFree.intervals()) ranges.push({ start, end })
+    const ranges = [{ start: this.top, end: Math.min(this.#everTop, this.#largeLow) }]
+    ranges.push({ start: this.movingStart, end: this.windowStart })
+    for (const { start, end } of this.#pointerFree.intervals()) {
+      ranges.push({ start, end: Math.min(end, this.#everPointerFree) })
+    }
     for (const { start, end } of this.#withPointers.intervals()) {
-      if (start >= this.#largeLow) ranges.push({ start, end })
+      ranges.push({ start: Math.max(start, this.#everLargeLow, this.top), end })
     }
     for (let i = 0; i < mutators; i++) {
       if (this.#tlabEnd[i] === 0) continue
       ranges.push({ start: this.views.control[blockOf(i) + MutatorWord.TlabTop], end: this.#tlabEnd[i] })
     }
-    return ranges
+    return ranges.filter(({ start, end }) => start < end)
   }
 }
 

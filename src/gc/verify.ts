@@ -181,7 +181,7 @@ class Verification {
 
   #reach(ref: number, parent: number, where: string): void {
     const path = (): string[] => [...this.#pathOf(parent), where]
-    if (this.#isSet(this.#starts, ref)) return
+    if ((ref & 1) === 0 && this.#isSet(this.#starts, ref)) return
     const words = this.#checkHeader(ref, where, path)
     if (words === 0) return
     const granules = words / 2

@@ -67,14 +67,14 @@ export class Handle {
 }
 
 type Reserved = keyof Handle
+type Untyped = Omit<Handle, 'get' | 'set'>
 /** A handle of an object of `Shape<S>`: one property per slot (a slot named like a member of Handle is read by `get`). */
-export type ObjectHandle<S> = Omit<Handle, 'get' | 'set' | 'shape'> &
-  Handle & { -readonly [K in Exclude<keyof S, Reserved>]: SlotType<S[K]> } & {
-    get<N extends keyof S>(slot: N): SlotType<S[N]>
-    set<N extends keyof S>(slot: N, value: SlotType<S[N]>): void
-  }
+export type ObjectHandle<S> = Untyped & { -readonly [K in Exclude<keyof S, Reserved>]: SlotType<S[K]> } & {
+  get<N extends keyof S>(slot: N): SlotType<S[N]>
+  set<N extends keyof S>(slot: N, value: SlotType<S[N]>): void
+}
 /** A handle of an array. Indices are checked. */
-export type ArrayHandle<K extends SlotKind> = Handle & {
+export type ArrayHandle<K extends SlotKind> = Untyped & {
   /** Elements. */
   readonly length: number
   get(index: number): SlotType<K>

@@ -1,0 +1,194 @@
+// Checked heaps name the mistake: stale, odd, foreign and wrong Refs, wrong slots, wrong bounds, wrong place.
+import { Heap, Tag, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import { describe, expect, it } from 'vitest'
+import { configurations, failure } from './conformance/configurations.js'
+
+const checkable = configurations.filter((c) => c.collects)
+
+describe.each(checkable)('checked ($name)', ({ options }) => {
+  function checked(use: (m: Mutator, heap: Heap) => void, more: HeapOptions = {}): void {
+    using heap = Heap.create({ maxBytes: '8m', checked: true, ...more, ...options })
+    heap.run((m) => use(m, heap))
+  }
+
+  it('finds every Ref kept across a collection, always', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32', v: 'value' })
+      const table = m.roots.table('ref', 8)
+      for (let i = 0; i < 8; i++) table.set(i, m.alloc(node))
+      for (let round = 0; round < 50; round++) {
+        const stale = table.get(round & 7) as Ref
+        m.i32[stale + node.at.key] = round
+        heap.collectSync()
+        for (const use of [
+          () => m.setRef(stale, node.at.next, 0),
+          () => m.setRef(table.get(0) as Ref, node.at.next, stale),
+          () => m.setValueRef(table.get(0) as Ref, node.at.v, stale),
+          () => m.i32[stale + node.at.key],
+          () => (m.i32[stale + node.at.key] = 1),
+          () => m.getValue(stale, node.at.v),
+          () => table.set(0, stale),
+          () => m.scope().handle(stale),
+          () => m.identityHash(stale),
+        ]) {
+          expect(failure(use).code).toBe('ERR_STALE_REF')
+        }
+        expect(m.i32[(table.get(round & 7) as Ref) + node.at.key]).toBe(round)
+      }
+      expect(failure(() => m.setRef(4096 as Ref, node.at.next, 0)).message).toMatch(/no object begins at 4096/)
+    })
+  })
+
+  it('says that a stale Ref is stale, and what to do', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const table = m.roots.table('ref', 1)
+      const stale = m.alloc(node)
+      table.set(0, stale)
+      heap.collectSync()
+      expect(failure(() => m.setRef(stale, node.at.next, 0)).message).toMatch(
+        /^setRef: the Ref \d+ is stale: .* keep references in a root area, a handle or the heap, and read them again$/,
+      )
+    })
+  })
+
+  it('refuses what is no Ref at all', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const ref = m.alloc(node)
+      const message = (bad: number): string => failure(() => m.setRef(bad as Ref, node.at.next, 0)).message
+      expect(message(0)).toMatch(/the Ref is 0, which is null/)
+      expect(message(ref + 1)).toMatch(/is odd/)
+      expect(message(ref + 2)).toMatch(/no object begins at/)
+      expect(message(-2)).toMatch(/outside the heap's/)
+      expect(message(2 ** 31 - 2)).toMatch(/outside the heap's/)
+      expect(message(0.5)).toMatch(/whole number; got 0.5/)
+      expect(message(undefined as never)).toMatch(/whole number; got undefined/)
+      expect(failure(() => m.scope().handle(3 as Ref)).code).toBe('ERR_BAD_REF')
+    })
+  })
+
+  it('refuses slots of another kind, another shape, out of bounds', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', n: 'i32', v: 'value', f: 'f64' })
+      const refs = heap.defineArray('Refs', 'ref')
+      const array = m.allocArray(refs, 3)
+      const object = m.alloc(node)
+      expect(failure(() => m.setRef(object, node.at.n, object))).toEqual({
+        code: 'ERR_WRONG_SHAPE',
+        message: "setRef stores a ref, and 'Node' has i32 in slot 'n' there",
+      })
+      expect(failure(() => m.setValueNil(object, node.at.f)).code).toBe('ERR_WRONG_SHAPE')
+      expect(failure(() => m.setRef(object, 50, object)).code).toBe('ERR_BOUNDS')
+      expect(failure(() => m.setElementRef(array, 3, object)).message).toMatch(/index 3 of a 'Refs' with 3 elements/)
+      expect(failure(() => m.setElementRef(array, -1, object)).code).toBe('ERR_BOUNDS')
+      expect(failure(() => m.setElementRef(object, 0, object)).code).toBe('ERR_WRONG_SHAPE')
+      expect(failure(() => m.setValueInt(object, node.at.v, 0.5)).code).toBe('ERR_BAD_VALUE')
+      expect(failure(() => m.setValueTagged(object, node.at.v, Tag.Ref, 1)).code).toBe('ERR_BAD_VALUE')
+      expect(failure(() => m.setValueRef(object, node.at.v, 0 as Ref)).message).toMatch(/null is setValueNil/)
+      m.setElementRef(array, 2, object)
+      m.setValueRef(object, node.at.v, array)
+      m.setRef(object, node.at.next, object)
+    })
+  })
+
+  it('checks the views: past the end, into the header, into no object, into no area', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', n: 'i32' })
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const ref = m.alloc(node)
+      m.i32[ref + node.at.n] = 3
+      expect(m.i32[ref + node.at.n]).toBe(3)
+      expect(m.i32[ref]).toBe(node.id)
+      expect(failure(() => m.i32[ref + node.granules * 2]).code).toBe('ERR_BOUNDS')
+      expect(failure(() => (m.i32[ref] = 5)).message).toMatch(/overwrites the header of a 'Node'/)
+      expect(failure(() => (m.i32[ref + node.at.next] = ref + 2)).code).toBe('ERR_BAD_REF')
+      expect(failure(() => m.i32[2000]).code).toBe('ERR_BOUNDS')
+      expect(failure(() => m.i32[-1]).code).toBe('ERR_BOUNDS')
+      expect(failure(() => m.u8[NaN]).code).toBe('ERR_BOUNDS')
+      const array = m.allocArray(bytes, 40_000)
+      m.u8[array * 4 + 8 + 39_999] = 1
+      expect(m.u8[array * 4 + 8 + 39_999]).toBe(1)
+      expect(failure(() => m.u8[array * 4 + 8 + 40_000]).code).toBe('ERR_BOUNDS')
+      const table = m.roots.table('ref', 4)
+      expect(m.rootsI32[table.base]).toBe(0)
+      expect(failure(() => m.rootsI32[table.base + 100_000]).message).toMatch(/is in no root area: add area.base/)
+    })
+  })
+
+  it('checks uses outside run, of views and stores too', () => {
+    using heap = Heap.create({ maxBytes: '8m', checked: true, ...options })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    const { m, ref } = heap.run((m) => ({ m, ref: m.alloc(node) }))
+    expect(failure(() => m.i32[ref]).code).toBe('ERR_NOT_RUNNING')
+    expect(failure(() => m.setRef(ref, node.at.next, 0)).code).toBe('ERR_NOT_RUNNING')
+    expect(failure(() => m.rootsI32[0]).code).toBe('ERR_NOT_RUNNING')
+  })
+
+  it('runs a right program under every kind of stress', () => {
+    for (const stress of [{ everyAllocations: 3 }, { everySite: true }, { everySafepoint: true }]) {
+      checked(
+        (m, heap) => {
+          const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+          const table = m.roots.table('ref', 1)
+          for (let i = 0; i < 60; i++) {
+            const ref = m.alloc(node)
+            m.i32[ref + node.at.key] = i
+            m.setRef(ref, node.at.next, table.get(0) as Ref)
+            table.set(0, ref)
+            if (m.mustPoll()) m.poll()
+          }
+          let expected = 60
+          for (let ref = table.get(0) as Ref; ref !== 0; ref = m.getRef(ref, node.at.next)) {
+            expect(m.i32[ref + node.at.key]).toBe(--expected)
+          }
+          expect(expected).toBe(0)
+          expect(heap.stats().collections).toBeGreaterThan(0)
+          heap.assertValid()
+        },
+        { stress },
+      )
+    }
+  })
+})
+
+describe('stress', () => {
+  const collections = (stress: HeapOptions['stress'], program: (m: Mutator, heap: Heap) => void): number => {
+    using heap = Heap.create({ maxBytes: '8m', collector: 'stop-the-world', stress })
+    heap.run((m) => program(m, heap))
+    return heap.stats().collections
+  }
+  it('collects at every n-th allocation', () => {
+    const program = (m: Mutator, heap: Heap): void => {
+      const node = heap.defineShape('Node', { a: 'i32' })
+      for (let i = 0; i < 100; i++) m.alloc(node)
+    }
+    expect(collections({}, program)).toBe(0)
+    expect(collections({ everyAllocations: 10 }, program)).toBe(10)
+    expect(collections({ everySafepoint: true }, program)).toBeGreaterThanOrEqual(100)
+  })
+  it('collects once for each site that allocates', () => {
+    const count = collections({ everySite: true }, (m, heap) => {
+      const node = heap.defineShape('Node', { a: 'i32' })
+      for (let i = 0; i < 50; i++) {
+        m.alloc(node)
+        m.alloc(node)
+      }
+    })
+    expect(count).toBe(2)
+  })
+  it('finds a missing root with everySafepoint', () => {
+    using heap = Heap.create({
+      maxBytes: '8m',
+      collector: 'stop-the-world',
+      checked: true,
+      stress: { everySafepoint: true },
+    })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    heap.run((m) => {
+      const a = m.alloc(node)
+      const b = m.alloc(node)
+      expect(failure(() => m.setRef(b, node.at.next, a)).code).toBe('ERR_STALE_REF')
+    })
+  })
+})

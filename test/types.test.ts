@@ -1,0 +1,56 @@
+// What the compiler must accept and refuse: read by `tsc -p test`, run for its values.
+import {
+  Heap,
+  type ArrayHandle,
+  type Handle,
+  type HandleValue,
+  type Mutator,
+  type ObjectHandle,
+  type Ref,
+  type Shape,
+} from 'glissade'
+import { expectTypeOf, it } from 'vitest'
+
+it('types handles by their shapes', () => {
+  using heap = Heap.create({ maxBytes: '1m', collector: 'none' })
+  const node = heap.defineShape('Node', { next: 'ref', key: 'f64', v: 'value', n: 'u8' })
+  const names = heap.defineArray('Names', 'u16')
+  expectTypeOf(node).toExtend<Shape<{ readonly next: 'ref'; readonly key: 'f64' }>>()
+  expectTypeOf(node.at.key).toEqualTypeOf<number>()
+  // @ts-expect-error there is no such slot
+  void node.at.kee
+  heap.run((m) => {
+    expectTypeOf(m).toEqualTypeOf<Mutator>()
+    expectTypeOf(m.alloc(node)).toEqualTypeOf<Ref>()
+    // @ts-expect-error an array shape needs a length
+    void (() => m.alloc(names))
+    // @ts-expect-error a plain number is no Ref
+    void (() => m.setRef(4096, node.at.next, m.alloc(node)))
+    m.scoped((scope) => {
+      const first = scope.new(node, { key: 1 })
+      first.next = scope.new(node, { key: 2, n: 3 })
+      expectTypeOf(first.key).toEqualTypeOf<number>()
+      expectTypeOf<(typeof first)['next']>().toEqualTypeOf<Handle | null>()
+      expectTypeOf(first.v).toEqualTypeOf<HandleValue>()
+      expectTypeOf(first.get('n')).toEqualTypeOf<number>()
+      const text = scope.newString(names, 'abc')
+      expectTypeOf(text).toEqualTypeOf<ArrayHandle<'u16'>>()
+      expectTypeOf(text.get(0)).toEqualTypeOf<number>()
+      expectTypeOf(first.next.as(node)).toExtend<ObjectHandle<{ readonly key: 'f64' }>>()
+      const global = heap.global(first)
+      expectTypeOf(global.handle.key).toEqualTypeOf<number>()
+      // @ts-expect-error no string fits into a slot
+      void (() => (first.key = 'x'))
+      // @ts-expect-error the init has a slot that the shape has not
+      void (() => scope.new(node, { kee: 1 }))
+      // @ts-expect-error a ref slot takes handles
+      void (() => (first.next = 5))
+    })
+  })
+  // @ts-expect-error unknown kind
+  void (() => heap.defineShape('Bad', { x: 'f32' }))
+  // @ts-expect-error unknown option
+  void (() => Heap.create({ maxByte: 1 }))
+  // @ts-expect-error unknown collector
+  void (() => Heap.create({ collector: 'fast' }))
+})
