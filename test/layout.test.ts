@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { loadNative } from '../dist/gc/native-loader.js'
 
 const native = loadNative().exports?.['layout'] as { readonly [name: string]: number } | undefined
-const { Word, MutatorWord, AreaWord, ShapeWord } = layout
+const { Word, MutatorWord, AreaWord } = layout
 
 it.skipIf(native === undefined)('has the same constants on both sides, none left out', () => {
   expect(native).toEqual({

@@ -8,7 +8,17 @@
 import type { Barriers } from './barriers.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
-import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, CARD_SHIFT, FLAG_BITS, Tag, Word } from './layout.js'
+import {
+  AREA_BASE,
+  AREA_WORDS,
+  AreaKind,
+  AreaWord,
+  CARD_SHIFT,
+  FLAG_BITS,
+  MAX_FIXED_BYTES,
+  Tag,
+  Word,
+} from './layout.js'
 import type { Views } from './memory.js'
 import { SLOT_BYTES, type AnyShape, type Shape, type SlotKind, type SlotTable } from './shapes.js'
 import { checkUserTag, type Ref } from './values.js'
@@ -236,19 +246,24 @@ export class CheckedState {
     if (word < 0 || word >= this.#core.views.i32.length) {
       throw new HeapError('ERR_BOUNDS', `${what} is outside the heap's ${this.#core.views.i32.length} words`)
     }
-    const start = this.#startBefore(word)
+    const start = this.#lastStart(this.#starts, word)
     const end = start < 0 ? -1 : start + this.#wordsOf(start)
     if (word < end) {
       this.#cachedStart = start
       this.#cachedEnd = end
       return start
     }
-    const stale = this.#has(this.#past, word & ~1)
+    const past = this.#lastStart(this.#past, word)
+    if (past > start && word - past < MAX_FIXED_BYTES / 4) {
+      throw new HeapError(
+        'ERR_STALE_REF',
+        `${what} belongs to no live object; one began at ${past} before a collection, so a stale Ref was used. ` +
+          'Read references again after every safepoint',
+      )
+    }
     throw new HeapError(
-      stale ? 'ERR_STALE_REF' : 'ERR_BOUNDS',
-      stale
-        ? `${what} belongs to no live object, but one began there before a collection: a stale Ref was used`
-        : `${what} belongs to no live object: the Ref is stale, or the index is past the object's end`,
+      'ERR_BOUNDS',
+      `${what} belongs to no live object: the index is past the object's end, or the Ref is no Ref`,
     )
   }
 
@@ -271,13 +286,14 @@ export class CheckedState {
     if (isRef && value !== 0) this.checkObject(value as number, `${what} (the stored Ref)`)
   }
 
-  #startBefore(word: number): number {
+  /** The last object start of a table at or before a word, −1 for none. */
+  #lastStart(table: Int32Array, word: number): number {
     const granule = word >>> 1
     let w = granule >>> 5
-    let bits = this.#starts[w] & (-1 >>> (31 - (granule & 31)))
+    let bits = table[w] & (-1 >>> (31 - (granule & 31)))
     while (bits === 0) {
       if (--w < 0) return -1
-      bits = this.#starts[w]
+      bits = table[w]
     }
     return ((w << 5) + (31 - Math.clz32(bits))) * 2
   }

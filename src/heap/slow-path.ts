@@ -60,10 +60,15 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
   }
 }
 
-/** A hash of the call stack above the library: distinct sites are what everySite stress counts. */
+/** Where this module lies: frames from there, and from text it generated, are not the program's. */
+const LIBRARY = new URL('.', import.meta.url).href
+
+/** A hash of the call stack outside the library: distinct sites are what everySite stress counts. */
 function callSite(): number {
-  const stack = new Error().stack ?? ''
   let hash = 0x811c9dc5
-  for (let i = 0; i < stack.length; i++) hash = Math.imul(hash ^ stack.charCodeAt(i), 0x01000193)
+  for (const frame of (new Error().stack ?? '').split('\n').slice(1)) {
+    if (frame.includes(LIBRARY)) continue
+    for (let i = 0; i < frame.length; i++) hash = Math.imul(hash ^ frame.charCodeAt(i), 0x01000193)
+  }
   return hash
 }
