@@ -1,8 +1,11 @@
 // Whole cycles over small graphs: what was reachable is intact, moved and complete; what was not is gone.
 #include "native-mutator.h"
+#include "selftest/kernel.h"
 
 using namespace glissade;
 using namespace glissade::testing;
+
+FILE_NEEDS(glissade::selftest::why_no_userfaultfd);
 
 namespace {
 

@@ -12,12 +12,18 @@ const char* skip_reason = nullptr;
 namespace {
 Test* first_test = nullptr;
 Test** last_test = &first_test;
+Requirement* first_requirement = nullptr;
 }  // namespace
 
 Test::Test(const char* test_name, const char* test_file, void (*test_body)())
     : name(test_name), file(test_file), body(test_body), next(nullptr) {
   *last_test = this;
   last_test = &next;
+}
+
+Requirement::Requirement(const char* test_file, const char* (*reason)())
+    : file(test_file), why_not(reason), next(first_requirement) {
+  first_requirement = this;
 }
 
 void report_failure(const char* file, int line, const char* expression, const char* detail) {
@@ -38,6 +44,14 @@ bool is_wanted(const Test& test, int argc, char** argv) {
     if (std::strstr(test.name, argv[i]) != nullptr) return true;
   }
   return !any_filter;
+}
+
+const char* why_skipped(const Test& test) {
+  for (const Requirement* needed = first_requirement; needed != nullptr; needed = needed->next) {
+    if (std::strcmp(needed->file, test.file) != 0) continue;
+    if (const char* reason = needed->why_not()) return reason;
+  }
+  return nullptr;
 }
 
 double milliseconds_now() {
@@ -65,13 +79,13 @@ int run_all(int argc, char** argv) {
       continue;
     }
     failed_checks.store(0);
-    skip_reason = nullptr;
+    skip_reason = why_skipped(*test);
     if (verbose) {
       std::printf("%s ...\n", test->name);
       std::fflush(stdout);
     }
     const double started = milliseconds_now();
-    test->body();
+    if (skip_reason == nullptr) test->body();
     const double took = milliseconds_now() - started;
     if (failed_checks.load() > 0) {
       failed++;

@@ -7,6 +7,8 @@
 // test; skipped tests are listed, so that a green run on a poor machine does not pass for more than it is.
 // CHECKs may be used from any thread of a test; REQUIRE and SKIP only from the test's own function.
 //
+// A file whose tests all need something says so once: FILE_NEEDS(why_not), where why_not() returns a reason or null.
+//
 // `selftest [-v] [-l] [FILTER…]` runs the tests whose name contains one of the filters, prints
 // `N passed, N failed` and exits 1 when something failed, or when a filter matched nothing.
 #pragma once
@@ -24,6 +26,14 @@ struct Test {
   void (*body)();
   Test* next;
   Test(const char* test_name, const char* test_file, void (*test_body)());
+};
+
+// What the tests of one file need.
+struct Requirement {
+  const char* file;
+  const char* (*why_not)();
+  Requirement* next;
+  Requirement(const char* test_file, const char* (*reason)());
 };
 
 // Of the test that is running.
@@ -82,6 +92,8 @@ bool check_eq(const A& a, const B& b, const char* file, int line, const char* ex
   static ::glissade::testing::Test glissade_test_entry_##name{#name, __FILE__,                \
                                                               &GLISSADE_TEST_NAME(name)};     \
   static void GLISSADE_TEST_NAME(name)()
+
+#define FILE_NEEDS(why_not) static ::glissade::testing::Requirement glissade_file_needs{__FILE__, why_not}
 
 #define CHECK(condition)                                                                      \
   do {                                                                                        \
