@@ -66,6 +66,8 @@ struct HeapBinding {
     std::erase(attached, index);
   }
   void detach_all() {
+    // A verification that was cut off (an exception, a terminated worker) must not leave the world stopped.
+    if (heap().safepoint.stopped_by_this_thread()) heap().safepoint.resume_others();
     while (!attached.empty()) detach(attached.back());
   }
 };
@@ -219,16 +221,16 @@ napi_value collect(napi_env env, napi_callback_info info) {
 }
 
 struct CollectWork {
-  HeapBinding* binding;
+  SharedHeap* shared;  // counted: the heap may lose its last buffer while the collection runs
   napi_async_work work;
   napi_deferred deferred;
 };
 
-void collect_execute(napi_env, void* data) { static_cast<CollectWork*>(data)->binding->heap().collect(); }
+void collect_execute(napi_env, void* data) { static_cast<CollectWork*>(data)->shared->heap->collect(); }
 
 void collect_complete(napi_env env, napi_status, void* data) {
   std::unique_ptr<CollectWork> work(static_cast<CollectWork*>(data));
-  if (napi_value error = cycle_error(env, work->binding->heap())) {
+  if (napi_value error = cycle_error(env, *work->shared->heap)) {
     napi_reject_deferred(env, work->deferred, error);
   } else {
     napi_value undefined;
@@ -236,11 +238,17 @@ void collect_complete(napi_env env, napi_status, void* data) {
     napi_resolve_deferred(env, work->deferred, undefined);
   }
   napi_delete_async_work(env, work->work);
+  release_buffer(work->shared);
 }
 
 napi_value collect_async(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* work = new CollectWork{call.binding, nullptr, nullptr};
+  SharedHeap* shared = call.binding->shared;
+  {
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    shared->buffers++;
+  }
+  auto* work = new CollectWork{shared, nullptr, nullptr};
   napi_value promise, name;
   napi_create_promise(env, &work->deferred, &promise);
   napi_create_string_utf8(env, "glissade.collect", NAPI_AUTO_LENGTH, &name);

@@ -123,6 +123,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
       first = moving.pointer_free.take_lowest(pages);
       if (first != PageRuns::kNone) {
         ref_word = first * kWordsPerPage;
+        moving.pointer_free_high = std::max(moving.pointer_free_high, first + pages);
         write_header(address({ref_word}), shape, word1);
         pointer_free_objects.place(first, shape, granules, moving.black);
       }
@@ -206,7 +207,9 @@ bool Heap::pace_allocation(Mutator& mutator) {
   const u64 left = expected > elapsed + expected / 8 ? expected - elapsed : expected / 8;
   const u64 used = pages_in_use();
   const u64 room = max_pages_ > used ? max_pages_ - used : 1;
-  const u64 interval = left * options.tlab_pages / room;
+  const u32 pressure = remark_pressure_.load(std::memory_order_relaxed);
+  const u64 pressed = pressure ? u64{50'000} << std::min(pressure, 6u) : 0;
+  const u64 interval = std::max(left * options.tlab_pages / room, pressed);
   constexpr u64 kShortest = 20'000, kLongest = 2'000'000;
   if (interval < kShortest || last + interval <= now) return false;
   const u64 wait = std::min(last + interval - now, kLongest);

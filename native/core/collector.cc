@@ -13,9 +13,9 @@
 namespace glissade {
 namespace {
 
-constexpr u64 kFewCards = 128;     // so little that the pause may have it
+constexpr u64 kFewCards = 128;     // preclean work so small that the pause may have it
 constexpr u32 kMostRounds = 8;     // preclean rounds before trying to remark
-constexpr u32 kMostRetries = 4;    // remark pauses given up before one must finish
+constexpr u32 kMostRetries = 8;    // remark pauses given up before one must finish
 
 }  // namespace
 
@@ -189,25 +189,40 @@ void Heap::mark() {
   for (u32 round = 0; round < kMostRounds && marking.preclean() > kFewCards; round++) {
     if (stepping) gate();
   }
-  for (u32 retry = 0; !remark_pause(retry >= kMostRetries); retry++) marking.preclean();
+  for (u32 retry = 0; !remark_pause(retry >= kMostRetries); retry++) {
+    // The program dirties or builds faster than we mark: it is slowed at its allocations, more with every failure.
+    remark_pressure_.store(retry + 1, std::memory_order_relaxed);
+    marking.preclean();
+  }
+  remark_pressure_.store(0, std::memory_order_relaxed);
   if (stepping) gate();
 }
 
 void Heap::reclaim() {
-  std::lock_guard<std::mutex> lock(moving.lock);
+  // Allocation goes on: the lock is held to find the dead and to give their addresses out again, not while their pages
+  // go back to the kernel.
+  std::vector<Extent> dead;
   const auto sweep = [&](LargeObjects& objects, u32 first, u32 end, PageRuns& runs, u8* base) {
-    objects.for_each(first, end, [&](u32 page, const LargeObjects::Head& head) {
-      if (objects.is_marked(page)) return;
-      const u32 pages = pages_for_granules(head.granules);
-      objects.remove(page);
-      runs.give(page, pages);
-      moving.large_pages -= pages;
-      Statistics::add(statistics.largeFreed);
-      madvise(base + (std::size_t{page} << kPageShift), std::size_t{pages} << kPageShift, MADV_DONTNEED);
-    });
+    dead.clear();
+    {
+      std::lock_guard<std::mutex> lock(moving.lock);
+      objects.for_each(first, end, [&](u32 page, const LargeObjects::Head& head) {
+        if (objects.is_marked(page)) return;
+        dead.push_back({page, pages_for_granules(head.granules)});
+        objects.remove(page);
+      });
+    }
+    for (const Extent& run : dead) madvise(base + (std::size_t{run.first} << kPageShift), std::size_t{run.pages} << kPageShift, MADV_DONTNEED);
+    std::lock_guard<std::mutex> lock(moving.lock);
+    for (const Extent& run : dead) {
+      runs.give(run.first, run.pages);
+      moving.large_pages -= run.pages;
+    }
+    Statistics::add(statistics.largeFreed, dead.size());
   };
-  sweep(pointer_free_objects, 0, geometry().pointer_free_pages(), moving.pointer_free, space.heap_buffer());
+  sweep(pointer_free_objects, 0, moving.pointer_free_high, moving.pointer_free, space.heap_buffer());
   sweep(large_objects, moving.large_low, geometry().moving_pages(), moving.large_free, space.flipped());
+  std::lock_guard<std::mutex> lock(moving.lock);
   // A free run at the boundary goes back to the moving space.
   const u32 low = moving.large_low;
   if (const u32 run = moving.large_free.run_at(low)) {
@@ -218,6 +233,10 @@ void Heap::reclaim() {
 
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
+  {
+    std::lock_guard<std::mutex> lock(moving.lock);
+    roots.begin_cycle();
+  }
   predict(started);
   const u64 pages = pages_in_use();
   mark();
@@ -281,6 +300,7 @@ void Heap::note_flip(u64 started, u64 pages) {
 
 void Heap::pace(u64 live_pages) {
   std::lock_guard<std::mutex> lock(moving.lock);
+  roots.end_cycle();
   const u64 used = moving.used_pages();
   live_pages += moving.large_pages;
   // The heap may grow to live × growth, never beyond the maximum.

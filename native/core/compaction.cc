@@ -85,10 +85,13 @@ void Compaction::top_up_shared() {
 }
 
 template <typename Recycle>
-void Compaction::release_sources(u32 page, PageContent content, Recycle&& recycle) {
-  if (content == PageContent::Source) return;  // its source is its content
-  if (heap_.builder.kind(page) != PageKind::Compacted) {
-    recycle(heap_.builder.source_page(page));
+void Compaction::release_sources(u32 page, u32 buffer, Recycle&& recycle) {
+  const PageKind kind = heap_.builder.kind(page);
+  if (kind == PageKind::Empty) return;  // the from-space page of that number is no source of it
+  if (kind != PageKind::Compacted) {
+    // A kept page's source is its content. What counts is the buffer that was published, not this builder's.
+    const u32 source = heap_.builder.source_page(page);
+    if (buffer != source) recycle(source);
     return;
   }
   const PageInfo& info = heap_.page_infos[page];
@@ -122,14 +125,13 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       flush();
       const u32 overflow = take_overflow(kChunkPages);
       if (overflow != kNoBuffer) cursor.adopt({overflow, kChunkPages});
-      buffer = cursor.take();
-      GLISSADE_ASSERT(buffer != kNoBuffer, "the overflow is as long as the heap");
+      buffer = overflow != kNoBuffer ? cursor.take() : handler_buffer();
     }
     const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
     if (content == PageContent::Buffer && heap_.verification.wants(4)) heap_.verification.check_page(page, heap_.space.buffer(buffer));
     u32 result = buffer;
     if (content != PageContent::Buffer) {
-      cursor.give_back_last();
+      cursor.recycle(buffer);
       result = content == PageContent::Source ? heap_.builder.source_page(page) : Placement::kZeroBuffer;
     } else {
       built++;
@@ -139,7 +141,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       cursor.recycle(buffer);
       Statistics::add(heap_.statistics.pagesBuiltTwice);
     }
-    if (left.last) release_sources(page, content, recycle);
+    if (left.last) release_sources(page, left.buffer, recycle);
     if (left.published) {
       const bool joins = run.pages && run.page + run.pages == page && result != Placement::kZeroBuffer &&
                          run.buffer != Placement::kZeroBuffer && run.buffer + run.pages == result;
@@ -196,7 +198,7 @@ u32 Compaction::handler_buffer() {
     if (buffer != kNoBuffer) return buffer;
     buffer = take_overflow(1);
     if (buffer != kNoBuffer) return buffer;
-    cpu_pause();
+    sched_yield();  // every page is a buffer at work: one comes back as soon as its page is placed
   }
 }
 
@@ -214,7 +216,7 @@ void Compaction::build_here(u32 page) {
     Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
     if (left.published) Statistics::add(heap_.statistics.pagesBuiltByMutators);
   }
-  if (left.last) release_sources(page, content, recycle);
+  if (left.last) release_sources(page, left.buffer, recycle);
 }
 
 void Compaction::resolve(u32 page) {
@@ -273,7 +275,7 @@ void Compaction::fill(u32 first, u32 pages) {
       if (n > 0 || result.error == EAGAIN) continue;
       if (result.error == EINVAL) return;
       // EEXIST: mapped. EBUSY and the rest: this page comes from the kernel instead.
-      if (result.error != EEXIST) heap_.uffd.zeropage(heap_.space.to_page({page + moved}), kPageSize);
+      if (result.error != EEXIST) fill_large(page + moved, 1);
       moved++;
     }
     for (u32 filled = page; filled < page + extent.pages; filled++) heap_.page_words[filled].set_filled();
@@ -289,8 +291,10 @@ void Compaction::fill_large(u32 first, u32 pages) {
       done += static_cast<u32>(result.done >> kPageShift);
     } else if (result.error == EEXIST) {
       done++;
+    } else if (result.error == ENOMEM) {
+      sched_yield();
     } else if (result.error != EAGAIN) {
-      return;  // no longer registered (or no memory): the touch itself will be a zero-fill, or a fault that retries
+      return;  // no longer registered: the touch itself will be an ordinary zero-fill
     }
   }
   for (u32 page = first; page < first + pages; page++) heap_.page_words[page].set_filled();

@@ -56,7 +56,7 @@ class Compaction {
   void process(const Chunk& chunk, BufferCursor& cursor);
   void finish();
   template <typename Recycle>
-  void release_sources(u32 page, PageContent content, Recycle&& recycle);
+  void release_sources(u32 page, u32 buffer, Recycle&& recycle);
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
   void build_here(u32 page);

@@ -42,22 +42,30 @@ bool install() {
   return true;
 }
 
-/// Somebody else's bus error: as if we were not here.
-void chain(int signal_number, siginfo_t* info, void* context) {
-  if (previous.sa_flags & SA_SIGINFO) {
-    if (previous.sa_sigaction) previous.sa_sigaction(signal_number, info, context);
-    return;
-  }
-  if (previous.sa_handler == SIG_IGN && info->si_code <= 0) return;
-  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
-    previous.sa_handler(signal_number);
-    return;
-  }
-  // The default action: returning re-executes the access, which kills the process with the right signal.
+/// Set while this thread is in a chained handler: one that chains back to us must not go round in circles.
+thread_local bool chaining = false;
+
+void default_action(const siginfo_t* info) {
+  // Returning re-executes the access, which kills the process with the right signal.
   struct sigaction fallback {};
   fallback.sa_handler = SIG_DFL;
   sigaction(SIGBUS, &fallback, nullptr);
   if (info->si_code <= 0) raise(SIGBUS);
+}
+
+/// Somebody else's bus error: as if we were not here.
+void chain(int signal_number, siginfo_t* info, void* context) {
+  if (chaining) return default_action(info);
+  if (previous.sa_flags & SA_SIGINFO ? previous.sa_sigaction == nullptr : previous.sa_handler == SIG_DFL) return default_action(info);
+  if (!(previous.sa_flags & SA_SIGINFO) && previous.sa_handler == SIG_IGN) {
+    // A real fault cannot be ignored; a signal that somebody sent can.
+    if (info->si_code > 0) default_action(info);
+    return;
+  }
+  chaining = true;
+  if (previous.sa_flags & SA_SIGINFO) previous.sa_sigaction(signal_number, info, context);
+  else previous.sa_handler(signal_number);
+  chaining = false;
 }
 
 void handle(int signal_number, siginfo_t* info, void* context) {
@@ -106,13 +114,19 @@ bool add(Heap* heap, u8* begin, std::size_t bytes) {
   return false;
 }
 
-void remove(Heap* heap) {
+void deactivate(Heap* heap) {
   std::lock_guard<std::mutex> lock(table_mutex);
   for (Entry& entry : table) {
     if (entry.heap.load(std::memory_order_relaxed) != heap) continue;
     entry.heap.store(nullptr, std::memory_order_seq_cst);
     while (entry.inside.load(std::memory_order_seq_cst) != 0) cpu_pause();
-    entry.end.store(0, std::memory_order_release);
+  }
+}
+
+void remove(const u8* begin) {
+  std::lock_guard<std::mutex> lock(table_mutex);
+  for (Entry& entry : table) {
+    if (entry.begin.load(std::memory_order_relaxed) == reinterpret_cast<std::uintptr_t>(begin)) entry.end.store(0, std::memory_order_release);
   }
 }
 

@@ -17,8 +17,10 @@ namespace fault_handler {
 
 /// Puts the heap's flipped range into the table; installs the handler if it is the first. False: the table is full.
 bool add(Heap* heap, u8* begin, std::size_t bytes);
-/// Takes it out, and waits for handlers inside.
-void remove(Heap* heap);
+/// The heap is closed: its faults, should a late one come, are nobody's work. Waits for handlers inside.
+void deactivate(Heap* heap);
+/// Takes its range out of the table, when nothing is mapped there any more.
+void remove(const u8* begin);
 /// True if SIGBUS still arrives here (process.on('SIGBUS') and others may have replaced the handler).
 bool installed();
 /// Installs the handler again if somebody replaced it; the replaced one is chained.

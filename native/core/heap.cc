@@ -20,6 +20,7 @@ Heap* Heap::create(const HeapOptions& options, std::string& error, int& error_nu
 
 bool Heap::initialise(std::string& error, int& error_number) {
   error_number = ENOMEM;
+  options.tlab_pages = std::max(options.tlab_pages, kLargeObjectBytes / kPageSize);  // any object fits into an empty one
   stepping = options.stepping;
   relocation = options.relocation;
   copying = relocation == Relocation::Copy;
@@ -76,7 +77,10 @@ bool Heap::initialise(std::string& error, int& error_number) {
   if (!collector_running_) {
     error = "starting the collector thread";
     error_number = EAGAIN;
-    fault_handler::remove(this);
+    stop_fault_thread();
+    workers.stop();
+    fault_handler::deactivate(this);
+    fault_handler::remove(space.flipped());
     return false;
   }
   return true;
@@ -97,7 +101,7 @@ void Heap::close() {
   if (collector_running_) pthread_join(collector_thread_, nullptr);
   workers.stop();
   stop_fault_thread();
-  fault_handler::remove(this);
+  fault_handler::deactivate(this);
   uffd.close();
   card_pages.stop();
   layout::store_word(space.control()[layout::kHeapStateWord], 1);
@@ -107,6 +111,7 @@ void Heap::close() {
 void Heap::destroy() {
   close();
   space.unmap();
+  fault_handler::remove(space.flipped());
   delete this;
 }
 

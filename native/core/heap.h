@@ -208,6 +208,7 @@ class Heap {
   u64 last_cycle_end_ = 0, allocated_at_end_ = 0;
   static constexpr double kFirstGuess = 2500;
   std::atomic<u64> last_grant_{0};
+  std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits

@@ -49,7 +49,8 @@ void Marker::mark_and_scan(Ref ref) {
     if (!heap_.large_objects.mark(page)) return;
     marked++;
     const LargeObjects::Head& head = heap_.large_objects.head(page);
-    scan(object, head.shape, kGranuleSize, head.granules * kGranuleSize);
+    // In pieces, each when the stack is empty: the stack would otherwise hold every slot of the array at once.
+    if (heap_.shapes[head.shape].has_references()) arrays_.push_back({page, kGranuleSize});
     return;
   }
   if (heap_.blocks.is_marked(g)) return;
@@ -64,7 +65,22 @@ void Marker::mark_and_scan(Ref ref) {
 bool Marker::drain(u64 budget) {
   if (parallel_) drain_some<true>(marked + budget);
   else drain_some<false>(marked + budget);
-  return stack_.empty();
+  return idle();
+}
+
+bool Marker::scan_array_piece() {
+  if (arrays_.empty()) return false;
+  constexpr u32 kPieceBytes = 16 * 1024;
+  ArrayPiece& piece = arrays_.back();
+  const u32 page = piece.page;
+  const LargeObjects::Head& head = heap_.large_objects.head(page);
+  const u32 end = head.granules * kGranuleSize;
+  const u32 begin = piece.begin;
+  const u32 next = end - begin < kPieceBytes ? end : begin + kPieceBytes;
+  if (next == end) arrays_.pop_back();
+  else piece.begin = next;
+  scan(heap_.granule_address({page * kGranulesPerPage}), head.shape, begin, next);
+  return true;
 }
 
 template <bool Parallel>
@@ -84,7 +100,8 @@ void Marker::drain_some(u64 goal) {
       prefetch(word);
       queue[(head + queued++) % kQueue] = word;
     }
-    if (queued == 0) return;
+    if (queued == 0 && !scan_array_piece()) return;
+    if (queued == 0) continue;
     const u32 word = queue[head];
     head = (head + 1) % kQueue;
     queued--;
@@ -138,7 +155,7 @@ void Marking::begin() {
     std::lock_guard<std::mutex> lock(moving.lock);
     heap_.large_objects.for_each(moving.large_low, heap_.geometry().moving_pages(),
                                  [&](u32 page, auto&) { heap_.large_objects.clear_mark(page); });
-    heap_.pointer_free_objects.for_each(0, heap_.geometry().pointer_free_pages(),
+    heap_.pointer_free_objects.for_each(0, moving.pointer_free_high,
                                         [&](u32 page, auto&) { heap_.pointer_free_objects.clear_mark(page); });
   }
   // Every block that a mutator may still allocate into before remark is cleared, too.
@@ -164,7 +181,7 @@ void Marking::mark_from_roots() {
       }
     }
   });
-  pending_.swap(marker.stack());
+  keep(marker);
   trace();
 }
 
@@ -204,23 +221,28 @@ void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
   }
 }
 
+void Marking::keep(Marker& marker) {
+  pending_.swap(marker.stack());
+  pending_arrays_.swap(marker.arrays());
+}
+void Marking::resume(Marker& marker) {
+  marker.stack().swap(pending_);
+  marker.arrays().swap(pending_arrays_);
+}
+
 void Marking::trace() {
   const u32 workers = heap_.workers.count();
-  if (workers == 1 || pending_.size() < 64) {
+  if (workers == 1) {
     Marker marker(heap_, false);
-    marker.stack().swap(pending_);
+    resume(marker);
     trace_with(marker, true);
     return;
   }
-  std::vector<u32> share;
-  share.swap(pending_);
-  const std::size_t piece = share.size() / workers + 1;
-  for (std::size_t at = 0; at < share.size(); at += piece) {
-    bag_.emplace_back(share.begin() + static_cast<i64>(at), share.begin() + static_cast<i64>(std::min(at + piece, share.size())));
-  }
   hungry_ = 0;
-  heap_.workers.run([&](u32) {
+  heap_.workers.run([&](u32 worker) {
     Marker marker(heap_, true);
+    // The first has all the work, and gives it away while others are hungry.
+    if (worker == 0) resume(marker);
     trace_with(marker, false);
   });
 }
@@ -261,25 +283,28 @@ void Marking::trace_with(Marker& marker, bool alone) {
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
 }
 
-u64 Marking::take_cards(std::vector<u32>& heap_cards, std::vector<u32>& root_cards) {
-  heap_cards.clear();
-  root_cards.clear();
+u64 Marking::take_cards() {
+  if (!deferred_) {
+    heap_cards_.clear();
+    root_cards_.clear();
+  }
+  deferred_ = false;
   // Written pages first, cards second: see write-tracking.h for the order. One byte is one card.
   heap_.card_pages.take([&](WriteTracking::Range written) {
     const std::size_t end = std::min(written.end, heap_.cards.count());
-    heap_.cards.take_dirty(written.begin, end, [&](std::size_t card) { heap_cards.push_back(static_cast<u32>(card)); });
+    heap_.cards.take_dirty(written.begin, end, [&](std::size_t card) { heap_cards_.push_back(static_cast<u32>(card)); });
   });
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack() || area.is_weak()) return;
     const std::size_t first = area.first_word >> layout::kCardShift;
     const std::size_t words = std::size_t{area.top} * area.slot_bytes() / 4;
     heap_.root_cards.take_dirty(first, first + ((words + (1u << layout::kCardShift) - 1) >> layout::kCardShift),
-                                [&](std::size_t card) { root_cards.push_back(static_cast<u32>(card)); });
+                                [&](std::size_t card) { root_cards_.push_back(static_cast<u32>(card)); });
   });
   // Invariant 8: cleared above, fenced here, scanned by the caller.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  Statistics::add(heap_.statistics.cardsScanned, heap_cards.size() + root_cards.size());
-  return heap_cards.size() + root_cards.size();
+  Statistics::add(heap_.statistics.cardsScanned, heap_cards_.size() + root_cards_.size());
+  return heap_cards_.size() + root_cards_.size();
 }
 
 void Marking::visit_root_card(Marker& marker, u32 card) {
@@ -303,33 +328,39 @@ void Marking::visit_root_card(Marker& marker, u32 card) {
 
 u64 Marking::preclean() {
   Statistics::add(heap_.statistics.precleanRounds);
-  const u64 dirty = take_cards(heap_cards_, root_cards_);
+  const u64 marked_before = heap_.statistics.objectsMarked.load(std::memory_order_relaxed);
+  const u64 dirty = take_cards();
   Marker marker(heap_, false);
-  marker.stack().swap(pending_);
+  resume(marker);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, true);
   });
-  pending_.swap(marker.stack());
+  keep(marker);
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
   trace();
-  return dirty;
+  constexpr u64 kObjectsPerCard = 32;
+  return dirty + (heap_.statistics.objectsMarked.load(std::memory_order_relaxed) - marked_before) / kObjectsPerCard;
 }
 
 bool Marking::remark(bool last) {
-  const u64 dirty = take_cards(heap_cards_, root_cards_);
+  const u64 dirty = take_cards();
+  if (dirty > kRemarkCards && !last) {
+    // Too much for a pause. The cards are clean now, so the lists are what knows: the next preclean begins with them.
+    deferred_ = true;
+    return false;
+  }
   Marker marker(heap_, false);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, false);
   });
-  const bool within = dirty <= kRemarkCards || last;
-  const bool done = within && marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
+  const bool done = marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
   // What is not finished is kept for the next preclean round; the cards are clean already.
-  if (!done) pending_.swap(marker.stack());
+  if (!done) keep(marker);
   return done;
 }
 

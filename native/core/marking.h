@@ -33,12 +33,17 @@ class Marker {
 
   /// Scans until nothing is queued here, or `budget` objects have been marked. False: the budget ended first.
   bool drain(u64 budget);
-  bool idle() const { return stack_.empty(); }
+  bool idle() const { return stack_.empty() && arrays_.empty(); }
 
   /// Visits the slots of marked objects that a card of the heap buffer covers.
   void scan_card(std::size_t card);
 
+  /// A large array whose slots from byte `begin` on have not been visited yet.
+  struct ArrayPiece {
+    u32 page, begin;
+  };
   std::vector<u32>& stack() { return stack_; }
+  std::vector<ArrayPiece>& arrays() { return arrays_; }
   u64 marked = 0;
 
  private:
@@ -46,12 +51,14 @@ class Marker {
   void drain_some(u64 goal);
   template <bool Parallel>
   void mark_and_scan(Ref ref);
+  bool scan_array_piece();
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
 
   static constexpr u32 kQueue = 16;
   Heap& heap_;
   bool parallel_;
   std::vector<u32> stack_;
+  std::vector<ArrayPiece> arrays_;
 };
 
 class Marking {
@@ -62,7 +69,8 @@ class Marking {
   void begin();
   /// Visits every root once, concurrently, then traces to the end.
   void mark_from_roots();
-  /// One concurrent round over dirty cards, tables and stacks, traced to the end. The number of dirty cards found.
+  /// One concurrent round over dirty cards, tables and stacks, traced to the end. How much there was to do: dirty cards,
+  /// and objects found behind them (a card's worth counting as one).
   u64 preclean();
   /// In the pause. False: more was dirty than the pause's budget allows; go back to precleaning (`last` forbids that).
   bool remark(bool last);
@@ -70,13 +78,17 @@ class Marking {
  private:
   void trace();
   void trace_with(Marker& marker, bool alone);
-  u64 take_cards(std::vector<u32>& heap_cards, std::vector<u32>& root_cards);
+  u64 take_cards();
+  void keep(Marker& marker);
+  void resume(Marker& marker);
   void visit_root_card(Marker& marker, u32 card);
   void visit_stack(Marker& marker, u32 area, bool concurrent);
 
   Heap& heap_;
   std::vector<u32> pending_;      // work that no marker holds
+  std::vector<Marker::ArrayPiece> pending_arrays_;
   std::vector<u32> heap_cards_, root_cards_;
+  bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.
   std::mutex bag_mutex_;
   std::vector<std::vector<u32>> bag_;

@@ -24,6 +24,7 @@ struct MovingSpace {
   std::atomic<u32> large_low{0};   // first page of the large part
   PageRuns large_free;         // free runs in [large_low, moving_pages)
   PageRuns pointer_free;       // pages of the pointer-free space; page 0 holds null
+  u32 pointer_free_high = 0;   // no object has ever lain at or above this page of it
   u32 large_pages = 0;         // in use, of either kind
   bool black = false;          // between remark and flip: new objects are live and their pages slide
   u32 black_begin = 0;

@@ -58,6 +58,7 @@ class AtomicPageWord {
   struct Left {
     bool published;  // this builder's buffer became the page's
     bool last;       // nobody builds this page any more: release its sources
+    u32 buffer;      // the page's buffer, whoever built it
   };
 
   /// building → built for the first builder to finish; the others only leave. acq_rel: releases the buffer's content,
@@ -70,16 +71,20 @@ class AtomicPageWord {
       const bool first = word.state() == PageState::Building;
       if (first) next = (next & PageWord::kBuilderMask) | static_cast<u32>(PageState::Built) | buffer << PageWord::kBufferShift;
       if (word_.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        return {first, PageWord{next}.builders() == 0};
+        return {first, PageWord{next}.builders() == 0, PageWord{next}.buffer()};
       }
     }
   }
 
-  /// built → mapped. True: this call did it (in COPY mode the caller then owns the buffer).
-  bool set_mapped() {
+  /// built → mapped. True: this call did it (in COPY mode the caller then owns the buffer); `alone` then tells whether
+  /// nobody was building the page any more.
+  bool set_mapped(bool& alone) {
     u32 seen = word_.load(std::memory_order_acquire);
     while (PageWord{seen}.state() == PageState::Built) {
-      if (word_.compare_exchange_weak(seen, seen | static_cast<u32>(PageState::Mapped))) return true;
+      if (word_.compare_exchange_weak(seen, seen | static_cast<u32>(PageState::Mapped))) {
+        alone = PageWord{seen}.builders() == 0;
+        return true;
+      }
     }
     return false;
   }

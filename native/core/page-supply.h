@@ -120,10 +120,6 @@ class BufferCursor {
     return current_.first++;
   }
   void adopt(Extent extent) { current_ = extent; }
-  void give_back_last() {
-    current_.first--;
-    current_.pages++;
-  }
   /// An evacuated page. Pages come in ascending order within a chunk, so most join the extent before them.
   void recycle(u32 page) {
     if (freed_.pages && freed_.first + freed_.pages == page) {

@@ -17,7 +17,9 @@ void wait_a_little() {
 
 }  // namespace
 
-bool Placement::settle(u32 page) { return heap_.page_words[page].set_mapped(); }
+bool Placement::settle(u32 page, bool& alone) { return heap_.page_words[page].set_mapped(alone); }
+
+bool Placement::is_source(u32 page, u32 buffer) const { return heap_.builder.source_page(page) == buffer; }
 
 Placement::Run Placement::ready_run(u32 page, u32 most) const {
   const PageWord word = heap_.page_words[page].load();
@@ -75,7 +77,7 @@ Placement::Outcome Placement::copy_one(u32 page, u32 buffer) {
 
 Placement::Outcome Placement::attempt(u32 page, u32 buffer, u32 pages) {
   if (buffer == kZeroBuffer) return zero_one(page);
-  const bool kept = heap_.builder.source_page(page) == buffer;
+  const bool kept = is_source(page, buffer);
   u8* destination = heap_.space.to_page({page});
   const u8* source = heap_.space.buffer(buffer);
   const std::size_t bytes = std::size_t{pages} << kPageShift;
@@ -102,7 +104,8 @@ Placement::Outcome Placement::attempt(u32 page, u32 buffer, u32 pages) {
       // COPY: no longer registered. MOVE: a hole at the source.
       return copying ? Outcome{1, true} : zero_one(page);
     case EINVAL:
-      return {1, copying};
+      // Two VMAs that do not match (mlock of one), or no longer registered: COPY needs no match and tells them apart.
+      return copying ? Outcome{1, true} : copy_one(page, buffer);
     case EBUSY:
       Statistics::add(heap_.statistics.pagesBusy);
       if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(EBUSY, page);

@@ -12,7 +12,8 @@
 // |                            | never replaces a page that is there                                             |
 // | EBUSY                      | shared with a fork, merged or pinned: COPY that page (an error under 'move')    |
 // | EAGAIN, ENOMEM             | again, the content stays built                                                  |
-// | EINVAL, COPY: ENOENT       | no longer registered: the cycle is closing and somebody else finished           |
+// | EINVAL (MOVE)              | VMAs that do not match, or no longer registered: COPY, which needs no match     |
+// | ENOENT (COPY)              | no longer registered: the cycle is closing and somebody else finished           |
 // Async-signal-safe.
 #pragma once
 
@@ -52,13 +53,17 @@ class Placement {
   Outcome attempt(u32 page, u32 buffer, u32 pages);
   Outcome copy_one(u32 page, u32 buffer);
   Outcome zero_one(u32 page);
-  bool settle(u32 page);
+  bool settle(u32 page, bool& alone);
+  bool is_source(u32 page, u32 buffer) const;
 
   template <typename Recycle>
   u32 step(u32 page, u32 buffer, u32 pages, Recycle&& recycle) {
     const Outcome outcome = attempt(page, buffer, pages);
     for (u32 i = 0; i < outcome.pages; i++) {
-      if (settle(page + i) && outcome.copied) recycle(buffer + i);
+      bool alone = false;
+      if (!settle(page + i, alone) || !outcome.copied) continue;
+      // A kept page is its own source: with a late builder still reading it, it stays out of stock until the close.
+      if (alone || !is_source(page + i, buffer + i)) recycle(buffer + i);
     }
     return outcome.pages;
   }

@@ -138,7 +138,8 @@ bool Heap::plan(bool forced) {
     const u32 above = moving.top + slack;
     if (above + live_pages + slack < room) to_begin = above;
     else if (moving.begin != 0) to_begin = 0;
-    else to_begin = std::min(above, room - live_pages);
+    else if (live_pages + slack < room) to_begin = std::min(above, room - live_pages - slack);
+    else return false;
   }
   f.to_begin = {to_begin * kGranulesPerPage};
   scan_blocks();

@@ -32,7 +32,7 @@ i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
   if (slots == 0 || needed > pages_) return -1;
   u32 area = 0;
   const u32 areas = count();
-  while (area < areas && layout::load_word(entry(area)[layout::kAreaKind]) != 0) area++;
+  while (area < areas && (retired_[area] || layout::load_word(entry(area)[layout::kAreaKind]) != 0)) area++;
   if (area == layout::kMaxAreas) return -1;
 
   u32 run = 0, first = 0;
@@ -67,8 +67,21 @@ i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
 
 void RootSet::free(u32 area) {
   __atomic_store_n(entry(area) + layout::kAreaKind, 0, __ATOMIC_RELEASE);
+  if (in_cycle_) retired_[area] = true;
+  else release(area);
+}
+
+void RootSet::release(u32 area) {
   for (i32& owner : page_area_) {
     if (owner == static_cast<i32>(area)) __atomic_store_n(&owner, -1, __ATOMIC_RELAXED);
+  }
+}
+
+void RootSet::end_cycle() {
+  in_cycle_ = false;
+  for (u32 area = 0; area < layout::kMaxAreas; area++) {
+    if (retired_[area]) release(area);
+    retired_[area] = false;
   }
 }
 

@@ -8,7 +8,7 @@
 // `top` is a control word that the mutator writes at its safepoints; [0, top) is initialised (invariant 7). What lies
 // above reads as zero after a flip. Weak tables are not visited; Reclaim clears their dead slots.
 //
-// Areas are created and freed under the allocation lock by parked or running mutators; a collector thread reads the
+// Areas are created and freed, and cycles begun and ended, under the allocation lock by parked or running mutators; a collector thread reads the
 // table at any time, so an area's kind is stored last when it is made and first when it goes.
 #pragma once
 
@@ -37,7 +37,11 @@ class RootSet {
 
   /// -1: no room, or too many areas. The new area's slots are zero.
   i32 create(layout::AreaKind kind, u32 slots, i32 owner);
+  /// During a cycle the pages stay taken until its end: a marker may be reading them, a page builder must find the same
+  /// area each time it asks (invariant 1).
   void free(u32 area);
+  void begin_cycle() { in_cycle_ = true; }
+  void end_cycle();
 
   u32 count() const { return static_cast<u32>(layout::load_word(control_[layout::kAreaCountWord])); }
   /// False if there is no such area.
@@ -57,6 +61,7 @@ class RootSet {
   std::vector<u64>& shadow(u32 area) { return shadows_[area]; }
 
  private:
+  void release(u32 area);
   i32* entry(u32 area) const { return control_ + layout::kAreaBase + area * layout::kAreaWords; }
 
   i32* control_ = nullptr;
@@ -65,6 +70,8 @@ class RootSet {
   u32 used_end_ = 0;  // pages below have been given out before
   std::vector<i32> page_area_;
   std::vector<u64> shadows_[layout::kMaxAreas];
+  bool in_cycle_ = false;
+  bool retired_[layout::kMaxAreas] = {};  // freed in this cycle, its pages still taken
 };
 
 }  // namespace glissade

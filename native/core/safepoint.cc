@@ -38,14 +38,14 @@ void Safepoint::wait_while(Mutator& mutator, u32 state) {
 
 void Safepoint::enter(Mutator& mutator) {
   for (;;) {
-    // The words first, the state second: a request that comes after the CAS then overwrites them.
-    layout::store_word(mutator.block[layout::kTlabLimit], static_cast<i32>(mutator.tlab_limit));
-    layout::store_word(mutator.block[layout::kRunning], 1);
     u32 expected = kParked;
     // seq_cst RMW: pairs with request()'s fetch_or; one of the two sees the other.
-    if (mutator.state.compare_exchange_strong(expected, kRunning)) return;
-    layout::store_word(mutator.block[layout::kTlabLimit], 0);
-    layout::store_word(mutator.block[layout::kRunning], 0);
+    if (mutator.state.compare_exchange_strong(expected, kRunning)) {
+      layout::store_word(mutator.block[layout::kRunning], 1);
+      // Only now: while we were parked a pause may have retired the TLAB.
+      publish_tlab(mutator);
+      return;
+    }
     wait_while(mutator, kParked | kRequested);
   }
 }
@@ -142,10 +142,17 @@ void Safepoint::stop_others(Mutator* self) {
   request(self);
   arrive();
   while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
+  stopped_by_.store(pthread_self(), std::memory_order_relaxed);
   if (self) enter(*self);
 }
 
+bool Safepoint::stopped_by_this_thread() const {
+  const pthread_t by = stopped_by_.load(std::memory_order_relaxed);
+  return by != pthread_t{} && pthread_equal(by, pthread_self());
+}
+
 void Safepoint::resume_others() {
+  stopped_by_.store(pthread_t{}, std::memory_order_relaxed);
   resume();
   stop_mutex_.unlock();
 }
