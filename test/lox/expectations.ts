@@ -24,7 +24,7 @@ export function runLox(source: string, heap: HeapOptions = {}): Result {
   let output = ''
   let errors = ''
   const buffered = new BufferedOutput((bytes) => (output += Buffer.from(bytes).toString('latin1')))
-  const lox = new Lox({ heap: { maxBytes: '16m', ...heap }, output: buffered, error: (text) => (errors += text) })
+  const lox = new Lox({ heap: { maxBytes: '4m', maxRootBytes: '1m', ...heap }, output: buffered, error: (text) => (errors += text) })
   try {
     const outcome = lox.run(source)
     buffered.flush()

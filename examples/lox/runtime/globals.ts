@@ -13,7 +13,7 @@ export interface Global {
   readonly index: number
 }
 
-const MAX_GLOBALS = 1 << 18
+const MAX_GLOBALS = 1 << 16
 
 export class Globals {
   readonly guards = new Int32Array(MAX_GLOBALS)
