@@ -116,10 +116,13 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     run.pages = 0;
   };
   u64 built = 0;
+  // The buffer comes before the claim: a claimant that waited for one would count as a builder and hold back the very
+  // sources that could become buffers (test/model, CLAIM_BEFORE_BUFFER).
+  u32 buffer = kNoBuffer;
   for (u32 page = chunk.first; page < chunk.end; page++) {
     AtomicPageWord& word = heap_.page_words[page];
-    if (!word.claim()) continue;
-    u32 buffer = cursor.take();
+    if (word.load().state() != PageState::Untouched) continue;
+    if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
       // Nothing evacuated yet: a few pages from the kernel, as many as make a batch.
       flush();
@@ -127,19 +130,20 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       if (overflow != kNoBuffer) cursor.adopt({overflow, kChunkPages});
       buffer = overflow != kNoBuffer ? cursor.take() : handler_buffer();
     }
+    if (!word.claim()) continue;
     const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
     if (content == PageContent::Buffer && heap_.verification.wants(4)) heap_.verification.check_page(page, heap_.space.buffer(buffer));
     u32 result = buffer;
-    if (content != PageContent::Buffer) {
-      cursor.recycle(buffer);
-      result = content == PageContent::Source ? heap_.builder.source_page(page) : Placement::kZeroBuffer;
-    } else {
-      built++;
-    }
+    if (content == PageContent::Source) result = heap_.builder.source_page(page);
+    if (content == PageContent::Zero) result = Placement::kZeroBuffer;
     const AtomicPageWord::Left left = word.publish(result);
-    if (!left.published && content == PageContent::Buffer) {
-      cursor.recycle(buffer);
-      Statistics::add(heap_.statistics.pagesBuiltTwice);
+    if (content == PageContent::Buffer) {
+      if (left.published) {
+        buffer = kNoBuffer;
+        built++;
+      } else {
+        Statistics::add(heap_.statistics.pagesBuiltTwice);  // the buffer serves the next page
+      }
     }
     if (left.last) release_sources(page, left.buffer, recycle);
     if (left.published) {
@@ -150,6 +154,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       run.pages++;
     }
   }
+  if (buffer != kNoBuffer) cursor.recycle(buffer);
   flush();
   const u64 total = now_ns() - begin;
   Statistics::add(heap_.statistics.pagesBuilt, built);
@@ -202,9 +207,8 @@ u32 Compaction::handler_buffer() {
   }
 }
 
-void Compaction::build_here(u32 page) {
-  // Claimed (or joined) by this thread: build into a single buffer, publish, let the last builder free the sources.
-  const u32 buffer = handler_buffer();
+void Compaction::build_here(u32 page, u32 buffer) {
+  // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
   u32 result = buffer;
   if (content == PageContent::Source) result = heap_.builder.source_page(page);
@@ -221,37 +225,49 @@ void Compaction::build_here(u32 page) {
 
 void Compaction::resolve(u32 page) {
   AtomicPageWord& word = heap_.page_words[page];
-  u64 patience = 0;
+  u64 patience_ends = 0;
+  bool built = false;  // by this thread
   for (;;) {
     switch (word.load().state()) {
       case PageState::Mapped:
-        Statistics::add(heap_.statistics.faultsMapped);
+        if (!built) Statistics::add(heap_.statistics.faultsMapped);
         return;
       case PageState::Built: {
-        if (patience == 0) Statistics::add(heap_.statistics.faultsReady);
+        if (!built) Statistics::add(heap_.statistics.faultsReady);
         Placement placement(heap_);
         const Placement::Run run = placement.ready_run(page, kFaultAround);
         placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) { shared_.push(buffer); });
         return;
       }
-      case PageState::Untouched:
+      case PageState::Untouched: {
         if (heap_.builder.kind(page) == PageKind::Empty) Statistics::add(heap_.statistics.faultsZero);
+        const u32 buffer = handler_buffer();  // before the claim, as in `process`
         if (word.claim()) {
-          build_here(page);
-          patience = ~u64{0};
+          build_here(page, buffer);
+          built = true;
+        } else {
+          shared_.push(buffer);
         }
         break;
-      case PageState::Building:
-        if (patience == ~u64{0}) patience = 0;
-        if (patience == 0) patience = now_ns() + 20'000;
-        if (now_ns() < patience) {
+      }
+      case PageState::Building: {
+        const u64 now = now_ns();
+        if (patience_ends == 0) patience_ends = now + kPatience;
+        if (now < patience_ends) {
           cpu_pause();
-        } else if (word.overtake()) {
-          // The builder may be off the processor for milliseconds: nobody waits for it (invariant 1 makes this safe).
+          break;
+        }
+        // The builder may be off the processor for milliseconds: nobody waits for it (invariant 1 makes this safe).
+        const u32 buffer = handler_buffer();
+        if (word.overtake()) {
           Statistics::add(heap_.statistics.faultsOvertaken);
-          build_here(page);
+          build_here(page, buffer);
+          built = true;
+        } else {
+          shared_.push(buffer);
         }
         break;
+      }
     }
   }
 }

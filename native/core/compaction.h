@@ -59,12 +59,13 @@ class Compaction {
   void release_sources(u32 page, u32 buffer, Recycle&& recycle);
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
-  void build_here(u32 page);
+  void build_here(u32 page, u32 buffer);
   void recycle_above();
   void top_up_shared();
 
   static constexpr u32 kChunkPages = 64;
   static constexpr u32 kFaultAround = 16;
+  static constexpr u64 kPatience = 20'000;  // nanoseconds that a thread waits for another's claim
   static constexpr u32 kSharedLow = 64;
 
   Heap& heap_;

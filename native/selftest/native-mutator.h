@@ -132,6 +132,11 @@ class NativeMutator {
     publish_top();
     heap_.safepoint.poll(*mutator_);
   }
+  void park() {
+    publish_top();
+    heap_.safepoint.leave(*mutator_);
+  }
+  void unpark() { heap_.safepoint.enter(*mutator_); }
   void collect() {
     publish_top();
     heap_.safepoint.leave(*mutator_);
