@@ -104,10 +104,10 @@ export class StopTheWorldCollector extends PortableCollector {
 
   #mark(): void {
     this.#objectsMarked = 0
+    const { i32 } = this.views
+    const markSlot = (word: number): void => this.#markRef(i32[word])
     this.#forEachStrongSlot((ref) => this.#markRef(ref))
-    while (this.#pendingCount > 0) {
-      this.#forEachSlot(this.#pending[--this.#pendingCount], (word) => this.#markRef(this.views.i32[word]))
-    }
+    while (this.#pendingCount > 0) this.#forEachSlot(this.#pending[--this.#pendingCount], markSlot)
   }
 
   #markRef(ref: number): void {

@@ -91,7 +91,7 @@ export type HandleClass = new (slot: number, owner: HandleOwner) => Handle
 export function refOf(handle: Handle): Ref {
   const core = handle._core
   const ref = core.running && handle._owner.open ? core.views.rootsI32[handle._slot] : 0
-  if (ref === 0 || core.closed) throw whyDead(handle)
+  if (ref === 0) throw whyDead(handle)
   if (core.checked !== null) core.checked.checkObject(ref as Ref, 'a handle')
   return ref as Ref
 }
@@ -190,7 +190,13 @@ function writeText(kind: SlotKind, at: string): string {
   }
 }
 function checkText(kind: SlotKind, name: string): string {
-  if (kind === 'ref') return 'const r = refToStore(v)'
+  if (kind === 'ref') {
+    return `let r = 0
+    if (v !== null) {
+      if (v !== undefined && v._core === core && v._owner.open === true) r = rootsI32[v._slot]
+      if (r === 0) r = refToStore(v)
+    }`
+  }
   if (kind === 'value') return ''
   return `if (${MISFIT[kind]}) badNumber(${JSON.stringify(name)}, '${kind}', v)`
 }
@@ -276,7 +282,7 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     'views',
     `"use strict"
   // heap ${core.id}, shape ${shape.id}
-  const { Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject } = environment
+  const { core, Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject } = environment
   const i32 = views.i32, u32 = views.u32, f64 = views.f64, u16 = views.u16, u8 = views.u8
   const rootsI32 = views.rootsI32, control = views.control, cards = views.cards
   return class ${/^[A-Za-z_$][\w$]*$/.test(shape.name) ? `${shape.name}_Handle` : 'ShapeHandle'} extends Handle {

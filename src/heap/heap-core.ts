@@ -4,7 +4,7 @@
 import type { Collector } from '../gc/collector.js'
 import type { CheckedState } from './checked.js'
 import { HeapError } from './errors.js'
-import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
+import { MAGIC, Word } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
@@ -24,6 +24,8 @@ export class HeapCore {
   checked: CheckedState | null = null
   /** This thread's mutator index, −1 before its first run. */
   mutatorIndex = -1
+  /** Index in the control words of the word that is 1 inside run; −1 before the first run. */
+  runningIndex = -1
   /** This thread's mutator, null before its first run. */
   mutator: Mutator | null = null
   /** Stress: every safepoint collects, so every poll must be taken. */
@@ -46,19 +48,16 @@ export class HeapCore {
 
   #left = false
   get closed(): boolean {
-    return this.#left || this.views.control[Word.HeapState] !== 0
+    // Another thread may have closed it: the control words of a closed native heap read as zeros.
+    const { control } = this.views
+    return this.#left || control[Word.HeapState] !== 0 || control[Word.Magic] !== MAGIC
   }
   /** This isolate is done with the heap. */
   leave(): void {
     this.#left = true
   }
   get running(): boolean {
-    const i = this.mutatorIndex
-    return i >= 0 && this.views.control[MUTATOR_BASE + i * MUTATOR_WORDS + MutatorWord.Running] !== 0
-  }
-  /** Index of the word that is 1 inside run. */
-  get runningIndex(): number {
-    return MUTATOR_BASE + this.mutatorIndex * MUTATOR_WORDS + MutatorWord.Running
+    return this.views.control[this.runningIndex] === 1
   }
 
   checkOpen(): void {
@@ -66,14 +65,16 @@ export class HeapCore {
       throw new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
     }
   }
+  /** One load and compare where all is well: a heap cannot be closed while a thread runs in it. */
   checkRunning(what: string): void {
+    if (this.views.control[this.runningIndex] !== 1) this.#failRunning(what)
+  }
+  #failRunning(what: string): never {
     this.checkOpen()
-    if (!this.running) {
-      throw new HeapError(
-        'ERR_NOT_RUNNING',
-        `${what} was used outside heap.run(): heap memory may be touched only inside it`,
-      )
-    }
+    throw new HeapError(
+      'ERR_NOT_RUNNING',
+      `${what} was used outside heap.run(): heap memory may be touched only inside it`,
+    )
   }
   /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */
   checkRef(ref: Ref | 0, what: string): void {

@@ -115,6 +115,7 @@ export abstract class HeapBase implements Disposable {
       throw new HeapError('ERR_MUTATORS', 'a heap has at most 64 threads: close it in one of them (heap.close()) first')
     }
     core.mutatorIndex = index
+    core.runningIndex = MUTATOR_BASE + index * MUTATOR_WORDS + MutatorWord.Running
     core.mutator = new Mutator(core, index)
     if (core.alwaysPoll) {
       const { control } = core.views

@@ -195,7 +195,9 @@ export class ShapeTable {
 }
 
 function fixedShape<S extends SlotTable>(id: number, name: string, slots: S, layout: FixedLayout): Shape<S> {
-  const at = Object.freeze(layout.at) as { readonly [K in keyof S]: number }
+  // A copy by assignment has fast properties: `layout.at` has no prototype, which makes it a dictionary, and generated
+  // loops read `shape.at.NAME`.
+  const at = Object.freeze(Object.assign({}, layout.at)) as { readonly [K in keyof S]: number }
   return Object.freeze(new Shape<S>(id, name, layout.granules, Object.freeze({ ...slots }), at))
 }
 
