@@ -2,5 +2,6 @@
 
 import type { CliCommand } from './command.js'
 import { doctor } from './doctor.js'
+import { stress } from './stress.js'
 
-export const commands: readonly CliCommand[] = [doctor]
+export const commands: readonly CliCommand[] = [doctor, stress]

@@ -1,0 +1,209 @@
+// `glissade stress`: random programs against shadow models, under injected errors, verification and many configurations.
+//
+// Success prints what was exercised. A failure prints what was wrong, the seed, and the one command that replays it: the
+// same command line with the seed of the failing episode. Threads still race, so a replay makes the same program, not
+// the same interleaving: a rare one may need to run for longer.
+
+import { parseSize } from '../heap/options.js'
+import { HeapError } from '../heap/errors.js'
+import { loadNative } from '../gc/native-loader.js'
+import type { NativeBinding } from '../gc/native.js'
+import { seedFromEnvironment } from '../testing.js'
+import { integer, UsageError, type CliCommand } from './command.js'
+import { painter, StatusLine } from './screen.js'
+import { describePlan, type StressOptions } from './stress/plan.js'
+import { supervise, type StressResult } from './stress/supervisor.js'
+import { WORKLOADS } from './stress/workloads.js'
+
+/** What `stress --json` prints. */
+export interface StressReport {
+  readonly passed: boolean
+  readonly seed: number
+  readonly collections: number
+  readonly pagesMoved: number
+  readonly pagesCopied: number
+  readonly barrierFaults: number
+  readonly injected: number
+  readonly verifications: number
+  readonly failures: readonly { readonly seed: number; readonly what: string; readonly replay: string }[]
+}
+
+const NAMES = [...WORKLOADS.map(({ name }) => name), 'differential']
+
+export const stress: CliCommand = {
+  name: 'stress',
+  summary: 'random programs against shadow models, under fault injection and verification',
+  options: [
+    { flags: '--seconds <n>', description: 'how long', parse: integer('--seconds', 1, 1_000_000), default: 60 },
+    {
+      flags: '--seed <n>',
+      description: 'replays a run (default: from the clock)',
+      parse: integer('--seed', 0, 2 ** 32 - 1),
+    },
+    {
+      flags: '--mutators <n>',
+      description: 'threads that use the heap (default: 1 to 3)',
+      parse: integer('--mutators', 1, 32),
+    },
+    { flags: '--heap <size>', description: 'such as 16m (default: 4m to 64m)', parse: size },
+    {
+      flags: '--collector <name>',
+      description: 'auto, concurrent, stop-the-world or none',
+      parse: choice('--collector', ['auto', 'concurrent', 'stop-the-world', 'none']),
+      default: 'auto',
+    },
+    {
+      flags: '--faults <name>',
+      description: 'sigbus or thread (default: both)',
+      parse: choice('--faults', ['sigbus', 'thread']),
+    },
+    {
+      flags: '--relocation <name>',
+      description: 'auto, move or copy (default: auto and copy)',
+      parse: choice('--relocation', ['auto', 'move', 'copy']),
+    },
+    {
+      flags: '--inject <rules>',
+      description: "errors and delays, such as 'move:EBUSY=0.01,delay:fault=50us'; '' for none",
+      parse: rules,
+    },
+    {
+      flags: '--verify <level>',
+      description: '0 to 4: how much the collector checks itself',
+      parse: integer('--verify', 0, 4),
+    },
+    { flags: '--workload <names>', description: `of ${NAMES.join(', ')}; separated by commas`, parse: workloads },
+    { flags: '--checked', description: 'a checked heap: every access is checked, every collection moves everything' },
+    { flags: '--json', description: 'print one JSON object and nothing else' },
+  ],
+  notes: [
+    'Workloads:',
+    ...WORKLOADS.map(({ name, summary }) => `  ${name.padEnd(15)} ${summary}`),
+    `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector`,
+    '',
+    'What is not given is drawn anew every few seconds. Exit status: 0 all held, 1 a violation, 2 wrong use.',
+  ].join('\n'),
+  run,
+}
+
+async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
+  const options: StressOptions = {
+    seconds: given['seconds'] as number,
+    seed: (given['seed'] as number | undefined) ?? seedFromEnvironment(),
+    collector: given['collector'] as StressOptions['collector'],
+    workloads: (given['workload'] as string[] | undefined) ?? [],
+    checked: given['checked'] === true,
+    mutators: given['mutators'] as number | undefined,
+    heap: given['heap'] as number | undefined,
+    inject: given['inject'] as string | undefined,
+    verify: given['verify'] as number | undefined,
+    faults: given['faults'] as StressOptions['faults'],
+    relocation: given['relocation'] as StressOptions['relocation'],
+  }
+  const portable = options.collector === 'stop-the-world' || options.collector === 'none'
+  if (portable && (options.mutators ?? 1) > 1) {
+    throw new UsageError(`the ${options.collector} collector serves one thread: --mutators takes 1 with it`)
+  }
+  const line = new StatusLine()
+  const result = await supervise(options, NAMES, (plan, tally, ms) =>
+    line.update(
+      () =>
+        `${Math.round(ms / 1000)} of ${options.seconds} s · ${tally.collections} collections · ${tally.barrierFaults} faults · ${describePlan(plan)}`,
+    ),
+  )
+  line.clear()
+  const report = reportOf(options.seed, result)
+  console.log(given['json'] ? JSON.stringify(report, null, 2) : render(result, report))
+  return report.passed ? 0 : 1
+}
+
+function reportOf(seed: number, { tally, failures }: StressResult): StressReport {
+  return {
+    passed: failures.length === 0,
+    seed,
+    collections: tally.collections,
+    pagesMoved: tally.pagesMoved,
+    pagesCopied: tally.pagesCopied,
+    barrierFaults: tally.barrierFaults,
+    injected: tally.injected,
+    verifications: tally.modelChecks + tally.heapChecks + tally.selfChecks + tally.programs,
+    failures: failures.map(({ seed, what }) => ({ seed, what, replay: replayCommand(seed) })),
+  }
+}
+
+/** This command line with another seed. */
+function replayCommand(seed: number): string {
+  const words: string[] = []
+  const given = process.argv.slice(process.argv.indexOf('stress') + 1)
+  for (let i = 0; i < given.length; i++) {
+    if (given[i] === '--seed') i++
+    else if (!given[i].startsWith('--seed=')) words.push(/^[\w.,:=/-]+$/.test(given[i]) ? given[i] : `'${given[i]}'`)
+  }
+  return ['npx glissade stress', ...words, `--seed ${seed}`].join(' ')
+}
+
+function render({ tally, episodes, failures }: StressResult, report: StressReport): string {
+  const paint = painter()
+  const count = (n: number): string => n.toLocaleString('en-US')
+  const lines: string[] = ['']
+  const row = (name: string, text: string): void => void lines.push(`  ${paint('dim', name.padEnd(16))}${text}`)
+  if (report.passed) lines.push(`${paint('green', '✓')} ${paint('bold', 'everything held')}`)
+  else lines.push(`${paint('red', '✗')} ${paint('bold', 'a violation')}`)
+  row('seed', String(report.seed))
+  row('episodes', `${count(episodes)}, with ${count(tally.heaps)} heaps and ${count(tally.steps)} steps`)
+  row('collections', `${count(tally.collections)}, of which ${count(tally.flips)} moved objects`)
+  row(
+    'pages',
+    `${count(tally.pagesMoved)} moved (${count(tally.pagesKept)} of them unchanged), ${count(tally.pagesCopied)} copied, ${count(tally.pagesZeroFilled)} zero-filled`,
+  )
+  row('faults', `${count(tally.barrierFaults)} served`)
+  row('injected', `${count(tally.injected)} errors and delays`)
+  row(
+    'verified',
+    `${count(tally.modelChecks)} structures against models, ${count(tally.heapChecks)} heaps from outside, ${count(tally.selfChecks)} times from inside, ${count(tally.programs)} programs over every collector`,
+  )
+  if (tally.exhausted > 0) row('heap full', `${count(tally.exhausted)} times, and went on`)
+  for (const failure of failures) {
+    lines.push('', paint('bold', 'What was wrong'))
+    lines.push(...failure.what.split('\n').map((text) => `  ${text}`))
+    lines.push('', paint('bold', 'In'), `  ${describePlan(failure.plan)}`)
+  }
+  for (const { replay } of report.failures) lines.push('', paint('bold', 'Replay it'), `  ${replay}`)
+  lines.push('')
+  return lines.join('\n')
+}
+
+function size(text: string): number {
+  try {
+    const bytes = parseSize('--heap', text)
+    if (bytes < 2 ** 20 || bytes > 2 ** 32) throw new UsageError(`--heap lies between 1m and 4g; got '${text}'`)
+    return bytes
+  } catch (error) {
+    if (error instanceof HeapError) throw new UsageError(error.message.replace(/^option /, ''))
+    throw error
+  }
+}
+
+function choice(name: string, choices: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (choices.includes(text)) return text
+    throw new UsageError(`${name} is one of ${choices.join(', ')}; got '${text}'`)
+  }
+}
+
+function rules(text: string): string {
+  const binding = loadNative().exports as unknown as NativeBinding | undefined
+  if (binding === undefined) throw new UsageError(`--inject needs native code, and ${loadNative().reason}`)
+  const wrong = binding.configureInjection(text, 0)
+  binding.configureInjection('', 0)
+  if (wrong !== undefined) throw new UsageError(wrong)
+  return text
+}
+
+function workloads(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim())
+  for (const name of names) {
+    if (!NAMES.includes(name)) throw new UsageError(`--workload is of ${NAMES.join(', ')}; got '${name}'`)
+  }
+  return names
+}

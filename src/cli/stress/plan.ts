@@ -1,0 +1,112 @@
+// What one episode of a stress run is: a heap, its configuration, threads and workloads, drawn from the episode's seed.
+//
+// Whatever the command line does not pin is drawn anew for each episode (swarm testing: no single configuration meets all
+// bugs). Every draw is made whether its result is used or not, so pinning one thing changes no other. The first episode
+// has the seed of the run itself: a failing episode is replayed by the same command line with that episode's seed.
+
+import type { HeapOptions } from '../../index.js'
+import { Random } from '../../testing.js'
+
+const MiB = 2 ** 20
+
+/** The command line, parsed. Undefined: drawn for each episode. */
+export interface StressOptions {
+  readonly seconds: number
+  readonly seed: number
+  readonly collector: NonNullable<HeapOptions['collector']>
+  readonly workloads: readonly string[]
+  readonly checked: boolean
+  readonly mutators?: number
+  readonly heap?: number
+  readonly inject?: string
+  readonly verify?: number
+  readonly faults?: NonNullable<HeapOptions['faults']>
+  readonly relocation?: NonNullable<HeapOptions['relocation']>
+}
+
+/** Plain data: it goes to the process that runs the episode and to its threads. */
+export interface EpisodePlan {
+  readonly seed: number
+  /** How long it goes on. */
+  readonly ms: number
+  readonly mutators: number
+  readonly workloads: readonly string[]
+  readonly inject: string
+  /** Also the level at which the heap is verified from outside; see driver.ts. */
+  readonly verify: number
+  readonly heap: HeapOptions
+}
+
+/** Errors that a kernel may return at any time, and delays anywhere; none of them may be noticed by a program. */
+const RULES = [
+  'move:EBUSY=0.02',
+  'move:EAGAIN=every:5',
+  'move:ENOMEM=0.05',
+  'move:EFAULT=0.02',
+  'copy:EAGAIN=0.05',
+  'copy:ENOMEM=0.02',
+  'zeropage:EAGAIN=0.1',
+  'register:ENOMEM=0.1',
+  'mremap:ENOMEM=0.1',
+  'delay:mark=2ms',
+  'delay:remark=100us',
+  'delay:prepare=1ms',
+  'delay:compact=500us',
+  'delay:close=1ms',
+  'delay:fault=30us',
+]
+
+export function planEpisode(options: StressOptions, seed: number, names: readonly string[], ms: number): EpisodePlan {
+  const random = new Random(seed)
+  const concurrent = options.collector === 'auto' || options.collector === 'concurrent'
+  const mutators = 1 + random.below(3)
+  const heap = MiB * random.pick([4, 6, 8, 12, 16, 24, 32, 64])
+  const rules = RULES.filter(() => random.chance(0.15))
+  const injects = random.chance(0.5)
+  const verify = random.pick([0, 0, 1, 2, 3, 4])
+  const faults = random.chance(0.2) ? 'thread' : 'sigbus'
+  const relocation = random.chance(0.2) ? 'copy' : 'auto'
+  const collectorThreads = 1 + random.below(3)
+  const everyAllocations = random.chance(0.08) ? 500 + random.below(20_000) : 0
+  const chosen = names.filter(() => random.chance(0.4))
+  const one = random.pick(names)
+  return {
+    seed,
+    ms,
+    mutators: options.mutators ?? (concurrent ? mutators : 1),
+    // All that were asked for by name; else a handful, because each gets a share of the heap.
+    workloads: options.workloads.length > 0 ? options.workloads : chosen.length > 0 ? chosen : [one],
+    inject: options.inject ?? (concurrent && injects ? rules.join(',') : ''),
+    verify: options.verify ?? verify,
+    heap: {
+      maxBytes: options.heap ?? heap,
+      collector: options.collector,
+      checked: options.checked,
+      faults: options.faults ?? faults,
+      relocation: options.relocation ?? relocation,
+      collectorThreads,
+      verify: options.verify ?? verify,
+      stress: { everyAllocations: options.checked ? 0 : everyAllocations },
+    },
+  }
+}
+
+/** The seed of the next episode. */
+export function seedAfter(seed: number): number {
+  return new Random(seed ^ 0x5bd1e995).next()
+}
+
+/** One line that says what the episode is. */
+export function describePlan({ seed, mutators, workloads, inject, verify, heap }: EpisodePlan): string {
+  const every = heap.stress?.everyAllocations ?? 0
+  return [
+    `seed ${seed}`,
+    `${mutators} ${mutators === 1 ? 'mutator' : 'mutators'}`,
+    `${Number(heap.maxBytes) / MiB} MiB`,
+    `${heap.collector}${heap.checked ? ' checked' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
+    `verify ${verify}`,
+    ...(every > 0 ? [`a collection every ${every} allocations`] : []),
+    ...(inject === '' ? [] : [`inject ${inject}`]),
+    workloads.join(' '),
+  ].join(' · ')
+}

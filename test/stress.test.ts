@@ -1,0 +1,85 @@
+// `glissade stress`: what it prints, how it exits, and that it sees damage.
+import { spawnSync } from 'node:child_process'
+import { describe, expect, it } from 'vitest'
+import { oracleHere } from '../dist/testing/differential.js'
+
+function stress(...args: string[]) {
+  const run = spawnSync(process.execPath, ['dist/cli/main.js', 'stress', ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  })
+  return { status: run.status, out: run.stdout, err: run.stderr }
+}
+
+const concurrent = oracleHere().some(({ options }) => options.collector === 'concurrent')
+
+describe('glissade stress', () => {
+  it('--json prints one object with exactly the agreed keys, and nothing else', () => {
+    const { status, out, err } = stress('--seconds', '1', '--seed', '7', '--verify', '2', '--json')
+    expect({ status, err }).toEqual({ status: 0, err: '' })
+    const report = JSON.parse(out) as Record<string, unknown>
+    expect(Object.keys(report)).toEqual([
+      'passed',
+      'seed',
+      'collections',
+      'pagesMoved',
+      'pagesCopied',
+      'barrierFaults',
+      'injected',
+      'verifications',
+      'failures',
+    ])
+    expect(report).toMatchObject({ passed: true, seed: 7, failures: [] })
+    expect(report['collections']).toBeGreaterThan(0)
+    expect(report['verifications']).toBeGreaterThan(0)
+  })
+
+  it('success says what was exercised', () => {
+    const { status, out } = stress(
+      '--seconds',
+      '1',
+      '--seed',
+      '8',
+      '--collector',
+      'stop-the-world',
+      '--workload',
+      'lists',
+    )
+    expect(status).toBe(0)
+    expect(out).toMatch(/everything held/)
+    for (const name of ['seed', 'collections', 'pages', 'faults', 'injected', 'verified']) expect(out).toContain(name)
+    expect(out).not.toContain('\x1b')
+  })
+
+  // ENOENT for a page that is there tells the collector that it is a hole: the page reads as zeros from then on.
+  it.runIf(concurrent)('a failure prints the seed and the one command that replays it, and exits 1', () => {
+    const lie = ['--seconds', '10', '--seed', '9', '--collector', 'concurrent', '--inject', 'move:ENOENT=0.5']
+    const fixed = ['--faults', 'sigbus', '--relocation', 'auto', '--workload', 'lists,graphs', '--heap', '4m']
+    const { status, out } = stress(...lie, ...fixed, '--json')
+    expect(status).toBe(1)
+    const report = JSON.parse(out) as { passed: boolean; failures: { seed: number; what: string; replay: string }[] }
+    expect(report.passed).toBe(false)
+    const [{ seed, what, replay }] = report.failures
+    expect(what).not.toBe('')
+    expect(replay).toMatch(/^npx glissade stress --seconds 10 .*--inject move:ENOENT=0\.5 /)
+    expect(replay).toContain(`--seed ${seed}`)
+    expect(replay.match(/--seed/g)).toHaveLength(1)
+  })
+
+  it.each([
+    [['--seconds', '0'], /--seconds takes a whole number between 1 and/],
+    [['--seed', 'x'], /--seed takes a whole number/],
+    [['--heap', '64q'], /--heap: "64q" is not a size/],
+    [['--heap', '1k'], /--heap lies between 1m and 4g/],
+    [['--collector', 'g1'], /--collector is one of auto, concurrent/],
+    [['--workload', 'lists,treees'], /--workload is of lists, .*got 'treees'/],
+    [['--verify', '5'], /--verify takes a whole number between 0 and 4/],
+    [['--mutators', '2', '--collector', 'none'], /serves one thread/],
+    [['--inject', 'move:EWHAT=1'], concurrent ? /unknown errno/ : /--inject/],
+    [['--sed', '1'], /unknown option '--sed'/],
+  ])('wrong use exits 2 with a sentence: %j', (args, sentence) => {
+    const { status, out, err } = stress(...args)
+    expect({ status, out }).toEqual({ status: 2, out: '' })
+    expect(err).toMatch(sentence)
+  })
+})
