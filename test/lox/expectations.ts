@@ -24,7 +24,11 @@ export function runLox(source: string, heap: HeapOptions = {}): Result {
   let output = ''
   let errors = ''
   const buffered = new BufferedOutput((bytes) => (output += Buffer.from(bytes).toString('latin1')))
-  const lox = new Lox({ heap: { maxBytes: '4m', maxRootBytes: '1m', ...heap }, output: buffered, error: (text) => (errors += text) })
+  const lox = new Lox({
+    heap: { maxBytes: '4m', maxRootBytes: '1m', ...heap },
+    output: buffered,
+    error: (text) => (errors += text),
+  })
   try {
     const outcome = lox.run(source)
     buffered.flush()
@@ -58,7 +62,9 @@ export function readExpected(source: string): Expected {
     }
   })
   const outcome = syntax.length > 0 ? 'syntax error' : runtime ? 'runtime error' : 'ok'
-  const errors = runtime ? [runtime.message, ...(trace.length > 0 ? trace : [runtime.line === '?' ? '[line' : `[line ${runtime.line}] in`])] : syntax
+  const errors = runtime
+    ? [runtime.message, ...(trace.length > 0 ? trace : [runtime.line === '?' ? '[line' : `[line ${runtime.line}] in`])]
+    : syntax
   return { outcome, output: output.map((text) => text + '\n').join(''), errors }
 }
 

@@ -99,15 +99,19 @@ export abstract class CallWriter extends OperatorWriter {
     this.emit(`${k} = ${object.slot.payload}`)
     const same = `i32[${k}] === ${cache(site, Site.Shape)}`
     const hit = object.isInstance ? same : `${object.slot.tag} === ${Tag.Ref} && ${same}`
-    this.block(`if (${hit})`, () => {
-      this.emit(`i32[${k}] = ${cache(site, Site.NextShape)}`)
-      const at = `(${k} >>> 1) + ${cache(site, Site.Index)}`
-      if (value.kind !== 'slot') this.emit(`f64[${at}] = ${this.content(value)}`)
-      else {
-        this.emit(`f64[${k} = ${at}] = ${value.slot.value}`)
-        this.emit(`cards[${k} >>> 7] = 1`)
-      }
-    }, '} else {')
+    this.block(
+      `if (${hit})`,
+      () => {
+        this.emit(`i32[${k}] = ${cache(site, Site.NextShape)}`)
+        const at = `(${k} >>> 1) + ${cache(site, Site.Index)}`
+        if (value.kind !== 'slot') this.emit(`f64[${at}] = ${this.content(value)}`)
+        else {
+          this.emit(`f64[${k} = ${at}] = ${value.slot.value}`)
+          this.emit(`cards[${k} >>> 7] = 1`)
+        }
+      },
+      '} else {',
+    )
     const slow = this.capture(() =>
       this.scoped(() => {
         const { slot } = this.inSlot(value)
@@ -132,11 +136,15 @@ export abstract class CallWriter extends OperatorWriter {
     // The closure comes from the superclass, not from the receiver's class.
     const closure = frameSlot(base + expr.args.length + 1)
     const target = `targets[${site}](${slot.index})`
-    this.block(`if (i32[${owner}] === ${cache(site, Site.Shape)})`, () => {
-      this.emit(`${closure.payload} = i32[${owner} + ${cache(site, Site.Index)}]`)
-      this.emit(`${closure.tag} = ${Tag.Ref}`)
-      this.emitAt(expr.line, target)
-    }, '} else {')
+    this.block(
+      `if (i32[${owner}] === ${cache(site, Site.Shape)})`,
+      () => {
+        this.emit(`${closure.payload} = i32[${owner} + ${cache(site, Site.Index)}]`)
+        this.emit(`${closure.tag} = ${Tag.Ref}`)
+        this.emitAt(expr.line, target)
+      },
+      '} else {',
+    )
     const found = `findSuper(sites, ${site}, ${owner}, ${slot.index}, ${expr.args.length})`
     this.emitAt(expr.line, `  ${found}(${slot.index})`)
     this.emit('}')

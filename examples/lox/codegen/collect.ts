@@ -8,8 +8,8 @@ export interface Collected {
   readonly classes: ClassNode[]
   /** Names of the fields that the methods of a class assign on `this`. */
   readonly fieldsOf: Map<ClassNode, Set<string>>
-  /** Names of the fields assigned on anything else. */
-  readonly foreignFields: Set<string>
+  /** Names of the fields that no method assigns on `this`, but somebody does on something else. */
+  readonly foreignFields: ReadonlySet<string>
   /** Globals declared by `fun`; null if they are defined or assigned in any other way as well. */
   readonly globalFunctions: Map<string, FunctionNode | null>
 }
@@ -113,5 +113,6 @@ export function collect(script: FunctionNode): Collected {
   }
 
   walkFunction(script)
+  for (const own of fieldsOf.values()) for (const name of own) foreignFields.delete(name)
   return { functions, classes, fieldsOf, foreignFields, globalFunctions }
 }

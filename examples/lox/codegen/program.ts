@@ -106,8 +106,14 @@ export class Program {
       name: method.name,
       callable: this.runtime.callable(this.info(method)),
     }))
-    const guess = fields.size > 0 || node.superclass ? [...fields] : [...foreignFields].slice(0, 8)
-    const info: ClassInfo = { id: this.runtime.classes.length, name: node.name, methods, fields: guess }
+    // Whose fields the foreign ones are is not known: room for a few of them costs less than an overflow array.
+    const foreign = [...foreignFields].slice(0, fields.size > 0 || node.superclass ? 3 : 8)
+    const info: ClassInfo = {
+      id: this.runtime.classes.length,
+      name: node.name,
+      methods,
+      fields: [...fields, ...foreign],
+    }
     this.runtime.classes.push(info)
     this.#classInfos.set(node, info)
     return info

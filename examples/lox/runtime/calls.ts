@@ -74,7 +74,8 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
         if (!layout) throw machine.error('Only instances have methods.')
         const name = sites.names[site]
         const place = layout.fields.get(name)
-        if (place !== undefined && properties.read(layout, instance, place, base)) return findValue(base, count, null, 0)
+        if (place !== undefined && properties.read(layout, instance, place, base))
+          return findValue(base, count, null, 0)
         const method = layout.kind.methods.get(name)
         if (!method) throw machine.error(`Undefined property '${name}'.`)
         checkCount(method.callable, count)

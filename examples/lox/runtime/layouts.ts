@@ -39,7 +39,7 @@ export interface ClassInfo {
   readonly id: number
   readonly name: string
   readonly methods: readonly { readonly name: string; readonly callable: Callable }[]
-  /** Names of the fields that its methods assign on `this`, and a guess where they assign none. */
+  /** Names of the fields that instances are likely to have. */
   readonly fields: readonly string[]
 }
 
@@ -105,7 +105,12 @@ export class Kind {
   /** The layout of `from` with one more field. */
   extend(from: Layout, name: string): Layout {
     if (from.sparse) return from
-    return this.#layout(new Map(from.fields).set(name, this.place(name)))
+    let next = from.extensions.get(name)
+    if (!next) {
+      next = this.#layout(new Map(from.fields).set(name, this.place(name)))
+      from.extensions.set(name, next)
+    }
+    return next
   }
 
   #layout(fields: ReadonlyMap<string, number>): Layout {
@@ -123,7 +128,7 @@ export class Kind {
     slots.class = 'ref'
     slots.more = 'ref'
     const shape = this.#heap.defineShape(`${this.#name}.${name}`, slots as InstanceSlots) as Shape<InstanceSlots>
-    const layout = { kind: this, id: shape.id, shape, fields, sparse }
+    const layout: Layout = { kind: this, id: shape.id, shape, fields, sparse, extensions: new Map() }
     this.#register(layout)
     return layout
   }
@@ -136,4 +141,6 @@ export interface Layout {
   /** The places of the fields present: the first `kind.capacity` in the object, the others in the array at `more`. */
   readonly fields: ReadonlyMap<string, number>
   readonly sparse: boolean
+  /** The layouts with one more field, as they were asked for. */
+  readonly extensions: Map<string, Layout>
 }

@@ -8,7 +8,9 @@ export function formatNumber(value: number): string {
   if (value === Infinity) return 'inf'
   if (value === -Infinity) return '-inf'
   if (value === 0) return Object.is(value, -0) ? '-0' : '0'
-  const [mantissa, power] = round(value).toExponential(DIGITS - 1).split('e')
+  const [mantissa, power] = round(value)
+    .toExponential(DIGITS - 1)
+    .split('e')
   const exponent = Number(power)
   if (exponent >= -4 && exponent < DIGITS) return trim(round(value).toFixed(DIGITS - 1 - exponent))
   const magnitude = Math.abs(exponent)

@@ -7,7 +7,15 @@
 
 import type { Shape } from 'glissade'
 import { compileConstructor, compileMethodEntry } from './entry-points.js'
-import { Kind, type Callable, type ClassInfo, type ClassSlots, type Enter, type Layout, type Method } from './layouts.js'
+import {
+  Kind,
+  type Callable,
+  type ClassInfo,
+  type ClassSlots,
+  type Enter,
+  type Layout,
+  type Method,
+} from './layouts.js'
 import type { Machine } from './machine.js'
 
 export type ClosureSlots = { readonly [capture: `c${number}`]: 'ref' | 'value' }

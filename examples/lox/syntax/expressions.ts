@@ -6,7 +6,18 @@ import type { FunctionScope } from './scope.js'
 import { TokenStream } from './token-stream.js'
 
 /** Binding powers, weakest first. */
-const Power = { None: 0, Assignment: 1, Or: 2, And: 3, Equality: 4, Comparison: 5, Term: 6, Factor: 7, Unary: 8, Call: 9 }
+const Power = {
+  None: 0,
+  Assignment: 1,
+  Or: 2,
+  And: 3,
+  Equality: 4,
+  Comparison: 5,
+  Term: 6,
+  Factor: 7,
+  Unary: 8,
+  Call: 9,
+}
 
 /** Infix operators: how tightly they bind. */
 const INFIX: { readonly [type in TokenType]?: number } = {

@@ -33,7 +33,17 @@ export class FunctionScope {
     this.#error = error
     this.meter = new ChunkMeter(error)
     const isMethod = kind === 'method' || kind === 'initializer'
-    const node = { kind, name, parameters: [], locals: [], captures: [], body: [], size: 0, sizes: new Map(), endLine: 0 }
+    const node = {
+      kind,
+      name,
+      parameters: [],
+      locals: [],
+      captures: [],
+      body: [],
+      size: 0,
+      sizes: new Map(),
+      endLine: 0,
+    }
     const self: Local = {
       name: isMethod ? 'this' : '',
       owner: node as unknown as FunctionNode,

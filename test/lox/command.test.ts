@@ -1,0 +1,105 @@
+// `lox` as a command: exit codes, channels, options, the REPL.
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+
+const folder = mkdtempSync(join(tmpdir(), 'lox-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+function lox(args: readonly string[], input = ''): { code: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/examples/lox/main.js', ...args], {
+    input,
+    encoding: 'latin1',
+  })
+  return { code: status, out: stdout, err: stderr }
+}
+
+let files = 0
+function file(source: string): string {
+  const path = join(folder, `program${files++}.lox`)
+  writeFileSync(path, source, 'latin1')
+  return path
+}
+
+describe('exit codes and channels', () => {
+  it('0: prints on standard output and nothing on standard error', () => {
+    expect(lox([file('print "hello";')])).toEqual({ code: 0, out: 'hello\n', err: '' })
+  })
+  it('65: syntax errors', () => {
+    expect(lox([file('print 1;\nprint ;')])).toEqual({
+      code: 65,
+      out: '',
+      err: "[line 2] Error at ';': Expect expression.\n",
+    })
+  })
+  it('70: run-time errors, after what was printed before', () => {
+    expect(lox([file('print 1;\nnil();')])).toEqual({
+      code: 70,
+      out: '1\n',
+      err: 'Can only call functions and classes.\n[line 2] in script\n',
+    })
+  })
+  it('70: out of memory, with the heap intact', () => {
+    const program = 'var s = "x"; while (true) s = s + s;'
+    expect(lox(['--heap', '4m', file(program)])).toEqual({ code: 70, out: '', err: 'Out of memory.\n' })
+  })
+  it('64: bad usage', () => {
+    expect(lox(['--nonsense']).code).toBe(64)
+    expect(lox(['--heap']).err).toMatch(/^--heap takes a value/)
+    expect(lox(['--heap', 'much', file('')]).err).toMatch(/^lox: option maxBytes/)
+    expect(lox(['a.lox', 'b.lox']).code).toBe(64)
+  })
+  it('74: files that cannot be read', () => {
+    expect(lox(['no-such-file.lox'])).toEqual({ code: 74, out: '', err: 'Could not open file "no-such-file.lox".\n' })
+    expect(lox([folder])).toEqual({ code: 74, out: '', err: `Could not read file "${folder}".\n` })
+  })
+})
+
+describe('options', () => {
+  const program = file('var s = ""; for (var i = 0; i < 1000; i = i + 1) s = s + "y"; print s == s + "";')
+  it.each(['stop-the-world', 'none', 'auto'])('--collector %s', (name) => {
+    expect(lox(['--collector', name, program])).toEqual({ code: 0, out: 'true\n', err: '' })
+  })
+  it('--gc-stress and --checked change nothing that a program sees', () => {
+    expect(lox(['--gc-stress', program])).toEqual({ code: 0, out: 'true\n', err: '' })
+    expect(lox(['--checked', program])).toEqual({ code: 0, out: 'true\n', err: '' })
+  })
+  it('--stats=json writes one JSON object on standard error', () => {
+    const { out, err } = lox(['--stats=json', program])
+    expect(out).toBe('true\n')
+    expect(JSON.parse(err)).toMatchObject({ maxBytes: 256 * 2 ** 20 })
+  })
+  it('--stats writes a table', () => {
+    expect(lox(['--stats', program]).err).toMatch(/collections +\d+ {2}collections completed/)
+  })
+  it('--gc-log writes a line for each collection', () => {
+    const many = file('fun f() {} for (var i = 0; i < 300000; i = i + 1) { fun g() { return i; } }')
+    expect(lox(['--gc-log', '--heap', '1m', '--collector', 'stop-the-world', many]).err).toMatch(/^\[gc \d.*live/)
+  })
+  it('--show-code writes the generated JavaScript', () => {
+    expect(lox(['--show-code', file('fun f(a) { return a; }')]).err).toContain('= function f1_f(sp) {')
+  })
+  it('--help', () => {
+    expect(lox(['--help']).out).toMatch(/^Usage: lox/)
+  })
+})
+
+describe('the REPL', () => {
+  it('keeps globals, goes on after errors, joins lines', () => {
+    const { code, out, err } = lox(
+      [],
+      'var a = 1;\nprint missing;\nfun f() {\n  return a + 1;\n}\nprint f();\nprint ;\nprint "end";\n',
+    )
+    expect(out).toBe('2\nend\n')
+    expect(err).toBe("Undefined variable 'missing'.\n[line 1] in script\n[line 1] Error at ';': Expect expression.\n")
+    expect(code).toBe(0)
+  })
+  it('lets a function be redefined under code that calls it', () => {
+    const text =
+      'fun f() { return "old"; }\nfun g() { return f(); }\nprint g();\nfun f() { return "new"; }\nprint g();\n'
+    expect(lox([], text).out).toBe('old\nnew\n')
+  })
+})
