@@ -72,7 +72,9 @@ bool Heap::grant_tlab(Mutator& mutator) {
     const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
     // An object is shorter than a large one, so this much always holds the one that is asked for.
     if (room < kLargeObjectBytes / kPageSize) return false;
-    pages = std::min(options.tlab_pages, room);
+    // What is left goes out in small pieces, so that pacing has something to hold back.
+    const bool scarce = room < max_pages_ / 16;
+    pages = std::min(scarce ? kLargeObjectBytes / kPageSize : options.tlab_pages, room);
     first = top;
     moving.top = top + pages;
     dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
@@ -210,9 +212,11 @@ bool Heap::pace_allocation(Mutator& mutator) {
   const u32 pressure = remark_pressure_.load(std::memory_order_relaxed);
   const u64 pressed = pressure ? u64{50'000} << std::min(pressure, 6u) : 0;
   const u64 interval = std::max(left * options.tlab_pages / room, pressed);
-  constexpr u64 kShortest = 20'000, kLongest = 2'000'000;
+  // Waits grow only when next to nothing is left: a stall for the whole rest of the cycle would be the alternative.
+  constexpr u64 kShortest = 20'000;
+  const u64 longest = room > max_pages_ / 16 ? 2'000'000 : 8'000'000;
   if (interval < kShortest || last + interval <= now) return false;
-  const u64 wait = std::min(last + interval - now, kLongest);
+  const u64 wait = std::min(last + interval - now, longest);
   if (wait < kShortest) return false;
   safepoint.leave(mutator);
   const timespec pause{0, static_cast<long>(wait)};

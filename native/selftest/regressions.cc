@@ -176,7 +176,7 @@ TEST(zeropage_answers_nomem) { churn_under("zeropage:ENOMEM=0.3,delay:compact=10
 TEST(the_flip_is_cancelled_and_the_heap_goes_on) { churn_under("mremap:ENOMEM=every:2,register:ENOMEM=every:3", Relocation::Auto); }
 TEST(strict_relocation_reports_the_page_and_loses_nothing) {
   char message[200];
-  REQUIRE(injection::configure("move:EBUSY=every:50", 7, message, sizeof message));
+  REQUIRE(injection::configure("move:EBUSY=every:3", 7, message, sizeof message));
   {
     HeapOptions options = small();
     options.relocation = Relocation::Move;
