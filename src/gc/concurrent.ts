@@ -18,6 +18,10 @@ export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
   readonly memory: HeapMemory
   readonly #native: NativeHeap
+  /** This thread's mutator block, −1 for none. */
+  #mutator = -1
+  /** Collections asked for by collectAsync and not complete. */
+  #pending = 0
 
   private constructor(native: NativeHeap) {
     this.#native = native
@@ -47,10 +51,12 @@ export class ConcurrentCollector implements Collector {
   }
 
   attach(): number {
-    return translating(() => this.#native.attach())
+    this.#mutator = translating(() => this.#native.attach())
+    return this.#mutator
   }
   detach(mutator: number): void {
     this.#native.detach(mutator)
+    this.#mutator = -1
   }
   run<T>(mutator: number, fn: () => T): T {
     return this.#native.run(mutator, fn)
@@ -74,11 +80,20 @@ export class ConcurrentCollector implements Collector {
     return translating(() => this.#native.collect(mutator, cause))
   }
   async collectAsync(): Promise<void> {
+    // Node waits for a request under way before it runs cleanup hooks, and the cycle waits for this thread: a
+    // process.exit inside run would never end. So the thread leaves in the exit event, which comes first.
+    if (this.#pending++ === 0) process.once('exit', this.#leaveForGood)
     try {
       await this.#native.collectAsync()
     } catch (error) {
       throw translated(error)
+    } finally {
+      if (--this.#pending === 0) process.off('exit', this.#leaveForGood)
     }
+  }
+  readonly #leaveForGood = (): void => {
+    if (this.#mutator >= 0) this.#native.detach(this.#mutator)
+    this.#mutator = -1
   }
   step(mutator: number, gates: number): number {
     return this.#native.step(mutator, gates)

@@ -20,7 +20,7 @@ import {
   Word,
 } from './layout.js'
 import type { Views } from './memory.js'
-import { SLOT_BYTES, type AnyShape, type Shape, type SlotKind, type SlotTable } from './shapes.js'
+import { interchangeable, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
 import { checkUserTag, type Ref } from './values.js'
 
 /** Granules covered by one entry of the "touched" table: forgetting costs what was known, not the heap's length. */
@@ -347,15 +347,3 @@ function guard<T extends object>(
 }
 
 const isIndex = (property: string): boolean => /^-?(\d|NaN)/.test(property)
-
-/** Whether an object of one shape may become one of the other by a store of word 0. */
-function interchangeable(from: AnyShape, to: AnyShape | undefined): boolean {
-  if (to === undefined || from.array || to.array || from.granules !== to.granules) return false
-  return references(from) === references(to)
-}
-const references = (shape: Shape<SlotTable>): string =>
-  Object.entries(shape.slots)
-    .filter(([, kind]) => kind === 'ref' || kind === 'value')
-    .map(([slot, kind]) => `${kind}@${shape.at[slot]}`)
-    .sort()
-    .join()

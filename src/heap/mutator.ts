@@ -14,7 +14,7 @@ import type { HeapCore } from './heap-core.js'
 import { identityHash } from './identity.js'
 import { FLAG_BITS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
 import { Roots } from './roots.js'
-import { ArrayShape, Shape, type AnyShape, type SlotTable } from './shapes.js'
+import { ArrayShape, setShape, Shape, type AnyShape, type SlotTable } from './shapes.js'
 import { createSlowPath } from './slow-path.js'
 import { copyIn, copyOut, newString, readString } from './transfer.js'
 import { readValue, type RawValue, type Ref } from './values.js'
@@ -166,6 +166,14 @@ export class Mutator {
   /** A number that stays with the object wherever it moves, 1 to 2³⁰ − 1. Fixed shapes only. */
   identityHash(object: Ref): number {
     return identityHash(this.#core, object)
+  }
+
+  /**
+   * Makes the object one of `shape`, which has the same length and its references in the same places (an interpreter's
+   * hidden layouts). Handles made before keep the old properties.
+   */
+  setShape<S>(object: Ref, shape: Shape<S>): void {
+    setShape(this.#core, object, shape as unknown as Shape<SlotTable>)
   }
 
   // ---- safepoints

@@ -5,6 +5,7 @@
 // heap: a lock word orders them. Names are local to an isolate (a token carries them to another).
 
 import { HeapError, show, suggest } from './errors.js'
+import type { HeapCore } from './heap-core.js'
 import {
   FIRST_SHAPE,
   GRANULE_BYTES,
@@ -18,6 +19,7 @@ import {
   ShapeWord,
   Word,
 } from './layout.js'
+import type { Ref } from './values.js'
 
 /** What a slot or an array element can hold. */
 export type SlotKind = 'ref' | 'value' | 'f64' | 'i32' | 'u32' | 'u16' | 'u8'
@@ -270,4 +272,32 @@ function conflict(known: AnyShape, wanted: string): HeapError {
     'ERR_SHAPE_CONFLICT',
     `shape '${known.name}' is already defined as ${was}; got ${wanted}. A shape never changes: use another name`,
   )
+}
+
+/** Whether an object of one shape may become one of the other: equal length, references in the same places. */
+export function interchangeable(from: AnyShape, to: AnyShape | undefined): boolean {
+  if (to === undefined || from.array || to.array || from.granules !== to.granules) return false
+  return references(from) === references(to)
+}
+function references(shape: Shape<SlotTable>): string {
+  return Object.entries(shape.slots)
+    .filter(([, kind]) => kind === 'ref' || kind === 'value')
+    .map(([slot, kind]) => `${kind}@${shape.at[slot]}`)
+    .sort()
+    .join()
+}
+
+/** `m.setShape`: one store of word 0, after the check that the collector's view of the object does not change. */
+export function setShape(core: HeapCore, object: Ref, shape: Shape<SlotTable>): void {
+  core.checkRunning('setShape')
+  core.checkRef(object, 'setShape')
+  const { i32 } = core.views
+  const from = core.shapes.byId(i32[object])
+  if (from === undefined || core.shapes.byId(shape.id) !== shape || !interchangeable(from, shape)) {
+    throw new HeapError(
+      'ERR_WRONG_SHAPE',
+      `a '${from?.name ?? show(i32[object])}' cannot become a '${shape.name}': both must be fixed shapes of this heap, equally long, with references in the same places`,
+    )
+  }
+  i32[object] = shape.id
 }

@@ -192,6 +192,28 @@ overAll('objects', (configuration) => {
     })
   })
 
+  it('lets an object change its shape for one of equal length and references', () => {
+    withHeap(configuration, {}, (heap) => {
+      const point = heap.defineShape('Point', { next: 'ref', x: 'f64' })
+      const size = heap.defineShape('Size', { parent: 'ref', w: 'i32', h: 'i32' })
+      const other = heap.defineShape('Other', { x: 'f64', n: 'i32', next: 'ref' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(point))
+        m.setRef(table.get(0) as Ref, point.at.next, table.get(0) as Ref)
+        expect(() => m.setShape(table.get(0) as Ref, other)).toThrow(/'Point' cannot become a 'Other'/)
+        if (size.at.parent === point.at.next) m.setShape(table.get(0) as Ref, size)
+        else expect(() => m.setShape(table.get(0) as Ref, size)).toThrow(/references in the same places/)
+        const twin = heap.defineShape('Twin', { next: 'ref', y: 'f64' })
+        m.setShape(table.get(0) as Ref, point)
+        m.setShape(table.get(0) as Ref, twin)
+        heap.collectSync()
+        expect(m.shapeOf(table.get(0) as Ref)).toBe(twin.id)
+        expect(m.getRef(table.get(0) as Ref, twin.at.next)).toBe(table.get(0))
+      })
+    })
+  })
+
   it('copies bytes and text in and out', () => {
     withHeap(configuration, {}, (heap) => {
       const bytes = heap.defineArray('Bytes', 'u8')
