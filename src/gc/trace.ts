@@ -17,16 +17,17 @@ import {
 } from '../heap/layout.js'
 import { entryOf } from './shape-reader.js'
 
-/** Calls back with each live slot of each strong root area: the area, the slot, and the word it lies at. */
+/** Calls back with each live slot of each strong root area (`weak`: of the weak ones too): area, slot, and its word. */
 export function forEachRootSlot(
   core: HeapCore,
   visit: (area: number, slot: number, word: number, isValue: boolean) => void,
+  weak = false,
 ): void {
   const { control } = core.views
   for (let area = 0; area < control[Word.AreaCount]; area++) {
     const block = AREA_BASE + area * AREA_WORDS
     const kind = control[block + AreaWord.Kind]
-    if (kind === AreaKind.Free || kind === AreaKind.WeakRefTable) continue
+    if (kind === AreaKind.Free || (kind === AreaKind.WeakRefTable && !weak)) continue
     const isValue = kind === AreaKind.ValueStack || kind === AreaKind.ValueTable
     const start = control[block + AreaWord.Start]
     const top = control[block + AreaWord.Top]
@@ -54,7 +55,10 @@ export function forEachReferenceSlot(
   }
 }
 
-/** Calls back once with every object reachable from the strong roots. */
+/**
+ * Calls back once with every object that can still be reached: also through weak references, which until they are cleared
+ * hand out objects that nothing strong holds any more.
+ */
 export function forEachObject(core: HeapCore, visit: (ref: number) => void): void {
   const { i32, rootsI32, f64 } = core.views
   const seen = new Int32Array(Math.ceil(f64.length / 32))
@@ -66,9 +70,10 @@ export function forEachObject(core: HeapCore, visit: (ref: number) => void): voi
     seen[granule >>> 5] |= bit
     pending.push(ref)
   }
-  forEachRootSlot(core, (_area, _slot, word, isValue) => {
+  const reachSlot = (_area: number, _slot: number, word: number, isValue: boolean): void => {
     if (!isValue || rootsI32[word + 1] === Tag.Ref) reach(rootsI32[word])
-  })
+  }
+  forEachRootSlot(core, reachSlot, true)
   for (let ref = pending.pop(); ref !== undefined; ref = pending.pop()) {
     visit(ref)
     forEachReferenceSlot(core, ref, (word, isValue) => {

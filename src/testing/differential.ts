@@ -81,7 +81,7 @@ async function runOver(
 ): Promise<string> {
   // Its own numbers: what a configuration draws must not change the program.
   const random = new Random(seed ^ 0x3c6ef372)
-  const heap = Heap.create({ maxBytes: '16m', maxRootBytes: '1m', ...options })
+  const heap = Heap.create({ maxBytes: '4m', maxRootBytes: '1m', ...options })
   const pending: Promise<void>[] = []
   const later = (collection: Promise<void>): void =>
     void pending.push(collection.catch((error) => void (failure ??= error)))

@@ -16,8 +16,8 @@ import { Random } from './random.js'
 const REGISTERS = 24
 const VALUES = 12
 const STACK_SLOTS = 512
-/** So much allocation that `none` ends it in a heap of 16 MiB. */
-const MOST_BYTES = 8 << 20
+/** So much allocation that `none` ends it in a heap of 4 MiB. */
+const MOST_BYTES = 2 << 20
 
 export interface ProgramTrace {
   /** A checksum of everything the program read. */
@@ -28,7 +28,8 @@ export interface ProgramTrace {
 /** Runs the program of `seed` and leaves its graph in the roots. */
 export function runProgram(heap: Heap, seed: number, safepoint: (m: Mutator) => void): ProgramTrace {
   const random = new Random(seed)
-  const operations = 50 + random.below(random.pick([100, 500, 4000]))
+  // Most programs are short: a bug shows in a few operations of the right kind, and many programs find them.
+  const operations = 50 + random.below(random.pick([50, 150, 150, 1000]))
   return heap.run((m) => {
     const program = new Program(heap, m, random)
     for (let i = 0; i < operations; i++) program.operate(safepoint)
@@ -127,7 +128,7 @@ class Program {
   #newArray(register: number): void {
     const random = this.#random
     const shape = random.pick([this.#refs, this.#values, this.#bytes, this.#doubles] as const)
-    const length = random.chance(0.05) ? random.below(20_000) : random.below(80)
+    const length = random.chance(0.05) ? random.below(15_000) : random.below(80)
     if (!this.#afford(16 + (length << shape.shift))) return
     this.#registers.set(register, this.#m.allocArray(shape, length))
   }
