@@ -1,5 +1,5 @@
 // What stress found, each bug as a short program of its own.
-import { Heap } from 'glissade'
+import { Heap, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { oracleHere } from '../dist/testing/differential.js'
@@ -23,5 +23,19 @@ it.runIf(concurrent)('a checked heap knows an object that only a weak reference 
     m.poll()
     m.scoped(() => expect(weak.get()?.number).toBe(7))
   })
+  heap.close()
+})
+
+// Level 1 stopped after the first root that it looked at.
+it.runIf(concurrent)('verification of level 1 looks at every root', () => {
+  const heap = Heap.create({ collector: 'concurrent', maxBytes: '4m', verify: 1 })
+  const Thing = heap.defineShape('Thing', { number: 'i32' })
+  heap.run((m) => {
+    const table = m.roots.table('ref', 2)
+    table.set(1, m.alloc(Thing))
+    // A Ref into memory that was never handed out: no object begins there.
+    table.set(0, ((table.get(1) as number) + 400_000) as Ref)
+  })
+  expect(() => heap.collectSync()).toThrow(/has no shape .*held by a root/)
   heap.close()
 })
