@@ -8,7 +8,7 @@ import { Tag } from 'glissade'
 import { Effect, type Expr } from '../syntax/ast.js'
 import { Site } from '../runtime/sites.js'
 import { OperatorWriter } from './operator-writer.js'
-import { cellSlot, frameSlot, type Operand, type Slot, type SlotOperand } from './operands.js'
+import { cellSlot, frameSlot, type Operand, type SlotOperand } from './operands.js'
 
 export abstract class CallWriter extends OperatorWriter {
   protected call(expr: Expr & { kind: 'call' }, wanted: number | null): Operand {

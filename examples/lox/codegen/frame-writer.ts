@@ -24,6 +24,15 @@ const LEAF_SLOTS = 32
 type Fact = 'mirrored' | 'number'
 export type Facts = { readonly locals: Map<Local, Fact>; readonly globals: Set<string> }
 
+/**
+ * Views that a function with a loop binds to locals of its own: V8 enters a running loop by on-stack replacement, and code
+ * compiled for that does not take constants of the enclosing function for constants.
+ */
+const VIEWS = ['slots', 'words', 'i32', 'f64', 'cards', 'control', 'cache', 'targets']
+/** Declares the outer names of {@link VIEWS} for such functions. */
+export const OUTER_VIEWS = `const ${VIEWS.map((view) => `$${view} = ${view}`).join(', ')}`
+const BIND_VIEWS = `  const ${VIEWS.map((view) => `${view} = $${view}`).join(', ')}`
+
 type TemporaryKind = 't' | 'k' | 'b'
 
 export class FrameWriter {
@@ -283,7 +292,14 @@ export class FrameWriter {
     const declarations = this.#locals.declarations()
     this.#mostLocals = Math.max(this.#mostLocals, declarations.length)
     const head = `const ${name} = function ${name}(sp) {`
-    return [head, ...(declarations.length > 0 ? [`  let ${declarations.join(', ')}`] : []), ...lines, '}'].join('\n')
+    const views = lines.some((line) => line.includes('for (;;)')) ? [BIND_VIEWS] : []
+    return [
+      head,
+      ...views,
+      ...(declarations.length > 0 ? [`  let ${declarations.join(', ')}`] : []),
+      ...lines,
+      '}',
+    ].join('\n')
   }
 }
 

@@ -7,6 +7,7 @@ import { STACK_BYTES_PER_SLOT } from '../runtime/machine.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { Sites } from '../runtime/sites.js'
 import type { FunctionNode } from '../syntax/ast.js'
+import { OUTER_VIEWS } from './frame-writer.js'
 import { Program, type FunctionInfo } from './program.js'
 import { StatementWriter } from './statement-writer.js'
 
@@ -25,7 +26,8 @@ export function generate(runtime: Runtime, script: FunctionNode): Enter {
 'use strict'
 // ${name}
 const { ${Object.keys(runtime.environment).join(', ')} } = environment
-const { sites, cache, targets } = environment`
+const { sites, cache, targets } = environment
+${OUTER_VIEWS}`
   const parts = [head]
   let line = head.split('\n').length + 1
   const starts: number[] = []

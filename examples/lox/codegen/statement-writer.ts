@@ -4,7 +4,7 @@
 // statements in it are cut into pieces, each a JavaScript function on the same frame. That works because variables of a
 // split function live in slots only. A piece that returned from the Lox function says so by returning true.
 
-import type { Capture, ClassNode, FunctionNode, Loop, Stmt } from '../syntax/ast.js'
+import type { Capture, ClassNode, Expr, FunctionNode, Loop, Stmt } from '../syntax/ast.js'
 import { ExpressionWriter } from './expression-writer.js'
 import { frameSlot, type SlotOperand } from './operands.js'
 
@@ -91,12 +91,18 @@ export class StatementWriter extends ExpressionWriter {
         return this.scoped(() => this.#while(statement))
       case 'return':
         this.scoped(() => {
-          if (statement.value) this.store(this.value(statement.value), frameSlot(0))
+          if (statement.value) this.#returnValue(statement.value)
           else this.#implicitReturn()
           this.emit(this.#return)
         })
         return false
     }
+  }
+
+  /** Into slot 0; at once, where nothing else of the expression can read that slot later. */
+  #returnValue(value: Expr): void {
+    const isLast = value.kind === 'property' || value.kind === 'get' || value.kind === 'binary'
+    this.store(this.value(value, isLast ? 0 : null), frameSlot(0))
   }
 
   #if({ condition, then, otherwise }: Stmt & { kind: 'if' }): boolean {

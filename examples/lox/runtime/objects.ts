@@ -36,7 +36,7 @@ export class Objects {
 
   constructor(machine: Machine) {
     this.#machine = machine
-    const { heap, m } = machine
+    const { heap } = machine
     this.box = heap.defineShape('Box', { value: 'value' })
     this.boundMethod = heap.defineShape('BoundMethod', { receiver: 'value', closure: 'ref' })
     this.#allocateBound = machine.allocator(this.boundMethod)
