@@ -77,7 +77,9 @@ void handle(int signal_number, siginfo_t* info, void* context) {
       if (address < begin || address >= entry.end.load(std::memory_order_acquire)) continue;
       entry.inside.fetch_add(1, std::memory_order_seq_cst);
       Heap* heap = entry.heap.load(std::memory_order_seq_cst);
-      if (heap) {
+      const auto offset = heap ? address - reinterpret_cast<std::uintptr_t>(heap->space.flipped()) : 0;
+      // The range again, by the heap itself: the entry may have changed hands between the loads.
+      if (heap && offset < heap->geometry().flipped_bytes) {
         const u64 entered = now_ns();
         injection::delay(injection::Delay::Fault);
         Compaction& compaction = heap->compaction;
@@ -85,7 +87,7 @@ void handle(int signal_number, siginfo_t* info, void* context) {
         // Inactive: a late fault, after the close. The page is there, or will be zero-filled by the access itself.
         if (compaction.active.load(std::memory_order_seq_cst)) {
           Statistics::add(heap->statistics.barrierFaults);
-          compaction.resolve(static_cast<u32>((address - begin) >> kPageShift));
+          compaction.resolve(static_cast<u32>(offset >> kPageShift));
           heap->statistics.faultStall_us.record(now_ns() - entered);
         }
         compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
@@ -104,8 +106,18 @@ void handle(int signal_number, siginfo_t* info, void* context) {
 bool add(Heap* heap, u8* begin, std::size_t bytes) {
   std::lock_guard<std::mutex> lock(table_mutex);
   if (!handler_installed && !install()) return false;
+  // A closed heap keeps its entry for late faults as long as there is room for others.
+  Entry* place = nullptr;
   for (Entry& entry : table) {
-    if (entry.end.load(std::memory_order_relaxed) != 0) continue;
+    if (entry.end.load(std::memory_order_relaxed) == 0) {
+      place = &entry;
+      break;
+    }
+    if (!place && entry.heap.load(std::memory_order_relaxed) == nullptr) place = &entry;
+  }
+  if (place) {
+    Entry& entry = *place;
+    entry.end.store(0, std::memory_order_seq_cst);
     entry.heap.store(heap, std::memory_order_seq_cst);
     entry.begin.store(reinterpret_cast<std::uintptr_t>(begin), std::memory_order_release);
     entry.end.store(reinterpret_cast<std::uintptr_t>(begin) + bytes, std::memory_order_release);
