@@ -1,28 +1,24 @@
-// What single operations cost on the heap, beside the same operations on plain JavaScript objects, in one process.
+// What single operations cost on the heap, beside the same operations on plain JavaScript objects.
 //
-//   node dist/bench/micro.js [collector] [maxBytes]
-//
-// Each pair runs alternately in Benchmark.js (warm-up, at least 20 samples each); a case repeats its operation often
-// enough that the harness's own cost vanishes, and reports nanoseconds per operation. Read the ratios: the machine may be
-// shared. The tree pair allocates and visits 16-byte nodes with every reference kept in a root area across safepoints.
+// Each operation runs alone in its process, under Benchmark.js (warm-up, at least 20 samples); a call repeats it often
+// enough that the harness's own cost vanishes. Loops bind the views they use to local constants, as generated code does:
+// code entered by on-stack replacement does not fold the constants of a closure. The tree pair allocates and visits
+// 16-byte nodes with every reference kept in a root area across safepoints. Both sides include their collectors' work as
+// far as it slows the program. Collector `none` would not measure allocation without it: a heap that is never collected is
+// all fresh pages, and the kernel's first touch (2 µs a page, 8 ns for 16 bytes) outweighs the allocation itself.
 
-import Benchmark from 'benchmark'
 import { Heap, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import type { Bench, Case } from './bench.js'
+import { heapFigures, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
+import { median, type Outcome, type Row } from './rows.js'
+import { collectorsHere } from './systems.js'
 
-interface Case {
+interface Operation {
   readonly name: string
   /** Operations per call. */
-  readonly operations: number
-  readonly heap: () => void
-  readonly plain: () => void
-}
-
-export interface MicroRow {
-  readonly name: string
-  readonly heapNs: number
-  readonly plainNs: number
-  /** Relative margin of error of the two, in percent. */
-  readonly error: readonly [number, number]
+  readonly count: number
+  readonly heap: (heap: Heap, m: Mutator) => () => void
+  readonly plain: () => () => void
 }
 
 class PlainNode {
@@ -35,177 +31,316 @@ class PlainPair {
   right: PlainPair | null = null
 }
 
-const OPERATIONS = 10_000
+const COUNT = 10_000
 const DEPTH = 12
 const TREE_NODES = 2 ** (DEPTH + 1) - 1
+const TEXT = 'The quick brown fox jumps over the lazy dog, 41 times a day.'
 /** Results go here, so that no loop is dead code. */
 export let sink: unknown = 0
 
-function cases(heap: Heap, m: Mutator): Case[] {
-  const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
-  const node = heap.defineShape('Node', { left: 'ref', right: 'ref', key: 'f64' })
-  const stack = m.roots.stack('ref', 64)
-  stack.top = 64
+const NODE = { left: 'ref', right: 'ref', key: 'f64' } as const
+const PAIR = { left: 'ref', right: 'ref' } as const
+
+/** A list of `COUNT` nodes of the heap; the reference of its head is in slot 0 of the stack returned. */
+function heapList(heap: Heap, m: Mutator): { readonly base: number; readonly next: number; readonly key: number } {
+  const node = heap.defineShape('Node', NODE)
+  const stack = m.roots.stack('ref', 16)
   const { i32, f64, rootsI32, cards } = m
+  const allocate = m.allocator(node)
   const { base } = stack
-  const allocatePair = m.allocator(pair)
-  const scope = m.scope()
-  const handle = scope.new(node, { key: 0.5 })
-  const other = scope.new(node, { key: 0.25 })
-  const plain = new PlainNode()
-  const plainOther = new PlainNode()
+  rootsI32[base] = 0
+  stack.top = 1
+  for (let i = 0; i < COUNT; i++) {
+    const made = allocate()
+    i32[made + node.at.left] = rootsI32[base]
+    cards[(made + node.at.left) >>> 8] = 1
+    f64[(made >>> 1) + node.at.key] = i
+    rootsI32[base] = made
+  }
+  return { base, next: node.at.left, key: node.at.key }
+}
 
-  const build = (depth: number, sp: number): Ref => {
-    if (depth === 0) return allocatePair()
-    rootsI32[sp] = build(depth - 1, sp)
-    rootsI32[sp + 1] = build(depth - 1, sp + 1)
-    const ref = allocatePair()
-    const left = ref + pair.at.left
-    i32[left] = rootsI32[sp]
-    cards[left >>> 8] = 1
-    const right = ref + pair.at.right
-    i32[right] = rootsI32[sp + 1]
-    cards[right >>> 8] = 1
-    return ref
-  }
-  const visit = (ref: number): number => {
-    return ref === 0 ? 0 : 1 + visit(i32[ref + pair.at.left]) + visit(i32[ref + pair.at.right])
-  }
-  const plainBuild = (depth: number): PlainPair => {
-    const made = new PlainPair()
-    if (depth > 0) {
-      made.left = plainBuild(depth - 1)
-      made.right = plainBuild(depth - 1)
-    }
-    return made
-  }
-  const plainVisit = (tree: PlainPair | null): number => {
-    return tree === null ? 0 : 1 + plainVisit(tree.left) + plainVisit(tree.right)
-  }
-
-  return [
-    {
-      name: 'allocate 16 bytes',
-      operations: OPERATIONS,
-      heap: () => {
+const OPERATIONS: readonly Operation[] = [
+  {
+    name: 'allocate 16 bytes',
+    count: COUNT,
+    heap(heap, m) {
+      const allocatePair = m.allocator(heap.defineShape('Pair', PAIR))
+      return () => {
         const allocate = allocatePair
         let last = 0
-        for (let i = 0; i < OPERATIONS; i++) last = allocate()
+        for (let i = 0; i < COUNT; i++) last = allocate()
         sink = last
-      },
-      plain: () => {
-        for (let i = 0; i < OPERATIONS; i++) sink = new PlainPair()
-      },
+      }
     },
-    {
-      name: 'tree: allocate and visit a node',
-      operations: TREE_NODES,
-      heap: () => {
-        sink = visit(build(DEPTH, base))
-      },
-      plain: () => {
-        sink = plainVisit(plainBuild(DEPTH))
-      },
+    plain: () => () => {
+      for (let i = 0; i < COUNT; i++) sink = new PlainPair()
     },
-    {
-      name: 'read a number (raw)',
-      operations: OPERATIONS,
-      heap: () => {
-        const view = f64
-        const at = (handle.ref >>> 1) + node.at.key
+  },
+  {
+    name: 'tree: allocate and visit a node',
+    count: TREE_NODES,
+    heap(heap, m) {
+      const pair = heap.defineShape('Pair', PAIR)
+      const stack = m.roots.stack('ref', 64)
+      stack.top = 64
+      const { i32, rootsI32, cards } = m
+      const allocate = m.allocator(pair)
+      const { left: leftAt, right: rightAt } = pair.at
+      const build = (depth: number, sp: number): Ref => {
+        if (depth === 0) return allocate()
+        rootsI32[sp] = build(depth - 1, sp)
+        rootsI32[sp + 1] = build(depth - 1, sp + 1)
+        const ref = allocate()
+        const left = ref + leftAt
+        i32[left] = rootsI32[sp]
+        cards[left >>> 8] = 1
+        const right = ref + rightAt
+        i32[right] = rootsI32[sp + 1]
+        cards[right >>> 8] = 1
+        return ref
+      }
+      const visit = (ref: number): number => (ref === 0 ? 0 : 1 + visit(i32[ref + leftAt]) + visit(i32[ref + rightAt]))
+      return () => {
+        sink = visit(build(DEPTH, stack.base))
+      }
+    },
+    plain() {
+      const build = (depth: number): PlainPair => {
+        const made = new PlainPair()
+        if (depth > 0) {
+          made.left = build(depth - 1)
+          made.right = build(depth - 1)
+        }
+        return made
+      }
+      const visit = (tree: PlainPair | null): number => (tree === null ? 0 : 1 + visit(tree.left) + visit(tree.right))
+      return () => {
+        sink = visit(build(DEPTH))
+      }
+    },
+  },
+  {
+    name: 'list: visit a node',
+    count: COUNT,
+    heap(heap, m) {
+      const { base, next, key } = heapList(heap, m)
+      return () => {
+        const { i32, f64, rootsI32 } = m
         let sum = 0
-        for (let i = 0; i < OPERATIONS; i++) sum += view[at]
+        for (let at = rootsI32[base]; at !== 0; at = i32[at + next]) sum += f64[(at >>> 1) + key]
         sink = sum
-      },
-      plain: () => {
+      }
+    },
+    plain() {
+      let head: PlainNode | null = null
+      for (let i = 0; i < COUNT; i++) {
+        const made: PlainNode = new PlainNode()
+        made.left = head
+        made.key = i
+        head = made
+      }
+      return () => {
         let sum = 0
-        for (let i = 0; i < OPERATIONS; i++) sum += plain.key
+        for (let at: PlainNode | null = head; at !== null; at = at.left) sum += at.key
         sink = sum
-      },
+      }
     },
-    {
-      name: 'store a reference with barrier (raw)',
-      operations: OPERATIONS,
-      heap: () => {
-        const { setRef } = m
-        const object = handle.ref
-        const target = other.ref
-        const at = node.at.left
-        for (let i = 0; i < OPERATIONS; i++) setRef(object, at, target)
-      },
-      plain: () => {
-        for (let i = 0; i < OPERATIONS; i++) plain.left = plainOther
-      },
+  },
+  {
+    name: 'read a number',
+    count: COUNT,
+    heap(heap, m) {
+      const { base, key } = heapList(heap, m)
+      return () => {
+        const { f64, rootsI32 } = m
+        const at = (rootsI32[base] >>> 1) + key
+        let sum = 0
+        for (let i = 0; i < COUNT; i++) sum += f64[at]
+        sink = sum
+      }
     },
-    {
-      name: 'handle: read and write a number',
-      operations: OPERATIONS,
-      heap: () => {
+    plain() {
+      const plain = new PlainNode()
+      return () => {
+        let sum = 0
+        for (let i = 0; i < COUNT; i++) sum += plain.key
+        sink = sum
+      }
+    },
+  },
+  {
+    name: 'store a reference with barrier',
+    count: COUNT,
+    heap(heap, m) {
+      const { base, next } = heapList(heap, m)
+      return () => {
+        const { setRef, i32, rootsI32 } = m
+        const object = rootsI32[base] as Ref
+        const target = i32[object + next] as Ref
+        for (let i = 0; i < COUNT; i++) setRef(object, next, target)
+      }
+    },
+    plain() {
+      const plain = new PlainNode()
+      const other = new PlainNode()
+      return () => {
+        for (let i = 0; i < COUNT; i++) plain.left = other
+      }
+    },
+  },
+  {
+    name: 'handle: read and write a number',
+    count: COUNT,
+    heap(heap, m) {
+      const handle = m.scope().new(heap.defineShape('Node', NODE), { key: 0.5 })
+      return () => {
         const h = handle
-        for (let i = 0; i < OPERATIONS; i++) h.key = h.key + 1
-      },
-      plain: () => {
-        const p = plain
-        for (let i = 0; i < OPERATIONS; i++) p.key = p.key + 1
-      },
+        for (let i = 0; i < COUNT; i++) h.key = h.key + 1
+      }
     },
-    {
-      name: 'handle: store a reference',
-      operations: OPERATIONS,
-      heap: () => {
+    plain() {
+      const plain = new PlainNode()
+      return () => {
+        for (let i = 0; i < COUNT; i++) plain.key = plain.key + 1
+      }
+    },
+  },
+  {
+    name: 'handle: store a reference',
+    count: COUNT,
+    heap(heap, m) {
+      const scope = m.scope()
+      const node = heap.defineShape('Node', NODE)
+      const handle = scope.new(node)
+      const other = scope.new(node)
+      return () => {
         const h = handle
-        for (let i = 0; i < OPERATIONS; i++) h.left = other
-      },
-      plain: () => {
-        for (let i = 0; i < OPERATIONS; i++) plain.left = plainOther
-      },
+        for (let i = 0; i < COUNT; i++) h.left = other
+      }
     },
-    {
-      name: 'handle: get by name',
-      operations: OPERATIONS,
-      heap: () => {
-        let sum = 0
-        for (let i = 0; i < OPERATIONS; i++) sum += handle.get('key')
-        sink = sum
-      },
-      plain: () => {
-        let sum = 0
-        for (let i = 0; i < OPERATIONS; i++) sum += plain['key']
-        sink = sum
-      },
+    plain() {
+      const plain = new PlainNode()
+      const other = new PlainNode()
+      return () => {
+        for (let i = 0; i < COUNT; i++) plain.left = other
+      }
     },
-    {
-      name: 'handle: a scope with one new object',
-      operations: OPERATIONS,
-      heap: () => {
-        for (let i = 0; i < OPERATIONS; i++) sink = m.scoped((s) => s.new(node).alive)
-      },
-      plain: () => {
-        for (let i = 0; i < OPERATIONS; i++) sink = new PlainNode()
-      },
+  },
+  {
+    name: 'handle: a scope with one new object',
+    count: COUNT,
+    heap(heap, m) {
+      const node = heap.defineShape('Node', NODE)
+      return () => {
+        for (let i = 0; i < COUNT; i++) sink = m.scoped((s) => s.new(node).alive)
+      }
     },
-  ]
+    plain: () => () => {
+      for (let i = 0; i < COUNT; i++) sink = new PlainNode()
+    },
+  },
+  {
+    name: 'string in, 60 characters',
+    count: 1000,
+    heap(heap, m) {
+      const text = heap.defineArray('Text', 'u16')
+      return () => {
+        for (let i = 0; i < 1000; i++) sink = m.newString(text, TEXT)
+      }
+    },
+    plain: () => () => {
+      for (let i = 0; i < 1000; i++) sink = Buffer.from(TEXT, 'utf16le')
+    },
+  },
+  {
+    name: 'string out, 60 characters',
+    count: 1000,
+    heap(heap, m) {
+      const stack = m.roots.stack('ref', 16)
+      m.rootsI32[stack.base] = m.newString(heap.defineArray('Text', 'u16'), TEXT)
+      stack.top = 1
+      return () => {
+        for (let i = 0; i < 1000; i++) sink = m.readString(m.rootsI32[stack.base] as Ref)
+      }
+    },
+    plain() {
+      const buffer = Buffer.from(TEXT, 'utf16le')
+      return () => {
+        for (let i = 0; i < 1000; i++) sink = buffer.toString('utf16le')
+      }
+    },
+  },
+]
+
+function cases(quick: boolean, systems: readonly string[]): Case[] {
+  return OPERATIONS.flatMap(({ name }) =>
+    systems.map((system) => ({
+      bench: 'micro',
+      workload: name,
+      system,
+      parameters: { quick },
+      runs: 3,
+    })),
+  )
 }
 
-/** Runs every pair; `report` is called as each is done. Not inside run. */
-export function micro(options: HeapOptions, report: (row: MicroRow) => void): void {
-  using heap = Heap.create({ maxBytes: '64m', ...options })
-  heap.run((m) => {
-    for (const { name, operations, heap: onHeap, plain } of cases(heap, m)) {
-      const timed = [onHeap, plain].map((fn) => new Benchmark(fn, { minSamples: 20, maxTime: 0.5 }))
-      for (const benchmark of timed) benchmark.run({ async: false })
-      const [heapNs, plainNs] = timed.map((b) => (b.stats.mean * 1e9) / operations)
-      report({ name, heapNs, plainNs, error: [timed[0].stats.rme, timed[1].stats.rme] })
+async function run({ workload, system, parameters }: Case): Promise<Outcome> {
+  const operation = OPERATIONS.find(({ name }) => name === workload) as Operation
+  const quick = parameters['quick'] as boolean
+  const { default: Benchmark } = await import('benchmark')
+  const elapsed = stopwatch()
+  const v8 = watchV8()
+  const timed = (call: () => void): { [figure: string]: number } => {
+    const benchmark = new Benchmark(
+      call,
+      quick ? { minSamples: 5, minTime: 0.01, maxTime: 0.1 } : { minSamples: 20, maxTime: 1.5 },
+    )
+    benchmark.run({ async: false })
+    // Benchmark.js keeps what the call threw to itself.
+    if (benchmark.error !== undefined) throw benchmark.error
+    // The median: a sample that the scheduler cut in two says nothing about the operation.
+    return { nsPerOp: (median(benchmark.stats.sample) * 1e9) / operation.count, errorPercent: benchmark.stats.rme }
+  }
+  if (system === 'v8') {
+    const figures = timed(operation.plain())
+    return {
+      figures: { ...elapsed(), peakRssMiB: peakRssMiB(), ...figures },
+      histograms: { v8StopUs: summarise(await v8.stop()) },
     }
+  }
+  using heap = Heap.create({ maxBytes: '64m', collector: system as HeapOptions['collector'] })
+  const figures = heap.run((m) => timed(operation.heap(heap, m)))
+  const counted = heapFigures(heap)
+  return {
+    figures: { ...elapsed(), peakRssMiB: peakRssMiB(), ...figures, ...counted.figures },
+    histograms: { ...counted.histograms, v8StopUs: summarise(await v8.stop()) },
+  }
+}
+
+/** `overV8`: how many times the plain object's cost. */
+function compare(rows: readonly Row[]): Row[] {
+  return rows.map((row) => {
+    const plain = rows.find(({ workload, system }) => workload === row.workload && system === 'v8')
+    if (plain === undefined || row.system === 'v8') return row
+    const overV8 = (row['nsPerOp'] as number) / (plain['nsPerOp'] as number)
+    return { ...row, overV8: Number(overV8.toPrecision(3)) }
   })
 }
 
-if (process.argv[1]?.endsWith('micro.js')) {
-  const [collector = 'auto', maxBytes = '64m'] = process.argv.slice(2) as [HeapOptions['collector'], string]
-  console.log(`ns per operation, collector ${collector}, ${maxBytes}`)
-  micro({ collector, maxBytes }, ({ name, heapNs, plainNs, error }) => {
-    const figure = (ns: number, e: number): string => `${ns.toFixed(2).padStart(8)} ±${e.toFixed(0).padStart(2)} %`
-    const row = [name.padEnd(40), figure(heapNs, error[0]), figure(plainNs, error[1])]
-    console.log(`${row.join('  ')}  ${(heapNs / plainNs).toFixed(2)}×`)
-  })
+export const micro: Bench = {
+  name: 'micro',
+  summary: 'nanoseconds of single operations, beside plain JavaScript objects',
+  cases({ quick }, skip) {
+    try {
+      import.meta.resolve('benchmark')
+    } catch {
+      skip("the package 'benchmark' is not installed (npm install benchmark)")
+      return []
+    }
+    const [collector = 'stop-the-world'] = collectorsHere(['concurrent'], skip)
+    return cases(quick, [collector, 'v8'])
+  },
+  run,
+  compare,
 }

@@ -1,0 +1,122 @@
+// Runs cases in fresh processes, several times, in an order that alternates, and makes rows of what they found.
+//
+// A shared machine drifts: frequency, neighbours, memory. Round k runs every case once, forward when k is even and
+// backward when it is odd, so that drift falls on all systems alike and no system always follows the same one.
+
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { arch, availableParallelism, cpus, release, totalmem } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import type { Bench, Case } from './bench.js'
+import { BENCHES } from './catalogue.js'
+import { mergeRuns, type Outcome, type Report, type Row } from './rows.js'
+
+export interface SuiteOptions {
+  /** Empty: all. */
+  readonly names: readonly string[]
+  readonly quick: boolean
+  /** Runs of each case; 0: as each says (one with `quick`). */
+  readonly runs: number
+  /** Only cases whose `workload` and `system` together contain each of these texts. */
+  readonly filter: readonly string[]
+  readonly progress: (text: string) => void
+  /** A case that failed, or was skipped. */
+  readonly complain: (text: string) => void
+  readonly onRows: (bench: Bench, rows: readonly Row[]) => void
+}
+
+/** Seconds after which a case is taken for stuck. */
+const PATIENCE_S = 900
+
+export function machine(): Report['machine'] {
+  let kernel = release()
+  try {
+    kernel = readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim()
+  } catch {
+    // Not Linux.
+  }
+  return {
+    processors: availableParallelism(),
+    model: cpus()[0]?.model ?? arch(),
+    memoryMiB: Math.round(totalmem() / 2 ** 20),
+    kernel,
+    node: process.versions.node,
+    v8: process.versions.v8,
+    date: new Date().toISOString(),
+  }
+}
+
+function run(one: Case): Promise<Outcome> {
+  const child = fileURLToPath(new URL('./child.js', import.meta.url))
+  const process_ = spawn(process.execPath, [...(one.nodeFlags ?? []), child, JSON.stringify(one)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: PATIENCE_S * 1000,
+    killSignal: 'SIGKILL',
+  })
+  let out = ''
+  let error = ''
+  process_.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+  process_.stderr.setEncoding('utf8').on('data', (text: string) => (error = (error + text).slice(-4000)))
+  return new Promise((resolve, reject) => {
+    process_.on('error', reject)
+    process_.on('close', (status, signal) => {
+      if (status === 0) resolve(JSON.parse(out.trimEnd().split('\n').at(-1) as string) as Outcome)
+      else reject(new Error(`${signal ?? `status ${status}`}: ${firstSentence(error)}`))
+    })
+  })
+}
+
+/** The line of a stack trace or of V8's out-of-memory report that says what happened. */
+function firstSentence(error: string): string {
+  const lines = error.split('\n').map((line) => line.trim())
+  return lines.find((line) => /^\w*Error\b.*:|FATAL ERROR|error:/.test(line)) ?? lines.find((line) => line !== '') ?? ''
+}
+
+async function runBench(bench: Bench, options: SuiteOptions, skipped: string[]): Promise<Row[]> {
+  const skip = (why: string): void => {
+    skipped.push(`${bench.name}: ${why}`)
+    options.complain(`${bench.name}: skipped: ${why}`)
+  }
+  const cases = bench
+    .cases({ quick: options.quick }, skip)
+    .filter(({ workload, system }) => options.filter.every((text) => `${workload} ${system}`.includes(text)))
+  const wanted = ({ runs }: Case): number => options.runs || (options.quick ? 1 : (runs ?? 5))
+  const outcomes = new Map<Case, Outcome[]>(cases.map((one) => [one, []]))
+  const failed = new Set<Case>()
+  const total = cases.reduce((sum, one) => sum + wanted(one), 0)
+  let done = 0
+  for (let round = 0; round < Math.max(0, ...cases.map(wanted)); round++) {
+    for (const one of round % 2 === 0 ? cases : [...cases].reverse()) {
+      if (round >= wanted(one) || failed.has(one)) continue
+      options.progress(`${bench.name} ${++done}/${total}: ${one.workload}, ${one.system}`)
+      try {
+        outcomes.get(one)?.push(await run(one))
+      } catch (error) {
+        failed.add(one)
+        skip(`${one.workload} on ${one.system} failed: ${(error as Error).message}`)
+      }
+    }
+  }
+  const rows = cases
+    .map((one) => [one, outcomes.get(one) as Outcome[]] as const)
+    .filter(([, found]) => found.length > 0)
+    .map(([one, found]) => mergeRuns(one, found))
+  return [...(bench.compare?.(rows) ?? rows)]
+}
+
+/** Names of all benchmarks and what they are. */
+export function list(): readonly { readonly name: string; readonly summary: string }[] {
+  return BENCHES
+}
+
+export async function runSuite(options: SuiteOptions): Promise<Report> {
+  const rows: Row[] = []
+  const skipped: string[] = []
+  for (const bench of BENCHES) {
+    if (options.names.length > 0 && !options.names.includes(bench.name)) continue
+    const found = await runBench(bench, options, skipped)
+    options.onRows(bench, found)
+    rows.push(...found)
+  }
+  return { machine: machine(), rows, skipped }
+}

@@ -1,0 +1,22 @@
+// What a benchmark can run on here.
+
+import { Heap, type CollectorName } from 'glissade'
+
+/** Why the concurrent collector cannot be had here, or null. */
+function whyNotConcurrent(): string | null {
+  try {
+    Heap.create({ maxBytes: '1m', collector: 'concurrent' }).close()
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+/** Of `wanted`, the collectors that this machine has; each one missing is told to `skip`. */
+export function collectorsHere<T extends CollectorName>(wanted: readonly T[], skip: (why: string) => void): T[] {
+  return wanted.filter((name) => {
+    const why = name === 'concurrent' ? whyNotConcurrent() : null
+    if (why !== null) skip(`collector 'concurrent': ${why}`)
+    return why === null
+  })
+}
