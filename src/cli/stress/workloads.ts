@@ -9,6 +9,7 @@ import { lists } from './workloads/lists.js'
 import { stacks } from './workloads/stacks.js'
 import { tables } from './workloads/tables.js'
 import { trees } from './workloads/trees.js'
+import { values } from './workloads/values.js'
 import { weak } from './workloads/weak.js'
 
 export const WORKLOADS: readonly Workload[] = [
@@ -16,6 +17,7 @@ export const WORKLOADS: readonly Workload[] = [
   trees,
   graphs,
   tables,
+  values,
   arrays,
   fragmentation,
   stacks,

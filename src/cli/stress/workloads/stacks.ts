@@ -4,6 +4,9 @@
 import { Tagged, Tag, type Mutator, type Ref } from '../../../index.js'
 import { Mismatch, same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
 
+/** The control word that counts flips (ARCHITECTURE.md). */
+const EPOCH = 3
+
 /** A slot of the model: a box by its number, or a plain integer. */
 type ModelSlot = { readonly box: number } | number
 
@@ -30,7 +33,7 @@ class Stacks implements Activity {
   }
 
   step(m: Mutator): void {
-    const { random, heap } = this.#context
+    const { random } = this.#context
     switch (random.below(8)) {
       case 0:
       case 1:
@@ -49,10 +52,7 @@ class Stacks implements Activity {
         if (random.chance(0.05)) this.#pop(random.below(this.#model.length + 1))
         break
       case 6:
-        if (!random.chance(0.01)) break
-        this.#publish()
-        heap.collectSync()
-        if (this.#context.collects) this.#aboveTop(m)
+        if (random.chance(0.01)) this.#collect(m)
         break
       default:
         for (let i = 0; i < 20 && this.#model.length > 0; i++) {
@@ -118,6 +118,14 @@ class Stacks implements Activity {
     const box = found.payload as Ref
     same(() => `${where()} (ref ${box}): its shape`, m.shapeOf(box), this.#box.id)
     same(() => `${where()} (ref ${box}): its number`, m.i32[box + this.#box.at.number], expected.box)
+  }
+
+  /** Popped slots may name what is garbage by now: a flip leaves zeros there, so that a raised top finds nothing stale. */
+  #collect(m: Mutator): void {
+    const epoch = m.control[EPOCH]
+    this.#publish()
+    this.#context.heap.collectSync()
+    if (m.control[EPOCH] !== epoch) this.#aboveTop(m)
   }
 
   #aboveTop(m: Mutator): void {

@@ -1,0 +1,145 @@
+// Plants known bugs one by one and shows that the tests find each: who checks the tests themselves?
+//
+//   node scripts/mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep]
+//
+// A bug is a textual patch of one file, in a scratch copy of the repository that is built and then examined: first by
+// `glissade stress` (at most N seconds, default 60, with options that make the bug's circumstances likely), then by the
+// parts of `npm test` that the bug concerns. Whoever fails first has caught it. A bug that survives is a missing test.
+// A patch whose text is no longer in the file is stale: fix it here, it is not evidence of anything.
+//
+// --only TEXT   bugs whose name contains TEXT
+// --seconds N   the longest stress for one bug
+// --list        the names, and what each stands for
+// --keep        keeps the scratch copy
+// Exit status: 0 all caught, 1 a survivor, a stale patch or a baseline that fails by itself, 2 wrong use.
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { MUTANTS } from './mutants.mjs'
+
+const usage = 'usage: mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep]'
+let options
+try {
+  options = parseArgs({
+    options: {
+      only: { type: 'string', default: '' },
+      seconds: { type: 'string', default: '60' },
+      list: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+    },
+  }).values
+  if (!(Number(options.seconds) >= 1)) throw new Error('--seconds takes a number of at least 1')
+} catch (error) {
+  console.error(`${error.message}\n${usage}`)
+  process.exit(2)
+}
+
+const chosen = MUTANTS.filter(({ name }) => name.includes(options.only))
+if (chosen.length === 0) {
+  console.error(`no bug's name contains '${options.only}'\n${usage}`)
+  process.exit(2)
+}
+if (options.list) {
+  for (const { name, what } of chosen) console.log(`${name.padEnd(28)} ${what}`)
+  process.exit(0)
+}
+
+// npm tells node-gyp where Node's headers are; started directly, this script asks npm to start it again.
+if (process.env['npm_execpath'] === undefined) {
+  const again = spawnSync('npm', ['exec', '--', 'node', ...process.argv.slice(1)], { stdio: 'inherit' })
+  process.exit(again.status ?? 1)
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'glissade-mutants-'))
+const here = resolve('.')
+const copied = ['native', 'src', 'scripts', 'examples', 'bench', 'test', 'build', 'dist', 'package.json', 'binding.gyp']
+for (const name of [...copied, 'tsconfig.json', 'tsconfig.base.json', 'vitest.config.ts']) {
+  if (existsSync(name)) cpSync(name, join(scratch, name), { recursive: true, preserveTimestamps: true })
+}
+symlinkSync(join(here, 'node_modules'), join(scratch, 'node_modules'))
+
+const run = (command, args, ms = 600_000) =>
+  spawnSync(command, args, { cwd: scratch, encoding: 'utf8', timeout: ms, killSignal: 'SIGKILL', maxBuffer: 1 << 26 })
+
+/** Builds what a change of `file` asks for; returns what went wrong, or undefined. */
+function build(file) {
+  const command = file.startsWith('src/')
+    ? ['npx', ['tsc', '-b', 'src']]
+    : [process.execPath, ['scripts/build-native.mjs']]
+  const { status, stdout, stderr } = run(...command)
+  return status === 0 ? undefined : `${stdout}${stderr}`
+}
+
+/** Who fails, and how; undefined if nobody does. */
+function examine({ stress = [], tests = [] }) {
+  const args = ['dist/cli/main.js', 'stress', '--seconds', options.seconds, '--seed', '1', '--json', ...stress]
+  const seconds = Number(options.seconds)
+  const begin = Date.now()
+  const stressed = run(process.execPath, args, (seconds + 180) * 1000)
+  const took = `${Math.round((Date.now() - begin) / 1000)} s`
+  if (stressed.status !== 0) {
+    let what = stressed.stderr.trim().split('\n')[0] || stressed.signal || 'no answer'
+    try {
+      what = JSON.parse(stressed.stdout).failures[0].what.split('\n')[0]
+    } catch {
+      // It died without a report: what it left on standard error has to do.
+    }
+    return `stress, ${took}: ${what}`
+  }
+  for (const test of tests) {
+    const [command, ...rest] = test.endsWith('.ts') ? ['npx', 'vitest', 'run', test] : ['build/Release/selftest', test]
+    const { status, signal, stdout } = run(command, rest)
+    if (status !== 0) return `${test}: ${signal ?? stdout.trim().split('\n').at(-1)}`
+  }
+  return undefined
+}
+
+const rows = []
+let faults = 0
+const tell = (name, verdict, detail) => {
+  rows.push([name, verdict, detail])
+  if (verdict !== 'caught' && verdict !== 'passes') faults++
+  console.log(`${name.padEnd(28)} ${verdict.padEnd(9)} ${detail.slice(0, 150)}`)
+}
+
+try {
+  const failure = build('native/') ?? build('src/')
+  if (failure !== undefined) throw new Error(`the unchanged copy does not build:\n${failure}`)
+  const found = examine({ stress: ['--seconds', String(Math.min(20, Number(options.seconds)))] })
+  tell('(unchanged)', found === undefined ? 'passes' : 'FAILS', found ?? '')
+
+  for (const mutant of chosen) {
+    const { name, file, find, replace } = mutant
+    const path = join(scratch, file)
+    const original = readFileSync(path, 'utf8')
+    if (original.split(find).length !== 2) {
+      tell(name, 'STALE', `its text stands ${original.split(find).length - 1} times in ${file}`)
+      continue
+    }
+    writeFileSync(
+      path,
+      original.replace(find, () => replace),
+    )
+    try {
+      const broken = build(file)
+      if (broken !== undefined) {
+        const reason = broken.split('\n').find((line) => line.includes('error')) ?? broken.trim().split('\n')[0]
+        tell(name, 'STALE', `does not compile: ${reason}`)
+        continue
+      }
+      const caught = examine(mutant)
+      tell(name, caught === undefined ? 'SURVIVES' : 'caught', caught ?? mutant.what)
+    } finally {
+      writeFileSync(path, original)
+    }
+  }
+} finally {
+  if (options.keep) console.log(`scratch copy: ${scratch}`)
+  else rmSync(scratch, { recursive: true, force: true })
+}
+
+const count = (verdict) => rows.filter(([, v]) => v === verdict).length
+console.log(`${count('caught')} caught, ${count('SURVIVES')} survive, ${count('STALE')} stale`)
+process.exit(faults === 0 ? 0 : 1)

@@ -1,0 +1,102 @@
+// Value slots that change their kind as fast as they can while they are marked. JavaScript stores a value as two words, so
+// a marker may read the tag of one store with the payload of another: the order of the two stores is all that keeps it
+// from following an integer. The integers here are such that whoever follows one falls.
+
+import { Tag, type Mutator, type Ref } from '../../../index.js'
+import { Mismatch, same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
+
+const BOXES = 64
+/** Outside every heap; even, as references are. */
+const WILD = 0x7ffffff0
+
+export const values: Workload = {
+  name: 'values',
+  summary: 'value slots that change between references, integers and doubles while they are marked',
+  start: (context, m) => new Values(context, m),
+}
+
+class Values implements Activity {
+  readonly #context: WorkloadContext
+  readonly #box
+  readonly #array
+  /** Slot 0: the array, then the boxes. */
+  readonly #roots
+  readonly #length: number
+  /** Per slot: 0 nothing yet, −1 the wild integer, −2 a double, else the number of a box. */
+  readonly #model: Int32Array
+
+  constructor(context: WorkloadContext, m: Mutator) {
+    this.#context = context
+    this.#box = context.heap.defineShape('ValueBox', { number: 'i32' })
+    this.#array = context.heap.defineArray('ValueSlots', 'value')
+    this.#roots = m.roots.table('ref', 1 + BOXES)
+    this.#length = Math.min(1 << 14, Math.max(64, context.budget >>> 4))
+    this.#model = new Int32Array(this.#length)
+  }
+
+  step(m: Mutator): void {
+    const { random } = this.#context
+    if (this.#roots.get(0) === 0) this.#begin(m)
+    if (random.chance(0.05)) this.#renew(m, random.below(BOXES))
+    if (random.chance(0.1)) return this.#compare(m, random.below(this.#length), 200)
+    const first = random.below(this.#length)
+    const end = Math.min(this.#length, first + 512)
+    const n = random.below(BOXES)
+    // Each slot changes its kind with each round. No safepoint in here: the array and the box stay where they are.
+    const array = this.#roots.get(0) as Ref
+    const box = this.#roots.get(1 + n) as Ref
+    const { elementsAt } = this.#array
+    for (let round = 0; round < 8; round++) {
+      for (let i = first; i < end; i++) {
+        if ((i + round) & 1) m.setValueRef(array, elementsAt + i, box)
+        else m.setValueInt(array, elementsAt + i, WILD)
+      }
+    }
+    const last = random.below(3)
+    for (let i = first; i < end; i++) {
+      if (last === 0) m.setValueInt(array, elementsAt + i, WILD)
+      else if (last === 1) m.setValueNumber(array, elementsAt + i, i + 0.5)
+      else m.setValueRef(array, elementsAt + i, box)
+      this.#model[i] = last === 2 ? m.i32[box + this.#box.at.number] : -1 - last
+    }
+  }
+
+  #begin(m: Mutator): void {
+    this.#roots.set(0, m.allocArray(this.#array, this.#length))
+    for (let n = 0; n < BOXES; n++) this.#renew(m, n)
+  }
+  /** Another object for box `n`; slots go on holding the one before it. */
+  #renew(m: Mutator, n: number): void {
+    const box = m.alloc(this.#box)
+    m.i32[box + this.#box.at.number] = 1 + this.#context.random.below(1 << 30)
+    this.#roots.set(1 + n, box)
+  }
+
+  #compare(m: Mutator, first: number, slots: number): void {
+    const array = this.#roots.get(0) as Ref
+    if (array === 0) return
+    const { elementsAt } = this.#array
+    for (let i = first; i < Math.min(this.#length, first + slots); i++) {
+      const where = (): string => `values: slot ${i}`
+      const word = array + 2 * (elementsAt + i)
+      const expected = this.#model[i]
+      if (expected === 0 || expected === -2) {
+        same(where, m.f64[word >>> 1], expected === 0 ? 0 : i + 0.5)
+      } else if (expected === -1) {
+        if (m.i32[word + 1] !== Tag.Int) throw new Mismatch(`${where()} is no integer any more`)
+        same(where, m.i32[word], WILD)
+      } else {
+        if (m.i32[word + 1] !== Tag.Ref) throw new Mismatch(`${where()} is no reference any more`)
+        same(() => `${where()}: the number of its box`, m.i32[m.i32[word] + this.#box.at.number], expected)
+      }
+    }
+  }
+
+  check(m: Mutator): void {
+    this.#compare(m, 0, this.#length)
+  }
+  reset(): void {
+    for (let slot = 0; slot <= BOXES; slot++) this.#roots.set(slot, 0 as Ref)
+    this.#model.fill(0)
+  }
+}
