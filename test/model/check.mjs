@@ -36,7 +36,10 @@ const here = dirname(fileURLToPath(import.meta.url))
 // Why a mutant must be rejected: what SPIN says, and what that means.
 const deadlock = [/invalid end state/, 'deadlock: a thread waits for ever']
 const sources = [/content\[p\]/, 'a builder reads a source page that was overwritten or released']
-const unfinished = [/content\[f\]|tmp==|state\[p\]==2/, 'the kernel is given a buffer that is no longer the finished page']
+const unfinished = [
+  /content\[f\]|tmp==|state\[p\]==2/,
+  'the kernel is given a buffer that is no longer the finished page',
+]
 const zeroFill = [/assertion violated registered/, 'a mutator touches an unmapped page after the unregistering']
 const ahead = [/space\[p\]!=0/, 'a page word says mapped and the page is missing']
 const twice = [/pool&\(1<</, 'a buffer goes back to the pool twice']
@@ -111,7 +114,10 @@ if (lost.length) {
   process.exit(1)
 }
 
-const missing = [['spin', '-V'], ['gcc', '--version']].filter(([tool, flag]) => spawnSync(tool, [flag]).error)
+const missing = [
+  ['spin', '-V'],
+  ['gcc', '--version'],
+].filter(([tool, flag]) => spawnSync(tool, [flag]).error)
 if (missing.length) {
   const what = `${missing.map(([tool]) => tool).join(' and ')} not installed (Debian: apt-get install spin gcc)`
   if (options['skip-if-missing']) {
@@ -127,7 +133,10 @@ const runs = [
     .filter(([, , , quick]) => !(options.quick && quick === null))
     .map(([name, model, full, quick]) => ({ name, model, flags: (options.quick && quick) || full })),
   ...mutants.map(([name, model, flags, reason]) => ({
-    name: `mutant ${name}`, model, flags: `-DMUTATORS=2 -DMUTANT_${name} ${flags}`, reason,
+    name: `mutant ${name}`,
+    model,
+    flags: `-DMUTATORS=2 -DMUTANT_${name} ${flags}`,
+    reason,
   })),
 ].filter((run) => run.name.toLowerCase().includes(options.only.toLowerCase()))
 if (!runs.length) {
@@ -137,7 +146,10 @@ if (!runs.length) {
 
 const work = mkdtempSync(join(tmpdir(), 'glissade-model-'))
 const children = new Set()
-for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) {
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
   process.on(signal, () => {
     for (const child of children) child.kill('SIGKILL')
     rmSync(work, { recursive: true, force: true })
@@ -168,7 +180,14 @@ async function check(run, directory) {
   if (spin.code !== 0) return { problem: `spin -a: ${spin.output.trim()}` }
   // Exhaustive: no bitstate, no hash compaction; COLLAPSE is lossless. Deadlocks and assertions, hence SAFETY.
   const gcc = await command(directory, 'gcc', [
-    run.reason ? '-O0' : '-O2', '-w', '-DSAFETY', '-DCOLLAPSE', '-DMEMLIM=4000', '-o', 'pan', 'pan.c',
+    run.reason ? '-O0' : '-O2',
+    '-w',
+    '-DSAFETY',
+    '-DCOLLAPSE',
+    '-DMEMLIM=4000',
+    '-o',
+    'pan',
+    'pan.c',
   ])
   if (gcc.code !== 0) return { problem: `gcc: ${gcc.output.trim()}` }
   const started = performance.now()
@@ -183,10 +202,12 @@ async function check(run, directory) {
     error: pan.output.match(/^pan:\d+: (.*?)(?: \(at depth (\d+)\))?$/m)?.[1]?.trim() ?? '',
   }
   const errors = number(/errors: (\d+)/)
-  if (pan.code !== 0 || Number.isNaN(errors)) result.problem = `pan ended with ${pan.signal ?? pan.code}: ${pan.output.trim().slice(-400)}`
+  if (pan.code !== 0 || Number.isNaN(errors))
+    result.problem = `pan ended with ${pan.signal ?? pan.code}: ${pan.output.trim().slice(-400)}`
   else if (run.reason) {
     if (errors === 0) result.problem = 'SPIN accepts this mutant'
-    else if (!run.reason[0].test(result.error)) result.problem = `rejected, but not as expected (${run.reason[1]}): ${result.error}`
+    else if (!run.reason[0].test(result.error))
+      result.problem = `rejected, but not as expected (${run.reason[1]}): ${result.error}`
   } else if (errors !== 0) result.problem = `violated: ${result.error}`
   else if (/max search depth too small|Search not completed|out of memory|reached -DMEMLIM/.test(pan.output)) {
     result.problem = 'the search was not exhaustive'
@@ -195,10 +216,13 @@ async function check(run, directory) {
 }
 
 const widths = [-29, -13, 9, 11, 5, 7]
-const row = (...cells) => cells.map((cell, i) => {
-  const width = widths[i] ?? 0
-  return width < 0 ? String(cell).padEnd(-width) : String(cell).padStart(width)
-}).join('  ')
+const row = (...cells) =>
+  cells
+    .map((cell, i) => {
+      const width = widths[i] ?? 0
+      return width < 0 ? String(cell).padEnd(-width) : String(cell).padStart(width)
+    })
+    .join('  ')
 console.log(row('run', 'model', 'states', 'transitions', 'depth', 'seconds', 'verdict'))
 
 let failures = 0
@@ -213,8 +237,17 @@ async function worker() {
     const count = (value) => (value === undefined || Number.isNaN(value) ? '-' : value)
     const verdict = result.problem ? `FAILED: ${result.problem}` : run.reason ? `rejected: ${run.reason[1]}` : 'holds'
     if (result.problem) failures++
-    console.log(row(run.name, run.model, count(result.states), count(result.transitions), count(result.depth),
-      result.seconds === undefined ? '-' : result.seconds.toFixed(1), verdict))
+    console.log(
+      row(
+        run.name,
+        run.model,
+        count(result.states),
+        count(result.transitions),
+        count(result.depth),
+        result.seconds === undefined ? '-' : result.seconds.toFixed(1),
+        verdict,
+      ),
+    )
     if (!options.keep) rmSync(directory, { recursive: true, force: true })
   }
 }
@@ -222,5 +255,7 @@ await Promise.all(Array.from({ length: Math.min(Number(options.jobs), runs.lengt
 
 if (options.keep) console.log(`kept: ${work}`)
 else rmSync(work, { recursive: true, force: true })
-console.log(`${runs.length - failures} of ${runs.length} as expected, ${((performance.now() - began) / 1000).toFixed(0)} s`)
+console.log(
+  `${runs.length - failures} of ${runs.length} as expected, ${((performance.now() - began) / 1000).toFixed(0)} s`,
+)
 process.exit(failures ? 1 : 0)
