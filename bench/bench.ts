@@ -30,6 +30,8 @@ export interface Bench {
   cases(selection: Selection, skip: (why: string) => void): readonly Case[]
   /** Runs one case, in its own process. */
   run(one: Case): Outcome | Promise<Outcome>
+  /** The rows of one case from its runs, for cases that measure several things at once; default: one row. */
+  rows?(one: Case, outcomes: readonly Outcome[]): readonly Row[]
   /** Adds figures that compare rows (ratios). */
   compare?(rows: readonly Row[]): readonly Row[]
 }

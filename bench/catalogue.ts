@@ -1,10 +1,12 @@
 // The benchmarks, in the order in which they run.
 
 import type { Bench } from './bench.js'
+import { barrier } from './barrier.js'
 import { micro } from './micro.js'
 import { pauses } from './pauses.js'
+import { relocation } from './relocation.js'
 
-export const BENCHES: readonly Bench[] = [micro, pauses]
+export const BENCHES: readonly Bench[] = [micro, pauses, barrier, relocation]
 
 export function benchNamed(name: string): Bench {
   const found = BENCHES.find((bench) => bench.name === name)

@@ -100,7 +100,7 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[]):
   const rows = cases
     .map((one) => [one, outcomes.get(one) as Outcome[]] as const)
     .filter(([, found]) => found.length > 0)
-    .map(([one, found]) => mergeRuns(one, found))
+    .flatMap(([one, found]) => bench.rows?.(one, found) ?? [mergeRuns(one, found)])
   return [...(bench.compare?.(rows) ?? rows)]
 }
 

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "selftest/barrier-bench.h"
 #include "selftest/testing.h"
 
 namespace glissade::testing {
@@ -112,4 +113,9 @@ int run_all(int argc, char** argv) {
 }  // namespace
 }  // namespace glissade::testing
 
-int main(int argc, char** argv) { return glissade::testing::run_all(argc, argv); }
+int main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[1], "--bench") == 0 && std::strcmp(argv[2], "barrier") == 0) {
+    return glissade::selftest::bench_barrier();
+  }
+  return glissade::testing::run_all(argc, argv);
+}
