@@ -16,7 +16,9 @@ export abstract class CallWriter extends OperatorWriter {
     const base = this.takeCallSlots(args.length, wanted)
     const slot = frameSlot(base)
     if (callee.kind === 'get' && callee.variable.kind === 'global') {
-      const direct = this.#callGlobal(callee.variable.name, callee.line, base, args, line)
+      const { name } = callee.variable
+      if (this.program.isGlobalClass(name)) return this.#callGlobalClass(name, callee.line, base, args, line)
+      const direct = this.#callGlobal(name, callee.line, base, args, line)
       if (direct) return this.#result(base)
     }
     this.scoped(() => this.toSlot(callee, base))
@@ -43,6 +45,22 @@ export abstract class CallWriter extends OperatorWriter {
     const slow = `findCallee(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
     this.emitAt(line, `if (${guard} === ${target.shape.id}) ${target.text}(${slot.index}); else ${slow}`)
     return true
+  }
+
+  /** A call of a class that the program declares: the guard is the shape that the cache compares. */
+  #callGlobalClass(name: string, nameLine: number, base: number, args: readonly Expr[], line: number): Operand {
+    const global = this.program.global(name)
+    const slot = frameSlot(base)
+    const guard = this.temporary('k')
+    this.emit(`${guard} = guards[${global.index}]`)
+    const load = `loadCallee(${global.index}, ${slot.index})`
+    this.emitAt(nameLine, `if (${guard} === 0) ${load}; else ${slot.value} = slots[${global.cell}]`)
+    this.#arguments(args, base)
+    const site = this.program.newSite('')
+    const slow = `findCallee(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
+    const hit = `${guard} === ${cache(site, Site.Shape)}`
+    this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else ${slow}`)
+    return this.#result(base)
   }
 
   #result(base: number): Operand {

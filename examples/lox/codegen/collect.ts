@@ -12,6 +12,8 @@ export interface Collected {
   readonly foreignFields: ReadonlySet<string>
   /** Globals declared by `fun`; null if they are defined or assigned in any other way as well. */
   readonly globalFunctions: Map<string, FunctionNode | null>
+  /** Globals declared by `class`. */
+  readonly globalClasses: Set<string>
 }
 
 export function collect(script: FunctionNode): Collected {
@@ -20,6 +22,7 @@ export function collect(script: FunctionNode): Collected {
   const fieldsOf = new Map<ClassNode, Set<string>>()
   const foreignFields = new Set<string>()
   const globalFunctions = new Map<string, FunctionNode | null>()
+  const globalClasses = new Set<string>()
   /** The fields of the class whose methods are being walked. */
   let fields = foreignFields
   let inMethods = false
@@ -72,7 +75,10 @@ export function collect(script: FunctionNode): Collected {
 
   const walkClass = (node: ClassNode): void => {
     classes.push(node)
-    if ('global' in node.target) defineGlobal(node.target.global, null)
+    if ('global' in node.target) {
+      defineGlobal(node.target.global, null)
+      globalClasses.add(node.target.global)
+    }
     const outer = { fields, inMethods }
     fields = new Set()
     inMethods = true
@@ -114,5 +120,5 @@ export function collect(script: FunctionNode): Collected {
 
   walkFunction(script)
   for (const own of fieldsOf.values()) for (const name of own) foreignFields.delete(name)
-  return { functions, classes, fieldsOf, foreignFields, globalFunctions }
+  return { functions, classes, fieldsOf, foreignFields, globalFunctions, globalClasses }
 }

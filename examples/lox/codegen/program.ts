@@ -34,12 +34,14 @@ export class Program {
   readonly #infos = new Map<FunctionNode, FunctionInfo>()
   readonly #classInfos = new Map<ClassNode, ClassInfo>()
   readonly #globalFunctions: ReadonlyMap<string, FunctionNode | null>
+  readonly #globalClasses: ReadonlySet<string>
 
   constructor(runtime: Runtime, script: FunctionNode) {
     this.runtime = runtime
     const collected = collect(script)
     this.representations = new Representations(collected.functions)
     this.#globalFunctions = collected.globalFunctions
+    this.#globalClasses = collected.globalClasses
     this.functions = collected.functions.map((node) => this.#functionInfo(node))
     this.classes = collected.classes.map((node) => this.#classInfo(node, collected))
   }
@@ -69,6 +71,9 @@ export class Program {
   globalFunction(name: string): FunctionInfo | null {
     const node = this.#globalFunctions.get(name)
     return node ? this.info(node) : null
+  }
+  isGlobalClass(name: string): boolean {
+    return this.#globalClasses.has(name)
   }
   constant(bytes: string): number {
     return this.runtime.strings.constant(bytes)

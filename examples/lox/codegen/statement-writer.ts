@@ -223,7 +223,10 @@ export class StatementWriter extends ExpressionWriter {
         this.store({ kind: 'slot', slot: classSlot, origin: 'temporary' }, slot)
         this.emit(`wrap(${slot.index}, ${this.top})`)
       }
-      if (!isLocal) this.defineGlobal(target.global, { kind: 'slot', slot, origin: 'temporary' })
+      if (!isLocal) {
+        this.defineGlobal(target.global, { kind: 'slot', slot, origin: 'temporary' })
+        this.emit(`guards[${this.program.global(target.global).index}] = i32[${slot.payload}]`)
+      }
       const method = frameSlot(this.takeSlots(1))
       for (const function_ of node.methods) {
         this.#closure(function_, method)
