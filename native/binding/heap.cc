@@ -280,6 +280,14 @@ napi_value resume_mutators(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value check_cards(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const std::string violation = call.heap().verification.check_cards();
+  napi_value result;
+  napi_create_string_utf8(env, violation.c_str(), violation.size(), &result);
+  return result;
+}
+
 napi_value stats(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Heap& heap = call.heap();
@@ -383,7 +391,8 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
       {"parked", parked},         {"poll", poll},               {"allocate", allocate},
       {"createArea", create_area}, {"freeArea", free_area},     {"collect", collect},
       {"collectAsync", collect_async}, {"step", step},          {"pauseMutators", pause_mutators},
-      {"resumeMutators", resume_mutators}, {"stats", stats},    {"close", close},
+      {"resumeMutators", resume_mutators}, {"stats", stats},
+      {"checkCards", check_cards},       {"close", close},
   };
   for (const auto& method : methods) {
     napi_value function;

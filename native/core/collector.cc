@@ -106,6 +106,11 @@ void Heap::gate() {
   at_gate_ = false;
 }
 
+bool Heap::rests_before_remark() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  return at_gate_ && traced_.load(std::memory_order_relaxed);
+}
+
 layout::Phase Heap::step(u32 gates) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   const u64 cycles = cycles_;
@@ -185,10 +190,14 @@ void Heap::mark() {
   marking.begin();
   injection::delay(injection::Delay::Mark);
   marking.mark_from_roots();
-  if (stepping) gate();
-  for (u32 round = 0; round < kMostRounds && marking.preclean() > kFewCards; round++) {
-    if (stepping) gate();
-  }
+  const auto rest = [&] {
+    if (!stepping) return;
+    traced_.store(true, std::memory_order_relaxed);
+    gate();
+    traced_.store(false, std::memory_order_relaxed);
+  };
+  rest();
+  for (u32 round = 0; round < kMostRounds && marking.preclean() > kFewCards; round++) rest();
   for (u32 retry = 0; !remark_pause(retry >= kMostRetries); retry++) {
     // The program dirties or builds faster than we mark: it is slowed at its allocations, more with every failure.
     remark_pressure_.store(retry + 1, std::memory_order_relaxed);

@@ -94,6 +94,8 @@ class Heap {
   void clear_mark_bits();
   bool is_marked(Ref ref) const;
   void gate();
+  /// True while a stepping cycle waits at a gate with its trace complete and remark still to come.
+  bool rests_before_remark();
   void note_relocation_error(int error, u32 page);
   /// Retires the mutator's TLAB: fills its rest, and records black pages' first objects. The mutator's own thread, or any
   /// while the mutator is stopped.
@@ -199,6 +201,7 @@ class Heap {
   std::condition_variable gate_arrived_, gate_opened_;
   u32 gate_permits_ = 0;
   bool at_gate_ = false;
+  std::atomic<bool> traced_{false};  // between the end of a trace and the next preclean or remark
 
   // Pacing of allocation against a cycle that has not flipped yet.
   std::atomic<u64> filling_since_{0};      // when the cycle began; 0: no cycle, or it has flipped

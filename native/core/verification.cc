@@ -79,6 +79,37 @@ void Verification::check_marking() {
   }
 }
 
+std::string Verification::check_cards() {
+  if (!heap_.rests_before_remark()) return {};
+  checks_.fetch_add(1, std::memory_order_relaxed);
+  std::string violation;
+  const auto check_object = [&](Ref ref) {
+    const u8* object = heap_.address(ref);
+    const u32 shape = word_at(object);
+    const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
+    for_each_slot(heap_.shapes, shape, kGranuleSize, granules * kGranuleSize, [&](u32 offset, bool is_value) {
+      if (is_value && word_at(object + offset + 4) != layout::kTagRef) return;
+      const Ref to{word_at(object + offset)};
+      if (to.is_null() || heap_.is_marked(to)) return;
+      const u32 slot = ref.word + offset / 4;
+      if (heap_.cards.is_dirty(slot >> layout::kCardShift) || !violation.empty()) return;
+      violation = "word " + std::to_string(slot) + " of the marked object at " + name(ref) + " refers to the unmarked " + name(to) +
+                  " and its card is clean: a store without the write barrier";
+    });
+  };
+  const Granule end{heap_.moving.top * kGranulesPerPage};
+  Granule at{heap_.moving.begin * kGranulesPerPage};
+  while ((at = next_live(heap_.blocks, at, end)) < end) {
+    const u8* object = heap_.granule_address(at);
+    check_object(heap_.ref(at));
+    at.index += heap_.shapes.granules(word_at(object), word_at(object + 4));
+  }
+  heap_.large_objects.for_each(heap_.moving.large_low, heap_.geometry().moving_pages(), [&](u32 page, auto&) {
+    if (heap_.large_objects.is_marked(page)) check_object(heap_.ref(PageIndex{page}.first_granule()));
+  });
+  return violation;
+}
+
 void Verification::check_forwarding() {
   checks_.fetch_add(1, std::memory_order_relaxed);
   const Forwarding& f = heap_.forwarding;

@@ -32,6 +32,10 @@ class Verification {
   /// When `page` has been built into `buffer` and its builders still hold its sources.
   void check_page(u32 page, const u8* buffer);
 
+  /// While a stepping cycle rests between trace and remark, mutators stopped: every reference from a marked object to an
+  /// unmarked one lies on a dirty card (invariant 8). Empty: it holds, or the cycle is not at such a point.
+  std::string check_cards();
+
   bool wants(u32 level) const { return level_ >= level; }
   void set_level(u32 level) { level_ = level; }
   /// The first violation since the last call; empty if none.

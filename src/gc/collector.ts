@@ -79,6 +79,8 @@ export interface Collector {
   pauseMutators(mutator: number): void
   resumeMutators(mutator: number): void
 
+  /** A reference that a collection under way would miss because its card is clean; empty where none is known. */
+  cardViolation(): string
   statistics(): RawStatistics
   /** Ranges that the collector says are free and zero; for verification. Empty where it cannot tell. */
   freeRanges(): readonly WordRange[]

@@ -107,6 +107,9 @@ export class ConcurrentCollector implements Collector {
   statistics(): RawStatistics {
     return this.#native.stats()
   }
+  cardViolation(): string {
+    return this.#native.checkCards()
+  }
   /** Free memory of this collector is recycled pages, zeroed when they are granted: nothing is promised about it. */
   freeRanges(): readonly WordRange[] {
     return []

@@ -39,6 +39,8 @@ export interface NativeHeap extends HeapMemory {
   step(mutator: number, gates: number): number
   pauseMutators(mutator: number): void
   resumeMutators(mutator: number): void
+  /** What is wrong with the cards, while a stepping cycle rests before its remark; empty otherwise. */
+  checkCards(): string
   stats(): RawStatistics
   close(): void
 }

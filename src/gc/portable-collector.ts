@@ -98,6 +98,10 @@ export abstract class PortableCollector implements Collector {
   pauseMutators(_mutator: number): void {}
   resumeMutators(_mutator: number): void {}
 
+  /** Nothing runs beside a cycle of these collectors, so no store can miss its card. */
+  cardViolation(): string {
+    return ''
+  }
   statistics(): RawStatistics {
     const { control } = this.views
     return {

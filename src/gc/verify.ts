@@ -83,12 +83,19 @@ class Verification {
     this.#verifyAreas()
     for (let k = 0; k < this.#count && this.#violations.length < MOST_VIOLATIONS; k++) this.#verifyPayload(k)
     this.#verifyFreeMemory()
+    this.#verifyCards()
     return {
       ok: this.#violations.length === 0,
       violations: this.#violations,
       objects: this.#count,
       bytes: this.#bytes,
     }
+  }
+
+  /** Cards mean something between the trace and the remark of a cycle; the collector can tell which slots they must cover. */
+  #verifyCards(): void {
+    const violation = this.#core.collector.cardViolation()
+    if (violation !== '') this.#report(violation, 'card table')
   }
 
   #report(what: string, where: string, path: readonly string[] = []): void {
