@@ -42,7 +42,7 @@ export const MUTANTS = [
     file: barriers,
     find: 'f64[target] = f64[source]\n      cards[target >>> ${CARD_SHIFT - 1}] = 1',
     replace: 'f64[target] = f64[source]',
-    stress: of('tables'),
+    stress: of('values', 'tables'),
     tests: ['test/conformance'],
   },
   {
@@ -83,7 +83,7 @@ export const MUTANTS = [
     file: 'src/heap/scopes.ts',
     find: '    control[chunk.topIndex] = this.#next - chunk.start\n    rootCards[slot >>> CARD_SHIFT] = 1\n    return slot',
     replace: '    control[chunk.topIndex] = this.#next - chunk.start\n    void rootCards\n    return slot',
-    stress: of('weak', 'lists'),
+    stress: of('handles', 'lists'),
   },
 
   // ── marking

@@ -89,7 +89,9 @@ function examine({ stress = [], tests = [] }) {
     return `stress, ${took}: ${what}`
   }
   for (const test of tests) {
-    const [command, ...rest] = test.endsWith('.ts') ? ['npx', 'vitest', 'run', test] : ['build/Release/selftest', test]
+    const [command, ...rest] = test.startsWith('test/')
+      ? ['npx', 'vitest', 'run', test]
+      : ['build/Release/selftest', test]
     const { status, signal, stdout } = run(command, rest)
     if (status !== 0) return `${test}: ${signal ?? stdout.trim().split('\n').at(-1)}`
   }

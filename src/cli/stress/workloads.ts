@@ -5,6 +5,7 @@ import { arrays } from './workloads/arrays.js'
 import { exchange } from './workloads/exchange.js'
 import { fragmentation } from './workloads/fragmentation.js'
 import { graphs } from './workloads/graphs.js'
+import { handles } from './workloads/handles.js'
 import { lists } from './workloads/lists.js'
 import { stacks } from './workloads/stacks.js'
 import { tables } from './workloads/tables.js'
@@ -21,6 +22,7 @@ export const WORKLOADS: readonly Workload[] = [
   arrays,
   fragmentation,
   stacks,
+  handles,
   weak,
   exchange,
 ]

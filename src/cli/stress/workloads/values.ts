@@ -22,6 +22,8 @@ class Values implements Activity {
   /** Slot 0: the array, then the boxes. */
   readonly #roots
   readonly #length: number
+  /** Steps for which references are only moved from slot to slot, so that no other store marks their cards. */
+  #quiet = 0
   /** Per slot: 0 nothing yet, −1 the wild integer, −2 a double, else the number of a box. */
   readonly #model: Int32Array
 
@@ -38,6 +40,8 @@ class Values implements Activity {
     const { random } = this.#context
     if (this.#roots.get(0) === 0) this.#begin(m)
     if (random.chance(0.05)) this.#renew(m, random.below(BOXES))
+    if (random.chance(0.01)) this.#quiet = 300
+    if (this.#quiet > 0 && this.#quiet-- > 0) return this.#move(m)
     if (random.chance(0.1)) return this.#compare(m, random.below(this.#length), 200)
     const first = random.below(this.#length)
     const end = Math.min(this.#length, first + 512)
@@ -53,11 +57,44 @@ class Values implements Activity {
       }
     }
     const last = random.below(3)
+    // With references: each slot gets a box of its own, that nothing else holds for long.
+    if (last === 2) return this.#fill(m, first, Math.min(end, first + 64))
     for (let i = first; i < end; i++) {
       if (last === 0) m.setValueInt(array, elementsAt + i, WILD)
-      else if (last === 1) m.setValueNumber(array, elementsAt + i, i + 0.5)
-      else m.setValueRef(array, elementsAt + i, box)
-      this.#model[i] = last === 2 ? m.i32[box + this.#box.at.number] : -1 - last
+      else m.setValueNumber(array, elementsAt + i, i + 0.5)
+      this.#model[i] = -1 - last
+    }
+  }
+
+  #fill(m: Mutator, first: number, end: number): void {
+    const { elementsAt } = this.#array
+    // The rounds left references to the box in every second slot and wild integers in the others.
+    for (let i = first; i < this.#length && i < first + 512; i++) {
+      m.setValueInt(this.#roots.get(0) as Ref, elementsAt + i, WILD)
+      this.#model[i] = -1
+    }
+    for (let i = first; i < end; i++) {
+      const box = m.alloc(this.#box)
+      const number = 1 + this.#context.random.below(1 << 30)
+      m.i32[box + this.#box.at.number] = number
+      m.setValueRef(this.#roots.get(0) as Ref, elementsAt + i, box)
+      this.#model[i] = number
+    }
+  }
+
+  /** Copies values to other slots and overwrites where they were: for some boxes the copy is all that is left. */
+  #move(m: Mutator): void {
+    const { random } = this.#context
+    const array = this.#roots.get(0) as Ref
+    const { elementsAt } = this.#array
+    for (let i = 0; i < 40; i++) {
+      const from = random.below(this.#length)
+      const to = random.below(this.#length)
+      if (from === to || this.#model[from] <= 0) continue
+      m.copyValue(array, elementsAt + to, (array >>> 1) + elementsAt + from)
+      m.setValueInt(array, elementsAt + from, WILD)
+      this.#model[to] = this.#model[from]
+      this.#model[from] = -1
     }
   }
 
