@@ -44,23 +44,29 @@ export class Lox {
       return 'syntax error'
     }
     const { machine } = this.#runtime
+    let stage: Outcome = 'syntax error'
     try {
       this.heap.run(() => {
         machine.publish(machine.base)
         const script = generate(this.#runtime, parsed.script)
+        stage = 'runtime error'
         script(machine.base)
       })
       return 'ok'
     } catch (error) {
       this.#output.flush()
-      this.#error(this.#explain(error))
-      return 'runtime error'
+      this.#error(this.#explain(error, stage))
+      return stage
     }
   }
 
   /** What went wrong, in Lox's words. Anything but an error of the Lox program is passed on. */
-  #explain(error: unknown): string {
+  #explain(error: unknown, stage: Outcome): string {
     if (error instanceof LoxError) return error.report()
+    if (error instanceof RangeError && /call stack/.test(error.message)) {
+      // The generator is recursive as the parser is. A running program meets its own limit first (runtime/machine.ts).
+      return stage === 'syntax error' ? '[line 1] Error: Code nests too deeply.\n' : 'Stack overflow.\n'
+    }
     if (error instanceof HeapError && error.code === 'ERR_HEAP_EXHAUSTED') return 'Out of memory.\n'
     throw error
   }
