@@ -36,13 +36,15 @@ class Handles implements Activity {
   step(m: Mutator): void {
     const { random } = this.#context
     // Most steps are short; some last for several cycles.
-    const count = random.chance(0.05) ? this.#most : 1 + random.below(20)
+    const count = random.chance(0.1) ? this.#most : 1 + random.below(20)
+    // Without inner scopes nothing but the new handle itself marks the card of its slot.
+    const nested = random.chance(0.5)
     const garbage = random.chance(0.5) ? random.below(30) : 0
     m.scoped((scope) => {
       const held: Link[] = []
       const texts: ArrayHandle<'u16'>[] = []
       for (let i = 0; i < count; i++) {
-        held.push(random.chance(0.3) ? this.#fromInside(m, scope, i) : scope.new(this.#link, { number: i }))
+        held.push(nested && random.chance(0.3) ? this.#fromInside(m, scope, i) : scope.new(this.#link, { number: i }))
         if (random.chance(0.1)) texts.push(scope.newString(this.#text, `text ${i}`))
         if (random.chance(0.2)) held[i].any = held[random.below(i + 1)]
         for (let g = 0; g < garbage; g++) m.alloc(this.#link)
