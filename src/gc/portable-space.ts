@@ -190,7 +190,7 @@ export class PortableSpace {
   #bump(wanted: number, least: number, budget: number): number {
     const room = Math.min(budget - this.usedBytes, (this.#largeLow - this.top) * 4)
     if (room < least) return 0
-    const bytes = Math.min(wanted, room & ~7)
+    const bytes = Math.min(wanted, room - (room % 8))
     const start = this.top
     this.top += bytes / 4
     this.#everTop = Math.max(this.#everTop, this.top)
