@@ -3,7 +3,7 @@
 // The bump of the TLAB's top and the header store stand in one function with no call or loop between them (a stack
 // overflow in between would leave an object without a header). The limit word is 0 while the mutator is parked or a
 // stop is requested, so the one compare is also the check for "inside run" and the safepoint poll. Memory of a TLAB is
-// zero, so word 1 of a fixed object needs no store. Rules that measurements gave (docs/internals): views bound as
+// zero, so word 1 of a fixed object needs no store. Rules that measurements gave: views bound as
 // consts of the enclosing function, slow calls end in `| 0`, and the text carries a mutator number, because V8 shares
 // the code of identical texts and then stops folding their constants.
 

@@ -65,7 +65,7 @@ export class Shape<S = SlotTable> {
     readonly slots: Readonly<S>,
     /**
      * Where each slot lies, in units of its own view: `f64[(ref >>> 1) + at]` for `f64` and `value`, `i32[ref + at]` for
-     * `ref`, `i32` and `u32`, `u16[(ref << 1) + at]`, `u8[(ref << 2) + at]`.
+     * `ref`, `i32` and `u32`, `u16[ref * 2 + at]`, `u8[ref * 4 + at]` (no shifts: they overflow in large heaps).
      */
     readonly at: { readonly [K in keyof S]: number },
   ) {}

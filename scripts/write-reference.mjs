@@ -1,0 +1,176 @@
+// Writes docs/reference.md from the tables of the built library: options, error codes, statistics, phases. `npm run build`
+// first. With --check it writes nothing, and fails if the file is not what it would write.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { ERROR_CODES, Heap, layout, OPTIONS, STATISTICS_DOCS } from '../dist/index.js'
+
+const target = new URL('../docs/reference.md', import.meta.url)
+
+/** What the tables of the code do not say: the phases of a cycle, in their order. */
+const PHASES = {
+  Idle: ['no', 'no cycle is under way'],
+  Mark: ['no', 'everything reachable is marked; cards written meanwhile are scanned again (precleaning)'],
+  Remark: ['**yes**', 'the rest of the dirty cards, stacks that changed; dead weak references are cleared'],
+  Reclaim: ['no', 'dead large objects are freed'],
+  Prepare: ['no', 'every live object gets its new address; nothing has moved'],
+  Flip: ['**yes**', 'all pages become from-space at once, roots are updated, an empty to-space is armed'],
+  Compact: ['no', 'pages arrive in their new form: built by the collector, or by the thread that touches one first'],
+}
+/** Members of `heap.stats()` that are no figures of the tables. */
+const OTHER_STATISTICS = {
+  collector: 'name of the collector',
+  phase: "phase of the cycle under way, or `'idle'`",
+  epoch: 'how often anything may have moved',
+  maxBytes: 'the option, in bytes',
+  fallbacks: 'system calls of relocation that returned an error, by errno: `{ EBUSY: 3 }`; all were dealt with',
+  raw: 'everything the collector counts, under its own names: `counters`, `histograms`, and `errors` where there are any',
+}
+
+const row = (...cells) => `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`
+const table = (head, rows) => [row(...head), row(...head.map(() => '---')), ...rows.map((r) => row(...r))].join('\n')
+const code = (text) => `\`${text}\``
+
+function size(bytes) {
+  for (const [unit, letter] of [
+    [2 ** 30, 'g'],
+    [2 ** 20, 'm'],
+    [2 ** 10, 'k'],
+  ]) {
+    if (bytes % unit === 0) return `'${bytes / unit}${letter}'`
+  }
+  return String(bytes)
+}
+
+function optionRows(options, prefix = '') {
+  return Object.entries(options).flatMap(([name, spec]) => {
+    const full = code(prefix + name)
+    switch (spec.kind) {
+      case 'group':
+        return [[full, 'an object', '', spec.doc], ...optionRows(spec.members, `${prefix}${name}.`)]
+      case 'size':
+        return [[full, `size, ${code(size(spec.min))} to ${code(size(spec.max))}`, code(size(spec.default)), spec.doc]]
+      case 'integer':
+        return [[full, `whole number, ${spec.min} to ${spec.max}`, code(spec.default), spec.doc]]
+      case 'flag':
+        return [[full, `${code('true')} or ${code('false')}`, code(spec.default), spec.doc]]
+      case 'choice':
+        return [[full, spec.choices.map((c) => code(`'${c}'`)).join(' '), code(`'${spec.default}'`), spec.doc]]
+      default:
+        throw new Error(`option ${name}: unknown kind ${spec.kind}`)
+    }
+  })
+}
+
+/** The rows of one of the X-macro tables of native/core/statistics.h. */
+function nativeRows(header, macro) {
+  const start = header.indexOf(`#define ${macro}(X)`)
+  const rows = []
+  for (const line of header.slice(start).split('\n').slice(1)) {
+    const match = /^\s*X\((\w+), "(.*)"\)/.exec(line)
+    if (!match) break
+    rows.push([code(match[1]), match[2]])
+  }
+  if (start < 0 || rows.length === 0) throw new Error(`statistics.h has no table ${macro}`)
+  return rows
+}
+
+function sameNames(what, documented, actual) {
+  const missing = actual.filter((name) => !documented.includes(name))
+  const gone = documented.filter((name) => !actual.includes(name))
+  if (missing.length > 0) throw new Error(`${what} without documentation: ${missing.join(', ')}`)
+  if (gone.length > 0) throw new Error(`${what} documented and not there: ${gone.join(', ')}`)
+}
+
+function render() {
+  const header = readFileSync(new URL('../native/core/statistics.h', import.meta.url), 'utf8')
+  const heap = Heap.create({ maxBytes: '1m', collector: 'none' })
+  const stats = heap.stats()
+  heap.close()
+  const figures = Object.keys(STATISTICS_DOCS)
+  sameNames(
+    'statistics',
+    [...Object.keys(OTHER_STATISTICS), ...figures.map((f) => f.split('.')[0])],
+    Object.keys(stats),
+  )
+  sameNames('phases', Object.keys(PHASES), Object.keys(layout.Phase))
+  const figureRows = (keep) =>
+    Object.entries(STATISTICS_DOCS)
+      .filter(([name]) => keep(name))
+      .map(([n, doc]) => [code(n), doc])
+
+  return `# Reference
+
+Written by \`node scripts/write-reference.mjs\` from the tables in the code; a test compares them. [\`guide.md\`](guide.md)
+says how to use it all. The calls are documented where they are declared, and editors show it.
+
+## Options
+
+\`Heap.create(options)\`. The table is exported as \`OPTIONS\`. A size is a number of bytes, or text such as \`'64m'\`, where k, m and g are
+powers of 1024. Unknown, misspelled and unsuitable options are \`ERR_OPTION\`. \`heap.options\` has what was understood.
+
+${table(['option', 'values', 'default', 'is'], optionRows(OPTIONS))}
+
+## Error codes
+
+Everything thrown is a \`HeapError\`. Test its \`code\`; the \`message\` says what was received, the rule, and what to do. The table is
+exported as \`ERROR_CODES\`.
+
+${table(
+  ['code', 'rule'],
+  Object.entries(ERROR_CODES).map(([name, rule]) => [code(name), rule]),
+)}
+
+## Statistics
+
+\`heap.stats()\`. The table is exported as \`STATISTICS_DOCS\`. A figure that a collector does not have is 0.
+
+${table(
+  ['figure', 'is'],
+  figureRows((name) => !name.startsWith('pauses.')),
+)}
+
+Every stall that a thread can feel, in microseconds, as \`{ count, p50, p99, p999, p9999, max }\`:
+
+${table(
+  ['stall', 'is'],
+  figureRows((name) => name.startsWith('pauses.')),
+)}
+
+And:
+
+${table(
+  ['member', 'is'],
+  Object.entries(OTHER_STATISTICS).map(([name, doc]) => [code(name), doc]),
+)}
+
+### What the concurrent collector counts
+
+\`heap.stats().raw.counters\`; names that end in \`Ns\` are nanoseconds.
+
+${table(['counter', 'is'], nativeRows(header, 'GLISSADE_COUNTERS'))}
+
+\`heap.stats().raw.histograms\`, in microseconds:
+
+${table(['histogram', 'is'], nativeRows(header, 'GLISSADE_HISTOGRAMS'))}
+
+## Phases
+
+The phases of a cycle of the concurrent collector, in their order, as \`heap.stats().phase\` names them. Threads are stopped in two of
+them. [\`ARCHITECTURE.md\`](../ARCHITECTURE.md) says which file does what. A portable collection is one stop on the thread that needs it, and
+its phase is always \`idle\`.
+
+${table(
+  ['phase', 'threads stopped', 'does'],
+  Object.entries(PHASES).map(([name, [stopped, does]]) => [code(name.toLowerCase()), stopped, does]),
+)}
+`
+}
+
+const text = render()
+if (process.argv.includes('--check')) {
+  if (readFileSync(target, 'utf8') !== text) {
+    console.error('docs/reference.md is out of date: run node scripts/write-reference.mjs')
+    process.exitCode = 1
+  }
+} else {
+  writeFileSync(target, text)
+}
