@@ -1,12 +1,32 @@
 // The benchmarks, in the order in which they run.
 
-import type { Bench } from './bench.js'
 import { barrier } from './barrier.js'
+import type { Bench } from './bench.js'
 import { micro } from './micro.js'
 import { pauses } from './pauses.js'
 import { relocation } from './relocation.js'
+import { benchOf } from './workload.js'
+import { binaryTrees } from './workloads/binary-trees.js'
+import { churn } from './workloads/churn.js'
+import { fragmentation } from './workloads/fragmentation.js'
+import { gcbench } from './workloads/gcbench.js'
+import { hashtable } from './workloads/hashtable.js'
+import { loxPrograms } from './workloads/lox.js'
+import { multiples } from './workloads/multiples.js'
+import { pusher } from './workloads/pusher.js'
+import { quads } from './workloads/quads.js'
 
-export const BENCHES: readonly Bench[] = [micro, pauses, barrier, relocation]
+const WORKLOADS = [pusher, binaryTrees, gcbench, quads, churn, fragmentation, hashtable]
+
+export const BENCHES: readonly Bench[] = [
+  micro,
+  pauses,
+  barrier,
+  relocation,
+  ...WORKLOADS.map(benchOf),
+  multiples,
+  loxPrograms,
+]
 
 export function benchNamed(name: string): Bench {
   const found = BENCHES.find((bench) => bench.name === name)

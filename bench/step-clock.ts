@@ -60,6 +60,11 @@ export class StepClock {
     if (bin < MAX_BINS) this.#bins[bin]++
   }
 
+  /** What the program did since the last step is no step: the next begins now. */
+  skip(): void {
+    this.#state[0] = performance.now()
+  }
+
   /** Metered: true when the next step is due; the caller polls its heap meanwhile. Full speed: always true. */
   due(): boolean {
     if (this.rate === 0) return true

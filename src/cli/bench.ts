@@ -123,6 +123,8 @@ const at = (row: Row, histogram: string, percentile: string): number | undefined
   (row[histogram] as { readonly [percentile: string]: number } | undefined)?.[percentile]
 const micros = (v: number): string =>
   v >= 10_000 ? `${(v / 1000).toFixed(1)} ms` : v >= 100 ? v.toFixed(0) : v.toFixed(1)
+/** On plain objects the stops are those of V8's collector. */
+const stops = (row: Row): string => (row.system === 'v8' ? 'v8StopUs' : 'stopUs')
 const percent = (v: number): string => `${(v * 100).toFixed(0)} %`
 const mmu = (row: Row, ms: number): number | undefined =>
   (row['series'] as { readonly mmu?: readonly (readonly number[])[] } | undefined)?.mmu?.find(
@@ -141,9 +143,9 @@ const COLUMNS: readonly (readonly [string, (row: Row) => unknown, (value: number
   ['p50 µs', (row) => at(row, 'latencyUs', 'p50'), micros],
   ['p99.9', (row) => at(row, 'latencyUs', 'p999'), micros],
   ['worst', (row) => at(row, 'latencyUs', 'max'), micros],
-  ['stop p50', (row) => at(row, 'stopUs', 'p50') ?? at(row, 'v8StopUs', 'p50'), micros],
-  ['p99', (row) => at(row, 'stopUs', 'p99') ?? at(row, 'v8StopUs', 'p99'), micros],
-  ['max', (row) => at(row, 'stopUs', 'max') ?? at(row, 'v8StopUs', 'max'), micros],
+  ['stop p50', (row) => at(row, stops(row), 'p50'), micros],
+  ['p99', (row) => at(row, stops(row), 'p99'), micros],
+  ['max', (row) => at(row, stops(row), 'max'), micros],
   ['fault p50', (row) => at(row, 'faultUs', 'p50'), micros],
   ['max', (row) => at(row, 'faultUs', 'max'), micros],
   ['wait max', (row) => at(row, 'allocationStallUs', 'max'), micros],

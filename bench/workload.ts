@@ -1,0 +1,153 @@
+// What the throughput and latency programs have in common: each is written twice, on a heap and on plain JavaScript
+// objects, does the same operations in the same order (seeded), and checks its own result on both.
+//
+// A step is the program's own unit of work (a push, a tree, a request); its latency is what the person who waits for it
+// sees. Everything runs in a process of its own.
+
+import { Heap, type CollectorName, type HeapOptions, type Mutator } from 'glissade'
+import type { Bench, Case, Selection } from './bench.js'
+import { heapFigures, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
+import { javaCases, runJava } from './peers.js'
+import type { Outcome, Row } from './rows.js'
+import { StepClock } from './step-clock.js'
+import { collectorsHere } from './systems.js'
+
+export type Parameters = { readonly [name: string]: number }
+
+/** One configuration of a program. */
+export interface Variant {
+  /** What distinguishes it, for the row's `workload`. */
+  readonly name: string
+  readonly parameters: Parameters
+  /** Budget of the heap in MiB, for all systems that take one. */
+  readonly heapMiB: number
+  /** What the whole program allocates, in MiB on the heap: `none` runs only if that fits. */
+  readonly totalMiB: number
+  /** Steps a second; absent: full speed. */
+  readonly rate?: number
+  readonly runs?: number
+  /** Programs that have a Java twin under bench/peers. */
+  readonly java?: boolean
+}
+
+export interface Workload {
+  readonly name: string
+  readonly summary: string
+  /** True if all steps are of the same size, so that progress can be counted in them (MMU). */
+  readonly even: boolean
+  variants(selection: Selection): readonly Variant[]
+  heap(heap: Heap, m: Mutator, clock: StepClock, parameters: Parameters): void
+  plain(clock: StepClock, parameters: Parameters): void
+}
+
+/** What `none` can hold: it never collects. */
+const NONE_MIB = 3000
+
+/** A generator of numbers that both versions of a program share; [0, 2³²). */
+export function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    // xorshift32: the low bits of a linear congruential generator repeat too soon to pick array elements by.
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return state >>> 0
+  }
+}
+
+/** Fails the run: a benchmark that computes something else measures nothing. */
+export function expectSame(what: string, found: number, expected: number): void {
+  if (found !== expected) throw new Error(`Error: ${what}: ${found} instead of ${expected}`)
+}
+
+export function systemsOf(variant: Variant, collectors: readonly CollectorName[]): string[] {
+  return [...collectors.filter((name) => name !== 'none' || variant.totalMiB <= NONE_MIB), 'v8']
+}
+
+async function runOne(workload: Workload, variant: Variant, system: string): Promise<Outcome> {
+  const clock = new StepClock(variant.rate ?? 0)
+  const v8 = watchV8()
+  if (system === 'v8') {
+    const elapsed = stopwatch()
+    workload.plain(clock, variant.parameters)
+    const time = elapsed()
+    return outcomeOf(workload, clock, time, {}, { v8StopUs: summarise(await v8.stop()) })
+  }
+  const noneMiB = Math.min(4095, Math.ceil(variant.totalMiB * 1.15) + 64)
+  using heap = Heap.create({
+    collector: system as HeapOptions['collector'],
+    maxBytes: (system === 'none' ? noneMiB : variant.heapMiB) * 2 ** 20,
+  })
+  const elapsed = stopwatch()
+  heap.run((m) => workload.heap(heap, m, clock, variant.parameters))
+  const time = elapsed()
+  const counted = heapFigures(heap)
+  return outcomeOf(workload, clock, time, counted.figures, {
+    ...counted.histograms,
+    v8StopUs: summarise(await v8.stop()),
+  })
+}
+
+function outcomeOf(
+  { even }: Workload,
+  clock: StepClock,
+  time: { readonly wallS: number; readonly cpuS: number },
+  figures: Outcome['figures'],
+  histograms: Outcome['histograms'],
+): Outcome {
+  const stepped = clock.steps > 0
+  return {
+    figures: {
+      ...time,
+      peakRssMiB: peakRssMiB(),
+      ...(stepped && { steps: clock.steps, stepsPerS: clock.steps / clock.elapsedS }),
+      ...figures,
+    },
+    histograms: { ...(stepped && { latencyUs: clock.latency() }), ...histograms },
+    ...(stepped && {
+      series: { latency: clock.curve(), ...(even && { mmu: clock.mmu(), progress: clock.progress() }) },
+    }),
+  }
+}
+
+/** `overNone`: CPU time as a multiple of the same program's without any collection (a lower bound of the collector's cost). */
+export function compareWithNone(rows: readonly Row[]): Row[] {
+  return rows.map((row) => {
+    const none = rows.find(({ workload, system }) => workload === row.workload && system === 'none')
+    if (none === undefined || row.system === 'none') return row
+    return {
+      ...row,
+      overNone: Number((row.cpuS / none.cpuS).toPrecision(3)),
+      wallOverNone: Number((row.wallS / none.wallS).toPrecision(3)),
+    }
+  })
+}
+
+/** The benchmark of one program. */
+export function benchOf(workload: Workload): Bench {
+  return {
+    name: workload.name,
+    summary: workload.summary,
+    cases(selection, skip) {
+      const collectors = collectorsHere(['concurrent', 'stop-the-world', 'none'], skip)
+      const variants = workload.variants(selection)
+      const cases = variants.flatMap((variant): Case[] =>
+        systemsOf(variant, collectors).map((system) => ({
+          bench: workload.name,
+          workload: variant.name,
+          system,
+          parameters: { quick: selection.quick },
+          runs: variant.runs ?? 5,
+        })),
+      )
+      return [...cases, ...javaCases(workload.name, variants, selection, skip)]
+    },
+    run({ workload: name, system, parameters }) {
+      const variants = workload.variants({ quick: parameters['quick'] as boolean })
+      const variant = variants.find((one) => one.name === name) as Variant
+      if (system.startsWith('java ')) return runJava(workload.name, variant, system)
+      return runOne(workload, variant, system)
+    },
+    compare: compareWithNone,
+  }
+}
