@@ -128,7 +128,7 @@ export class HeapIndex {
         if (!hasLine) {
           // Lines without words need no place in the heap.
           const text = newBytes(end - start) // safepoint
-          copyBytes(source, start, end, u8, (text << 2) + 8)
+          copyBytes(source, start, end, u8, text * 4 + 8)
           rootsI32[base + TEXT] = text
           const entry = newLine() // safepoint
           m.setRef(entry, line.text, rootsI32[base + TEXT] as Ref)
@@ -138,7 +138,7 @@ export class HeapIndex {
           hasLine = true
         }
         const token = newBytes(stop - at) // safepoint
-        copyBytes(source, at, stop, u8, (token << 2) + 8)
+        copyBytes(source, at, stop, u8, token * 4 + 8)
         rootsI32[base + TEXT] = token
         const known = this.#find(m, hash)
         if (known !== 0) rootsI32[base + WORD] = known

@@ -36,7 +36,7 @@ export function createStrings(machine: Machine): Strings {
   const cells = new Map<string, number>()
 
   const length = (ref: number): number => i32[ref + 1] >>> 2
-  const start = (ref: number): number => (ref << 2) + 8
+  const start = (ref: number): number => ref * 4 + 8
 
   const copy = (from: number, to: number, bytes: number): void => {
     if (bytes > SHORT) u8.copyWithin(to, from, from + bytes)
