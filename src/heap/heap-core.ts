@@ -82,9 +82,14 @@ export class HeapCore {
   }
 
   exhausted(bytes: number): HeapError {
+    const { maxBytes } = this.options
+    const full =
+      this.collector.name === 'none'
+        ? `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing. `
+        : `live data fills maxBytes = ${maxBytes}, even after a full collection. `
     return new HeapError(
       'ERR_HEAP_EXHAUSTED',
-      `no room for ${bytes} more bytes: live data fills maxBytes = ${this.options.maxBytes}, even after a full collection. ` +
+      `no room for ${bytes} more bytes: ${full}` +
         'The heap is intact: drop references and go on, or create it with a larger maxBytes',
     )
   }
