@@ -24,6 +24,10 @@ export const MMU_WINDOWS = [1, 2, 5, 10, 20, 50, 100] as const
 export class StepClock {
   readonly #counts = new Uint32Array(BUCKETS)
   readonly #bins = new Uint32Array(MAX_BINS)
+  /** Phase of the collector in each bin, as the last step of it saw it. */
+  readonly #phases = new Uint8Array(MAX_BINS)
+  #control: Int32Array = new Int32Array(1)
+  #phaseIndex = 0
   /** last reading, start, interval between due times, time the next step is due, maximum in ns. */
   readonly #state = new Float64Array(5)
   #steps = 0
@@ -37,6 +41,12 @@ export class StepClock {
   /** Seconds since `start`, as of the last step. */
   get elapsedS(): number {
     return (this.#state[0] - this.#state[1]) / 1000
+  }
+
+  /** From now on steps note the collector's phase: one load from the heap's control words. */
+  watchPhase(control: Int32Array, index: number): void {
+    this.#control = control
+    this.#phaseIndex = index
   }
 
   start(): void {
@@ -57,7 +67,10 @@ export class StepClock {
     this.#counts[bucketOf(ns)]++
     this.#steps++
     const bin = ((now - state[1]) * BINS_PER_MS) | 0
-    if (bin < MAX_BINS) this.#bins[bin]++
+    if (bin < MAX_BINS) {
+      this.#bins[bin]++
+      this.#phases[bin] = this.#control[this.#phaseIndex]
+    }
   }
 
   /** What the program did since the last step is no step: the next begins now. */
@@ -119,6 +132,23 @@ export class StepClock {
         worst = Math.min(worst, before[i + ms * BINS_PER_MS] - before[i])
       return [ms, Math.min(1, worst / (nominal * ms))]
     })
+  }
+
+  /** When the collector was in which phase: [[from ms, to ms, phase]…], idle left out; the first thousand spans. */
+  phases(): Points {
+    const bins = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
+    const spans: number[][] = []
+    let from = 0
+    let phase = 0
+    for (let i = 0; i <= bins && spans.length < 1000; i++) {
+      // A bin in which no step ended continues the one before.
+      const now = i === bins ? 0 : this.#bins[i] === 0 ? phase : this.#phases[i]
+      if (now === phase) continue
+      if (phase !== 0) spans.push([from / BINS_PER_MS, i / BINS_PER_MS, phase])
+      from = i
+      phase = now
+    }
+    return spans
   }
 
   /** Steps finished in each of at most `most` equal slices: [[ms, steps per ms]…]. */

@@ -40,6 +40,9 @@ export interface Workload {
   plain(clock: StepClock, parameters: Parameters): void
 }
 
+/** Index of the collector's phase in the control words (ARCHITECTURE.md). */
+const PHASE_WORD = 2
+
 /** What `none` can hold: it never collects. */
 const NONE_MIB = 3000
 
@@ -79,6 +82,7 @@ async function runOne(workload: Workload, variant: Variant, system: string): Pro
     maxBytes: (system === 'none' ? noneMiB : variant.heapMiB) * 2 ** 20,
   })
   const elapsed = stopwatch()
+  clock.watchPhase(heap._core.views.control, PHASE_WORD)
   heap.run((m) => workload.heap(heap, m, clock, variant.parameters))
   const time = elapsed()
   const counted = heapFigures(heap)
@@ -105,7 +109,10 @@ function outcomeOf(
     },
     histograms: { ...(stepped && { latencyUs: clock.latency() }), ...histograms },
     ...(stepped && {
-      series: { latency: clock.curve(), ...(even && { mmu: clock.mmu(), progress: clock.progress() }) },
+      series: {
+        latency: clock.curve(),
+        ...(even && { mmu: clock.mmu(), progress: clock.progress(), phases: clock.phases() }),
+      },
     }),
   }
 }

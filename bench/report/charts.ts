@@ -1,14 +1,16 @@
 // Charts as inline SVG text: lines on transformed axes, ranges, stacked bars, strips. No script, no font, no colour of
 // its own: classes s0…s9 get theirs from the page's style sheet, which knows light and dark.
 //
-// All charts are drawn in a box of 640 units and scale with the column they stand in; text is 13 units, so that it stays
-// readable on a phone, where the box is about 360 pixels wide.
+// All charts are drawn in a box of 520 units and scale with the column they stand in; text is 14 units, so that it stays
+// readable on a phone, where the box is about 330 pixels wide.
 
 export interface Line {
   readonly name: string
   /** Index of the system's colour. */
   readonly colour: number
   readonly points: readonly (readonly [number, number])[]
+  /** Strips only: what the collector did, as spans `[from, to, colour]`. */
+  readonly spans?: readonly (readonly [from: number, to: number, colour: number])[]
 }
 
 /** How values become positions: transformed, then linear between `from` and `to`. */
@@ -20,7 +22,7 @@ export interface Axis {
   readonly ticks: readonly (readonly [value: number, label: string])[]
 }
 
-const WIDTH = 640
+const WIDTH = 520
 const LEFT = 62
 const RIGHT = 14
 const BOTTOM = 46
@@ -64,11 +66,17 @@ export function ninesAxis(largest: number): Axis {
   return { title: 'percentile', transform: (f) => -Math.log10(1 - f), from: 0, to: 1 - 10 ** -nines, ticks }
 }
 
+/** The text below a tick; those at the edges lean inwards. */
+function tickLabel(at: number, y: number, label: string): string {
+  const anchor = at > WIDTH - RIGHT - 20 ? 'end' : at < 30 ? 'start' : 'middle'
+  return `<text x="${n(at)}" y="${y}" text-anchor="${anchor}">${escape(label)}</text>`
+}
+
 function frame(x: Axis, y: Axis, height: number): string {
   const bottom = height - BOTTOM
   const vertical = x.ticks.map(([value, label]) => {
-    const at = n(place(x, value, LEFT, WIDTH - RIGHT))
-    return `<path class="grid" d="M${at} ${TOP}V${bottom}"/><text x="${at}" y="${bottom + 18}" text-anchor="middle">${escape(label)}</text>`
+    const at = place(x, value, LEFT, WIDTH - RIGHT)
+    return `<path class="grid" d="M${n(at)} ${TOP}V${bottom}"/>${tickLabel(at, bottom + 18, label)}`
   })
   const horizontal = y.ticks.map(([value, label]) => {
     const at = n(place(y, value, bottom, TOP))
@@ -122,8 +130,8 @@ export function rangeChart(label: string, ranges: readonly Range[], x: Axis): st
     )
   })
   const ticks = x.ticks.map(([value, text]) => {
-    const at = n(place(x, value, 16, WIDTH - RIGHT))
-    return `<path class="grid" d="M${at} ${TOP}V${height - BOTTOM}"/><text x="${at}" y="${height - BOTTOM + 18}" text-anchor="middle">${escape(text)}</text>`
+    const at = place(x, value, 16, WIDTH - RIGHT)
+    return `<path class="grid" d="M${n(at)} ${TOP}V${height - BOTTOM}"/>${tickLabel(at, height - BOTTOM + 18, text)}`
   })
   return svg(height, label, ticks.join('') + rows.join(''))
 }
@@ -161,13 +169,17 @@ export function strips(label: string, lines: readonly Line[]): string {
   const height = TOP + lines.length * row + BOTTOM - 20
   const longest = Math.max(...lines.map(({ points }) => points.at(-1)?.[0] ?? 0))
   const most = Math.max(...lines.flatMap(({ points }) => points.map(([, y]) => y)))
-  const drawn = lines.map(({ name, colour, points }, i) => {
-    const bottom = TOP + (i + 1) * row - 8
+  const drawn = lines.map(({ name, colour, points, spans = [] }, i) => {
+    const bottom = TOP + (i + 1) * row - 12
     const at = (x: number): number => 16 + (x / longest) * (WIDTH - RIGHT - 16)
-    const path = points.map(([x, y]) => `L${n(at(x))} ${n(bottom - (y / most) * (row - 28))}`)
+    const path = points.map(([x, y]) => `L${n(at(x))} ${n(bottom - (y / most) * (row - 32))}`)
+    const band = spans.map(([from, to, of]) => {
+      const width = Math.max(0.5, at(to) - at(from))
+      return `<rect class="bar s${of}" x="${n(at(from))}" y="${bottom + 2}" width="${n(width)}" height="7"/>`
+    })
     return (
       `<text x="16" y="${bottom - row + 20}">${escape(name)}</text>` +
-      `<path class="area s${colour}" d="M16 ${bottom}${path.join('')}L${n(at(points.at(-1)?.[0] ?? 0))} ${bottom}Z"/>`
+      `<path class="area s${colour}" d="M16 ${bottom}${path.join('')}L${n(at(points.at(-1)?.[0] ?? 0))} ${bottom}Z"/>${band.join('')}`
     )
   })
   const seconds = (longest / 1000).toFixed(longest < 10_000 ? 1 : 0)

@@ -7,6 +7,7 @@ import { BENCHES } from '../catalogue.js'
 import type { Latency, Points, Report, Row } from '../rows.js'
 import {
   escape,
+  legend,
   lineChart,
   microsAxis,
   ninesAxis,
@@ -27,9 +28,9 @@ const STYLE = `
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:72rem;margin:0 auto;padding:1.5rem 1rem 4rem}h1{font-size:1.9rem;margin:.5rem 0}h2{margin:2.5rem 0 .2rem;font-size:1.35rem}
 h3{margin:.2rem 0 .6rem;font-size:.95rem;font-weight:600}p{margin:.3rem 0 1rem}.dim,small{color:var(--dim)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem;margin:1rem 0}
+h4{margin:1.2rem 0 0;font-size:1.05rem}.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,30rem),1fr));gap:1rem;margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--grid);border-radius:.7rem;padding:.8rem 1rem;min-width:0}
-svg{width:100%;height:auto;display:block}svg text{font:13px system-ui,sans-serif;fill:var(--dim)}.axis{font-style:italic}
+svg{width:100%;height:auto;display:block}svg text{font:14px system-ui,sans-serif;fill:var(--dim)}.axis{font-style:italic}
 .grid{stroke:var(--grid);fill:none}.line{fill:none;stroke:var(--c);stroke-width:2.2;stroke-linejoin:round}
 .whisker{stroke:var(--c);stroke-width:2;opacity:.55}.bar{fill:var(--c)}.area{fill:var(--c);opacity:.85}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem;margin:.4rem 0 0}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;background:var(--c);margin-right:.4em}
@@ -170,6 +171,14 @@ const STALLS = [
   ['allocationStallUs', 'wait for memory'],
 ] as const
 
+/** Phases of a collection by number, as the band below a strip shows them. */
+const PHASE_COLOURS: { readonly [phase: number]: number } = { 1: 7, 2: 4, 3: 8, 4: 8, 5: 4, 6: 6 }
+const PHASES = [
+  { name: 'marking', colour: 7 },
+  { name: 'preparing', colour: 8 },
+  { name: 'compacting', colour: 6 },
+]
+
 function workloadCards(rows: readonly Row[]): string {
   const plain = rows.filter(({ system }) => system === 'v8')
   const stalls = [
@@ -180,12 +189,19 @@ function workloadCards(rows: readonly Row[]): string {
     ),
     ...rangesOf(plain, () => 'v8', [['v8StopUs', 'all stopped']]),
   ]
-  const progress = linesOf(rows, 'progress')
+  const progress = linesOf(rows, 'progress').map((line) => {
+    const phases = points(rows.find(({ system }) => system === line.name) as Row, 'phases')
+    return { ...line, spans: phases.map(([from, to, phase]) => [from, to, PHASE_COLOURS[phase] ?? 9] as const) }
+  })
+  const phased = progress.some(({ spans }) => spans.length > 0)
   return [
     card('Latency of a step', latencyChart(rows)),
     card('Stalls: median to 99th percentile, and the longest', rangesChart('stalls', stalls)),
     card('Minimum mutator utilisation', mmuChart(rows)),
-    card('Steps over time', progress.length === 0 ? '' : strips('steps over time', progress)),
+    card(
+      'Steps over time',
+      progress.length === 0 ? '' : strips('steps over time', progress) + (phased ? legend(PHASES) : ''),
+    ),
     card(
       'How pages came to their places',
       fatesChart(rows, ({ system }) => system),
