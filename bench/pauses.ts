@@ -26,7 +26,7 @@ interface Parameters {
 function cases(quick: boolean, systems: readonly string[]): Case[] {
   const sizes = quick ? [16, 128] : [16, 256, 1024]
   const roots = quick ? [10, 1_000_000] : [10, 10_000, 1_000_000]
-  const seconds = quick ? 1.5 : 8
+  const seconds = quick ? 1 : 8
   const of = (system: string, liveMiB: number, handles: number): Case => ({
     bench: 'pauses',
     workload: `${liveMiB} MiB live, ${handles} handles`,
