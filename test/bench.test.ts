@@ -57,6 +57,20 @@ describe('glissade bench', () => {
     }
   })
 
+  it('lists in its help the benchmarks there are', async () => {
+    const { stdout } = await run(process.execPath, [program, 'bench', '--help'])
+    const suite = (await import(new URL('../dist/bench/suite.js', import.meta.url).href)) as {
+      list(): { name: string }[]
+    }
+    const named = /Benchmarks: ([^.]*)\./.exec(stdout)?.[1].split(', ').sort()
+    expect(named).toEqual(
+      suite
+        .list()
+        .map(({ name }) => name)
+        .sort(),
+    )
+  })
+
   it('names what it does not know', async () => {
     const wrong = run(process.execPath, [program, 'bench', 'macro'])
     await expect(wrong).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining("'macro'") as string })
