@@ -1,12 +1,12 @@
 // What it costs to compact a heap when pages are moved and when they are copied.
 //
 // The same heap is built from the same seed: objects in allocation order, of which a share survives, picked at random; then
-// one collection compacts them, nobody else running. This is repeated with fresh garbage, and the collector's own clock is
+// a collection compacts them. This is repeated with fresh garbage, and the collector's own clock is
 // read: compaction as a whole, the part spent building pages (reading sources, translating references) and the part spent
 // placing them (MOVE or COPY). COPY is batched here like MOVE; `barrier` has page-by-page figures of both. A stop-the-world
 // collection in JavaScript (the portable collector) is the same work without the MMU.
 //
-//   moveOverCopy        compaction time, MOVE / COPY, of the medians
+//   moveOverCopy        compaction time by page placed, MOVE / COPY, of the medians
 //   placeMoveOverCopy   the same of placing alone
 
 import { Heap, type HeapOptions } from 'glissade'
@@ -48,7 +48,7 @@ function run({ parameters }: Case): Outcome {
   const total = heapMiB * 2 ** 20
   const elapsed = stopwatch()
   using heap = Heap.create({
-    // So large that no collection begins by itself: both systems make the same ones.
+    // Large, so that few collections begin by themselves. Some do, and not as many on both: hence figures by page placed.
     maxBytes: Math.min(total * 24, 4 * 2 ** 30 - 2 ** 20),
     collector: 'concurrent',
     relocation: relocation as HeapOptions['relocation'],
