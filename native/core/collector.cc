@@ -269,6 +269,7 @@ void Heap::run_cycle(bool forced) {
     const bool flipped = flip();
     note_flip(started, pages);
     if (flipped) {
+      const u64 pages_after_flip = pages_in_use();
       announce_memory();
       set_phase(layout::Phase::Compact);
       if (stepping) gate();
@@ -276,6 +277,7 @@ void Heap::run_cycle(bool forced) {
       compaction.run();
       if (stepping) gate();
       compaction.close();
+      note_close(flipping, pages_after_flip);
       Statistics::add(statistics.compactNs, now_ns() - flipping);
     } else {
       compaction.unstock();
@@ -300,12 +302,27 @@ void Heap::predict(u64 started) {
   filling_since_.store(started, std::memory_order_relaxed);
 }
 
-void Heap::note_flip(u64 started, u64 pages) {
-  filling_since_.store(0, std::memory_order_relaxed);
-  if (pages < 256) return;  // too little to measure by
-  const double took = static_cast<double>(now_ns() - started) / static_cast<double>(pages);
-  flip_ns_per_page_ = flip_ns_per_page_ == kFirstGuess ? took : (3 * flip_ns_per_page_ + took) / 4;
+namespace {
+
+/// A running mean of nanoseconds per page. Too few pages are nothing to measure by.
+void learn(double& mean, double first_guess, u64 took, u64 pages) {
+  if (pages < 256) return;
+  const double now = static_cast<double>(took) / static_cast<double>(pages);
+  mean = mean == first_guess ? now : (3 * mean + now) / 4;
 }
+
+}  // namespace
+
+void Heap::note_flip(u64 started, u64 pages) {
+  const u64 now = now_ns();
+  learn(flip_ns_per_page_, kFirstGuess, now - started, pages);
+  // Until the next flip: this cycle's compaction, then the marking of a heap that has grown full again.
+  const double ahead = compact_ns_per_page_ * static_cast<double>(pages_in_use()) + flip_ns_per_page_ * static_cast<double>(pages);
+  expected_to_flip_.store(static_cast<u64>(ahead), std::memory_order_relaxed);
+  filling_since_.store(now, std::memory_order_relaxed);
+}
+
+void Heap::note_close(u64 flipped, u64 pages) { learn(compact_ns_per_page_, kFirstGuess, now_ns() - flipped, pages); }
 
 void Heap::pace(u64 live_pages) {
   std::lock_guard<std::mutex> lock(moving.lock);
@@ -323,6 +340,8 @@ void Heap::pace(u64 live_pages) {
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
   trigger_pages_.store(static_cast<u32>(std::min<u64>(std::max(limit - ahead, least), max_pages_)), std::memory_order_relaxed);
   statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
+  // No cycle follows at once: allocation is free until one does.
+  if (used < trigger_pages_.load(std::memory_order_relaxed)) filling_since_.store(0, std::memory_order_relaxed);
   last_cycle_end_ = now_ns();
   allocated_at_end_ = statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift;
 }

@@ -167,6 +167,7 @@ class Heap {
   bool wait_for_memory();
   void announce_memory();
   void note_flip(u64 started, u64 pages);
+  void note_close(u64 flipped, u64 pages);
   u64 cycles_begun();
   u64 cycles_completed();
   void clear_dead_weak_refs();
@@ -203,9 +204,10 @@ class Heap {
   bool at_gate_ = false;
   std::atomic<bool> traced_{false};  // between the end of a trace and the next preclean or remark
 
-  // Pacing of allocation against a cycle that has not flipped yet.
-  std::atomic<u64> filling_since_{0};      // when the cycle began; 0: no cycle, or it has flipped
-  std::atomic<u64> expected_to_flip_{0};   // nanoseconds that the cycle under way will need to its flip
+  // Pacing of allocation against the next flip, which is when memory becomes available.
+  std::atomic<u64> filling_since_{0};      // when the wait for it began: a cycle's begin or the last flip; 0: no cycle
+  std::atomic<u64> expected_to_flip_{0};   // nanoseconds from then to the next flip
+  double compact_ns_per_page_ = kFirstGuess;  // from a flip to the close, by page in use after the flip
   double flip_ns_per_page_ = kFirstGuess;  // from a cycle's begin to its flip, by page in use
   double allocation_rate_ = 0;             // pages a nanosecond, between cycles: not slowed by pacing
   u64 last_cycle_end_ = 0, allocated_at_end_ = 0;
