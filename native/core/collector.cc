@@ -13,7 +13,7 @@
 namespace glissade {
 namespace {
 
-constexpr u64 kFewCards = 128;     // preclean work so small that the pause may have it
+constexpr u64 kFewCards = 32;      // preclean work so small that the pause may have it
 constexpr u32 kMostRounds = 8;     // preclean rounds before trying to remark
 constexpr u32 kMostRetries = 8;    // remark pauses given up before one must finish
 

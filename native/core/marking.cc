@@ -13,8 +13,8 @@ namespace glissade {
 namespace {
 
 /// Pause budgets: beyond them remark gives up and precleaning goes on.
-constexpr u64 kRemarkCards = 2048;
-constexpr u64 kRemarkObjects = 20'000;
+constexpr u64 kRemarkCards = 512;
+constexpr u64 kRemarkObjects = 2'000;
 constexpr u64 kStepObjects = 1024;
 
 // acquire: pairs with the mutator's store of a reference, which comes after the object's header and zeroed body. (In
