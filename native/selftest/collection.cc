@@ -18,27 +18,6 @@ HeapOptions small() {
   return options;
 }
 
-/// A list of `length` nodes in root slot `slot`, with `garbage` dead nodes between each two.
-void build_list(NativeMutator& m, u32 slot, u32 length, u32 garbage) {
-  m.set_root(slot, 0);
-  for (u32 i = 0; i < length; i++) {
-    for (u32 g = 0; g < garbage; g++) m.alloc_node();
-    const u32 node = m.alloc_node();
-    m.set_key(node, i);
-    m.set_left(node, m.root(slot));
-    m.set_root(slot, node);
-  }
-}
-
-bool list_intact(NativeMutator& m, u32 slot, u32 length) {
-  u32 ref = m.root(slot);
-  for (u32 i = length; i-- > 0;) {
-    if (ref == 0 || m.key(ref) != i || !m.key_intact(ref)) return false;
-    ref = m.left(ref);
-  }
-  return ref == 0;
-}
-
 TEST(a_list_survives_a_collection_and_slides_together) {
   TestHeap test(small());
   REQUIRE(test.heap);

@@ -113,6 +113,7 @@ class NativeMutator {
   void set_right(u32 ref, u32 to) { store_ref(ref + 5, to); }
   u32 key(u32 ref) const { return load(ref + 2); }
   void set_key(u32 ref, u32 key) { store(ref + 2, key), store(ref + 3, ~key); }
+  bool is_node(u32 ref) const { return load(ref) == test_.node; }
   bool key_intact(u32 ref) const { return load(ref + 3) == ~load(ref + 2); }
 
   // The stack of roots.
@@ -154,6 +155,27 @@ class NativeMutator {
   i32 area_;
   u32* stack_;
 };
+
+/// A list of `length` nodes in root slot `slot`, with `garbage` dead nodes between each two.
+inline void build_list(NativeMutator& m, u32 slot, u32 length, u32 garbage) {
+  m.set_root(slot, 0);
+  for (u32 i = 0; i < length; i++) {
+    for (u32 g = 0; g < garbage; g++) m.alloc_node();
+    const u32 node = m.alloc_node();
+    m.set_key(node, i);
+    m.set_left(node, m.root(slot));
+    m.set_root(slot, node);
+  }
+}
+
+inline bool list_intact(NativeMutator& m, u32 slot, u32 length) {
+  u32 ref = m.root(slot);
+  for (u32 i = length; i-- > 0;) {
+    if (ref == 0 || !m.is_node(ref) || m.key(ref) != i || !m.key_intact(ref)) return false;
+    ref = m.left(ref);
+  }
+  return ref == 0;
+}
 
 /// xorshift64*: seeded, printed by whoever uses it.
 struct Random {

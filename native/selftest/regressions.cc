@@ -21,26 +21,6 @@ HeapOptions small() {
   return options;
 }
 
-void build_list(NativeMutator& m, u32 slot, u32 length, u32 garbage) {
-  m.set_root(slot, 0);
-  for (u32 i = 0; i < length; i++) {
-    for (u32 g = 0; g < garbage; g++) m.alloc_node();
-    const u32 node = m.alloc_node();
-    m.set_key(node, i);
-    m.set_left(node, m.root(slot));
-    m.set_root(slot, node);
-  }
-}
-
-bool list_intact(TestHeap& test, NativeMutator& m, u32 slot, u32 length) {
-  u32 ref = m.root(slot);
-  for (u32 i = length; i-- > 0;) {
-    if (ref == 0 || m.load(ref) != test.node || m.key(ref) != i || !m.key_intact(ref)) return false;
-    ref = m.left(ref);
-  }
-  return ref == 0;
-}
-
 /// Another thread that collects without a pause, for as long as it lives.
 class Collecting {
  public:
@@ -87,9 +67,9 @@ void touch_stale_pages(bool fresh_windows) {
   u32 sum = 0;
   for (u32 word = first; word < end; word += kPageSize / 4) sum |= m.load(word);
   (void)sum;
-  CHECK(list_intact(test, m, 0, 100'000));
+  CHECK(list_intact(m, 0, 100'000));
   m.collect();
-  CHECK(list_intact(test, m, 0, 100'000));
+  CHECK(list_intact(m, 0, 100'000));
 }
 
 TEST(a_touch_of_a_page_without_content_frees_nobodys_source) {
@@ -139,7 +119,7 @@ TEST(root_areas_that_come_and_go_during_cycles_are_not_read_as_one_another) {
     test.heap->free_area(static_cast<u32>(area));
   }
   collecting.stop(m);
-  CHECK(list_intact(test, m, 0, 50'000));
+  CHECK(list_intact(m, 0, 50'000));
 }
 
 /// Churn under injected answers of the kernel; nothing may be lost.
@@ -157,12 +137,12 @@ void churn_under(const char* rules, Relocation relocation) {
     build_list(m, 1, 60'000, 0);
     for (u32 round = 0; round < 12; round++) {
       build_list(m, 0, 30'000, 2);
-      CHECK(list_intact(test, m, 0, 30'000));
-      CHECK(list_intact(test, m, 1, 60'000));
+      CHECK(list_intact(m, 0, 30'000));
+      CHECK(list_intact(m, 1, 60'000));
     }
     m.collect();
-    CHECK(list_intact(test, m, 0, 30'000));
-    CHECK(list_intact(test, m, 1, 60'000));
+    CHECK(list_intact(m, 0, 30'000));
+    CHECK(list_intact(m, 1, 60'000));
   }
   injection::clear();
 }
@@ -188,7 +168,7 @@ TEST(strict_relocation_reports_the_page_and_loses_nothing) {
     m.collect();
     u32 page = 0;
     CHECK_EQ(test.heap->take_relocation_error(page), EBUSY);
-    CHECK(list_intact(test, m, 0, 100'000));
+    CHECK(list_intact(m, 0, 100'000));
   }
   injection::clear();
 }
