@@ -1,4 +1,4 @@
-// `npm run demo`: a Lox program allocates gigabytes in a heap of tens of megabytes while the collector moves what is alive
+// `npm run demo:lox`: a Lox program allocates gigabytes in a heap of tens of megabytes while the collector moves what is alive
 // under it. Closes with what that cost.
 
 import { readFileSync } from 'node:fs'
