@@ -36,9 +36,13 @@ void Compaction::start() {
   add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
   add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
   add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
-  heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), [&](u32 page, const LargeObjects::Head& head) {
-    if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
-  });
+  {
+    // Mutators go on allocating large objects: the table is read under the lock that they are placed under.
+    std::lock_guard<std::mutex> lock(heap_.moving.lock);
+    heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), [&](u32 page, const LargeObjects::Head& head) {
+      if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
+    });
+  }
 
   // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
   if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
