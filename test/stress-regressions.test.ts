@@ -1,7 +1,11 @@
 // What stress found, each bug as a short program of its own.
+import { spawnSync } from 'node:child_process'
 import { Heap, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
+import { planEpisode } from '../dist/cli/stress/plan.js'
+import { loadNative } from '../dist/gc/native-loader.js'
+import type { NativeBinding } from '../dist/gc/native.js'
 import { oracleHere } from '../dist/testing/differential.js'
 
 const concurrent = oracleHere().some(({ options }) => options.collector === 'concurrent')
@@ -38,4 +42,76 @@ it.runIf(concurrent)('verification of level 1 looks at every root', () => {
   })
   expect(() => heap.collectSync()).toThrow(/has no shape .*held by a root/)
   heap.close()
+})
+
+// A refused move is an error in a heap that asked for moves alone, so a run of stress must not call it a violation.
+it('stress injects no refusal where moving is demanded', () => {
+  const options = { seconds: 1, seed: 0, collector: 'auto', workloads: [], checked: false } as const
+  const refusing = (relocation?: 'move'): number => {
+    let plans = 0
+    for (let seed = 0; seed < 300; seed++) {
+      const { inject } = planEpisode({ ...options, relocation }, seed, ['lists'], 1)
+      if (/move:E(BUSY|NOMEM|FAULT)/.test(inject)) plans++
+    }
+    return plans
+  }
+  expect(refusing('move')).toBe(0)
+  expect(refusing()).toBeGreaterThan(10)
+})
+
+// The collection after a flip that the kernel refused found large objects black that had been born since.
+it.runIf(concurrent)('after a refused flip allocation is white again', () => {
+  const binding = loadNative().exports as unknown as NativeBinding
+  const heap = Heap.create({ collector: 'concurrent', maxBytes: '8m', stepping: true })
+  const Thing = heap.defineShape('Thing', { number: 'i32' })
+  const Refs = heap.defineArray('Refs', 'ref')
+  const freed = (): number => heap.stats().raw.counters['largeFreed']
+  heap.run((m) => {
+    // Garbage to compact: else there is no flip to refuse.
+    for (let i = 0; i < 50_000; i++) m.alloc(Thing)
+    binding.configureInjection('mremap:ENOMEM=once', 1)
+    heap.collectSync()
+    binding.configureInjection('', 0)
+    expect(heap.stats().raw.counters['flipsCancelled']).toBe(1)
+    const before = freed()
+    expect(step(heap, 1)).toBe('mark')
+    m.allocArray(Refs, 20_000)
+    while (step(heap, 1) !== 'idle');
+    expect(freed()).toBe(before + 1)
+  })
+  heap.close()
+})
+
+// The toucher sleeps in the kernel until somebody wakes it; the compaction that would end its wait rests at a gate.
+it.runIf(concurrent)('a page fault that a thread serves ends while the collection rests', () => {
+  const program = `
+    import { Heap } from 'glissade'
+    import { step } from 'glissade/testing'
+    const heap = Heap.create({ collector: 'concurrent', maxBytes: '8m', stepping: true, faults: 'thread' })
+    const Node = heap.defineShape('Node', { next: 'ref', number: 'i32' })
+    heap.run((m) => {
+      const kept = m.roots.table('ref', 1)
+      for (let i = 0; i < 20_000; i++) {
+        const node = m.alloc(Node)
+        m.alloc(Node)
+        m.setRef(node, Node.at.next, kept.get(0))
+        m.i32[node + Node.at.number] = i
+        kept.set(0, node)
+      }
+      while (step(heap, 1) !== 'compact');
+      let sum = 0
+      for (let node = kept.get(0); node !== 0; node = m.getRef(node, Node.at.next)) sum += m.i32[node + Node.at.number]
+      console.log(sum, heap.stats().barrierFaults > 10)
+    })
+    process.exit()`
+  const run = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+    encoding: 'utf8',
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  })
+  expect({ signal: run.signal, out: run.stdout, err: run.stderr }).toEqual({
+    signal: null,
+    out: '199990000 true\n',
+    err: '',
+  })
 })

@@ -14,17 +14,30 @@ export interface SlowPath {
 
 export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
   const { collector, options, checked } = core
-  const { everyAllocations, everySite, everySafepoint } = options.stress
-  const stress = everyAllocations > 0 || everySite || everySafepoint
-  const sites = new Set<number>()
+  const { everyAllocations, everyBytes, everySite, sitePeriod, everySafepoint } = options.stress
+  const watchesSites = everySite || sitePeriod > 0
+  const stress = everyAllocations > 0 || everyBytes > 0 || watchesSites || everySafepoint
+  /** How often each call stack has allocated. */
+  const sites = new Map<number, number>()
   let allocations = 0
+  let bytes = 0
 
-  const isDue = (): boolean => {
-    if (everySafepoint) return true
-    if (everyAllocations > 0 && ++allocations % everyAllocations === 0) return true
-    if (!everySite) return false
-    const before = sites.size
-    return sites.add(callSite()).size > before
+  const isDueAtSite = (): boolean => {
+    const site = callSite()
+    const before = sites.get(site) ?? 0
+    sites.set(site, before + 1)
+    return before === 0 || (sitePeriod > 0 && before % sitePeriod === 0)
+  }
+  /** Every count goes on whichever of them is due: what one option asks for does not depend on the others. */
+  const isDue = (granules: number): boolean => {
+    let due = everySafepoint
+    if (everyAllocations > 0 && ++allocations % everyAllocations === 0) due = true
+    if (everyBytes > 0 && (bytes += granules * 8) >= everyBytes) {
+      bytes %= everyBytes
+      due = true
+    }
+    if (watchesSites && isDueAtSite()) due = true
+    return due
   }
 
   const { control, i32 } = core.views
@@ -46,7 +59,7 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
     everyAllocationSlow: stress || checked !== null,
     slow(shapeId, word1, granules) {
       core.checkRunning('an allocator')
-      if (stress && isDue()) collector.collect(mutator, Cause.Stress)
+      if (stress && isDue(granules)) collector.collect(mutator, Cause.Stress)
       let ref = bump(shapeId, word1, granules)
       if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
       if (ref === 0) throw core.exhausted(granules * 8)
@@ -63,7 +76,7 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
 /** Where this module lies: frames from there, and from text it generated, are not the program's. */
 const LIBRARY = new URL('.', import.meta.url).href
 
-/** A hash of the call stack outside the library: distinct sites are what everySite stress counts. */
+/** A hash of the call stack outside the library: what stress by site takes for a site. */
 function callSite(): number {
   let hash = 0x811c9dc5
   for (const frame of (new Error().stack ?? '').split('\n').slice(1)) {

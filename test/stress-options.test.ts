@@ -1,0 +1,65 @@
+// The option `stress`: over every collector, collections come exactly when it says, and a program sees nothing of them.
+import { type Heap, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import { expect, it } from 'vitest'
+import { overAll, withHeap } from './conformance/configurations.js'
+
+type Stress = NonNullable<HeapOptions['stress']>
+
+/** Allocations of the program below, and the bytes of each: a header and two slots. */
+const ALLOCATIONS = 120
+const BYTES = 16
+
+/** A list that two call sites build in turn, read back at the end. Returns what the heap counted meanwhile. */
+function build(heap: Heap): number {
+  const Node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+  return heap.run((m: Mutator) => {
+    const head = m.roots.table('ref', 1)
+    const collections = heap.stats().collections
+    for (let i = 0; i < ALLOCATIONS; i++) {
+      const node = i % 2 === 0 ? m.alloc(Node) : m.alloc(Node)
+      m.i32[node + Node.at.key] = i
+      m.setRef(node, Node.at.next, head.get(0) as Ref)
+      head.set(0, node)
+    }
+    const counted = heap.stats().collections - collections
+    const keys: number[] = []
+    for (let at = head.get(0) as Ref; at !== 0; at = m.getRef(at, Node.at.next)) keys.push(m.i32[at + Node.at.key])
+    expect(keys).toEqual(Array.from({ length: ALLOCATIONS }, (_, i) => ALLOCATIONS - 1 - i))
+    return counted
+  })
+}
+
+overAll('stress', (configuration) => {
+  it.each<[Stress, number]>([
+    [{}, 0],
+    [{ everyAllocations: 1 }, 120],
+    [{ everyAllocations: 50 }, 2],
+    [{ everyBytes: BYTES }, 120],
+    [{ everyBytes: 10 * BYTES }, 12],
+    // The rest of an interval counts for the next one.
+    [{ everyBytes: 25 }, 76],
+    [{ everySite: true }, 2],
+    [{ sitePeriod: 1 }, 120],
+    // Each of the two sites: its first, and the 20th and 40th after that.
+    [{ sitePeriod: 20 }, 6],
+    [{ sitePeriod: 1000 }, 2],
+    [{ everySafepoint: true }, 120],
+    // Each as often as alone: allocations 1 and 2 are the sites' first ones, 40, 80 and 120 are counted.
+    [{ everySite: true, everyAllocations: 40 }, 5],
+  ])('%j collects %i times', (stress, times) => {
+    withHeap(configuration, { stress }, (heap) => {
+      expect(build(heap)).toBe(configuration.collects ? times : 0)
+    })
+  })
+
+  it('an allocation of more bytes than the interval is one collection', () => {
+    withHeap(configuration, { stress: { everyBytes: 1000 } }, (heap) => {
+      const Bytes = heap.defineArray('Bytes', 'u8')
+      heap.run((m) => {
+        for (let i = 0; i < 3; i++) m.allocArray(Bytes, 10_000)
+        for (let i = 0; i < 3; i++) m.allocArray(Bytes, 100_000)
+      })
+      expect(heap.stats().collections).toBe(configuration.collects ? 6 : 0)
+    })
+  })
+})
