@@ -128,7 +128,8 @@ ${table(
   figureRows((name) => !name.startsWith('pauses.')),
 )}
 
-Every stall that a thread can feel, in microseconds, as \`{ count, p50, p99, p999, p9999, max }\`:
+Every stall that a thread can feel, in microseconds, as \`{ count, p50, p99, p999, p9999, max, buckets }\`; \`buckets\` is the
+histogram, the upper edge and the count of every bucket that is not empty:
 
 ${table(
   ['stall', 'is'],
@@ -162,6 +163,10 @@ ${table(
   ['phase', 'threads stopped', 'does'],
   Object.entries(PHASES).map(([name, [stopped, does]]) => [code(name.toLowerCase()), stopped, does]),
 )}
+
+\`heap.phaseLog()\` says when the latest collections (about 300 of them) entered each phase, oldest first: \`at\` in milliseconds of
+\`performance.now()\`, \`phase\`, and what \`heap.stats()\` counted then: \`bytesUsed\`, \`barrierFaults\`, \`allocationStalls\` (waits for
+memory). Of a portable collection it has \`mark\`, \`prepare\` and \`compact\`, and \`idle\` for its end.
 `
 }
 

@@ -1,5 +1,6 @@
 // The heap with its collector: the one place where src/heap and src/gc meet.
 
+import type { PhaseChange } from './gc/collector.js'
 import { openCollector, reopenCollector, type Capabilities } from './gc/open-collector.js'
 import { statisticsOf, type HeapStatistics } from './gc/statistics.js'
 import { forEachObject } from './gc/trace.js'
@@ -76,6 +77,15 @@ export class Heap extends HeapBase {
   stats(): HeapStatistics {
     this._core.checkOpen()
     return statisticsOf(this._core)
+  }
+
+  /**
+   * When the latest collections entered which phase, and what the heap held then, oldest first: what a timeline is drawn
+   * from. Some 300 collections are kept. The portable collector's phases follow each other while the program stands.
+   */
+  phaseLog(): readonly PhaseChange[] {
+    this._core.checkOpen()
+    return this._core.collector.phaseLog()
   }
 
   /**

@@ -308,6 +308,15 @@ napi_value stats(napi_env env, napi_callback_info info) {
     o.Set("p999", static_cast<double>(h.p999) / 1000);
     o.Set("p9999", static_cast<double>(h.p9999) / 1000);
     o.Set("max", static_cast<double>(h.max) / 1000);
+    Napi::Array buckets = Napi::Array::New(env);
+    u32 length = 0;
+    histogram.for_each([&](u64 edge, u64 count) {
+      Napi::Array bucket = Napi::Array::New(env, 2);
+      bucket.Set(0u, static_cast<double>(edge) / 1000);
+      bucket.Set(1u, static_cast<double>(count));
+      buckets.Set(length++, bucket);
+    });
+    o.Set("buckets", buckets);
     return o;
   };
 #define X(name, doc) histograms.Set(#name, summary(s.name##_us));
@@ -329,6 +338,24 @@ napi_value stats(napi_env env, napi_callback_info info) {
   result.Set("histograms", histograms);
   result.Set("errors", errors);
   return result;
+}
+
+/// One flat array of numbers, five to an entry: many entries, and one call for each would be slow.
+napi_value phase_log(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  std::vector<PhaseLog::Entry> entries(PhaseLog::kEntries);
+  const u32 count = call.heap().phase_log.read(entries.data());
+  Napi::Float64Array flat = Napi::Float64Array::New(env, std::size_t{count} * 5);
+  double* at = flat.Data();
+  for (u32 i = 0; i < count; i++) {
+    const PhaseLog::Entry& e = entries[i];
+    *at++ = static_cast<double>(e.at_ns);
+    *at++ = static_cast<double>(e.phase);
+    *at++ = static_cast<double>(e.used_bytes);
+    *at++ = static_cast<double>(e.barrier_faults);
+    *at++ = static_cast<double>(e.allocation_stalls);
+  }
+  return flat;
 }
 
 napi_value close(napi_env env, napi_callback_info info) {
@@ -391,7 +418,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
       {"parked", parked},         {"poll", poll},               {"allocate", allocate},
       {"createArea", create_area}, {"freeArea", free_area},     {"collect", collect},
       {"collectAsync", collect_async}, {"step", step},          {"pauseMutators", pause_mutators},
-      {"resumeMutators", resume_mutators}, {"stats", stats},
+      {"resumeMutators", resume_mutators}, {"stats", stats}, {"phaseLog", phase_log},
       {"checkCards", check_cards},       {"close", close},
   };
   for (const auto& method : methods) {

@@ -129,6 +129,13 @@ layout::Phase Heap::step(u32 gates) {
   return static_cast<layout::Phase>(layout::load_word(space.control()[layout::kPhaseWord]));
 }
 
+void Heap::set_phase(layout::Phase phase) {
+  layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase));
+  phase_log.add({now_ns(), static_cast<u64>(phase), pages_in_use() << kPageShift,
+                 statistics.barrierFaults.load(std::memory_order_relaxed),
+                 statistics.allocationStall_us.count()});
+}
+
 void Heap::clear_mark_bits() {
   // Only objects below the top of the last remark were ever marked.
   if (marked_end_ > marked_begin_) {

@@ -29,6 +29,7 @@
 #include "moving-space.h"
 #include "page-builder.h"
 #include "page-state.h"
+#include "phase-log.h"
 #include "placement.h"
 #include "root-set.h"
 #include "safepoint.h"
@@ -90,7 +91,7 @@ class Heap {
   Ref ref(Granule g) const { return {base_word + (g.index << 1)}; }
   u8* granule_address(Granule g) const { return space.flipped() + std::size_t{g.index} * kGranuleSize; }
 
-  void set_phase(layout::Phase phase) { layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase)); }
+  void set_phase(layout::Phase phase);
   void clear_mark_bits();
   bool is_marked(Ref ref) const;
   void gate();
@@ -108,6 +109,7 @@ class Heap {
 
   HeapOptions options;
   Statistics statistics;
+  PhaseLog phase_log;
   AddressSpace space;
   u32 base_word = 0;  // Ref of granule 0
   ShapeTable shapes;

@@ -16,11 +16,22 @@ class Histogram {
     while (ns > seen && !max_.compare_exchange_weak(seen, ns, std::memory_order_relaxed)) {
     }
     sum_.fetch_add(ns, std::memory_order_relaxed);
+    count_.fetch_add(1, std::memory_order_relaxed);
   }
 
   struct Summary {
     u64 count, sum, p50, p99, p999, p9999, max;  // nanoseconds
   };
+
+  u64 count() const { return count_.load(std::memory_order_relaxed); }
+
+  /// Calls back with the upper edge in nanoseconds and the count of every bucket that is not empty.
+  template <typename Visit>
+  void for_each(Visit visit) const {
+    for (u32 i = 0; i < kBuckets; i++) {
+      if (const u64 count = buckets_[i].load(std::memory_order_relaxed)) visit(upper_bound(i), count);
+    }
+  }
 
   Summary summary() const {
     Summary s{};
@@ -65,6 +76,7 @@ class Histogram {
   std::atomic<u64> buckets_[kBuckets]{};
   std::atomic<u64> max_{0};
   std::atomic<u64> sum_{0};
+  std::atomic<u64> count_{0};
 };
 
 }  // namespace glissade

@@ -46,7 +46,9 @@ void Safepoint::enter(Mutator& mutator) {
       publish_tlab(mutator);
       return;
     }
+    const u64 begin = now_ns();
     wait_while(mutator, kParked | kRequested);
+    statistics_->stop_us.record(now_ns() - begin);
   }
 }
 
@@ -55,14 +57,19 @@ void Safepoint::leave(Mutator& mutator) {
   layout::store_word(mutator.block[layout::kRunning], 0);
   // release: the requester that finds us parked sees our stores; acquire: if requested, we may run the operation.
   const u32 old = mutator.state.fetch_and(~kRunning, std::memory_order_acq_rel);
-  if (old & kRequested) arrive();
+  if (!(old & kRequested)) return;
+  const u64 begin = now_ns();
+  // Who runs the operation feels it; who only reports its arrival is parked and goes on.
+  if (arrive()) statistics_->stop_us.record(now_ns() - begin);
 }
 
 void Safepoint::poll(Mutator& mutator) {
   u32 expected = kRunning | kRequested;
   if (!mutator.state.compare_exchange_strong(expected, kStopped | kRequested)) return;
+  const u64 begin = now_ns();
   arrive();
   wait_while(mutator, kStopped | kRequested);
+  statistics_->stop_us.record(now_ns() - begin);
 }
 
 void Safepoint::publish_tlab(Mutator& mutator) {
@@ -92,8 +99,10 @@ void Safepoint::request(Mutator* except) {
   }
 }
 
-void Safepoint::arrive() {
-  if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) run_operation();
+bool Safepoint::arrive() {
+  if (pending_.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
+  run_operation();
+  return true;
 }
 
 void Safepoint::run_operation() {

@@ -77,7 +77,8 @@ class Safepoint {
 
  private:
   void request(Mutator* except);
-  void arrive();
+  /// True: this thread was the last and has run the operation.
+  bool arrive();
   void run_operation();
   void resume();
   void wait_while(Mutator& mutator, u32 state);

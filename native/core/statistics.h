@@ -50,8 +50,9 @@ namespace glissade {
   X(placeNs, "collector time spent placing pages")
 
 #define GLISSADE_HISTOGRAMS(X)                                                            \
-  X(remark, "remark pause: all mutators stopped")                                         \
-  X(flip, "flip pause: all mutators stopped")                                             \
+  X(remark, "work of the remark pause, all mutators stopped")                             \
+  X(flip, "work of the flip pause, all mutators stopped")                                 \
+  X(stop, "a thread stopped: from its arrival at the safepoint until it runs again")      \
   X(timeToSafepoint, "from the request of a stop to the last mutator's stop")             \
   X(faultStall, "time a mutator spent in the fault handler")                              \
   X(allocationStall, "time a mutator waited in the allocation slow path")                 \

@@ -4,6 +4,7 @@
 // from the JS thread that owns the mutator index given (−1: the thread is no mutator, or is parked). A call marked
 // *safepoint* may move every object: raw Refs held across it are dead.
 
+import type { PHASE_NAMES } from '../heap/layout.js'
 import type { HeapMemory } from '../heap/memory.js'
 
 /** The collectors a heap can have. */
@@ -13,7 +14,7 @@ export type CollectorName = 'concurrent' | 'stop-the-world' | 'none'
 export const Cause = { Explicit: 0, Allocation: 1, Stress: 2, Step: 3 } as const
 export type Cause = (typeof Cause)[keyof typeof Cause]
 
-/** Percentiles of a kind of stall, in microseconds. */
+/** A kind of stall, in microseconds. */
 export interface HistogramSummary {
   readonly count: number
   readonly p50: number
@@ -21,6 +22,20 @@ export interface HistogramSummary {
   readonly p999: number
   readonly p9999: number
   readonly max: number
+  /** The histogram: upper edge and count of every bucket that is not empty. Buckets are at most 3 % wide. */
+  readonly buckets: readonly (readonly [edge: number, count: number])[]
+}
+
+/** That a collection entered a phase, and what the heap counted then. */
+export interface PhaseChange {
+  /** Milliseconds, on the clock of `performance.now()` of this thread. */
+  readonly at: number
+  readonly phase: (typeof PHASE_NAMES)[number]
+  readonly bytesUsed: number
+  /** Since the heap was created, as `heap.stats()` counts them. */
+  readonly barrierFaults: number
+  /** Times that a mutator waited for memory, since the heap was created. */
+  readonly allocationStalls: number
 }
 
 /** What a collector counted, under its own names; src/gc/statistics.ts gives them their public form. */
@@ -82,6 +97,8 @@ export interface Collector {
   /** A reference that a collection under way would miss because its card is clean; empty where none is known. */
   cardViolation(): string
   statistics(): RawStatistics
+  /** The latest changes of phase, oldest first. */
+  phaseLog(): readonly PhaseChange[]
   /** Ranges that the collector says are free and zero; for verification. Empty where it cannot tell. */
   freeRanges(): readonly WordRange[]
   /** Something another thread can open the same heap with, or null. */

@@ -6,9 +6,10 @@
 import { availableParallelism } from 'node:os'
 import { constants } from 'node:buffer'
 import { HeapError, type ErrorCode } from '../heap/errors.js'
+import { PHASE_NAMES } from '../heap/layout.js'
 import type { HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
-import type { Cause, CheckedObserver, Collector, RawStatistics, WordRange } from './collector.js'
+import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap } from './native.js'
 
 /** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
@@ -106,6 +107,15 @@ export class ConcurrentCollector implements Collector {
   }
   statistics(): RawStatistics {
     return this.#native.stats()
+  }
+  phaseLog(): readonly PhaseChange[] {
+    const flat = this.#native.phaseLog()
+    // Node's performance.now() is CLOCK_MONOTONIC from another zero, which is found by reading both.
+    const zero = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+    return Array.from({ length: flat.length / 5 }, (_, i) => {
+      const [ns, phase, bytesUsed, barrierFaults, allocationStalls] = flat.subarray(i * 5, i * 5 + 5)
+      return { at: ns / 1e6 - zero, phase: PHASE_NAMES[phase], bytesUsed, barrierFaults, allocationStalls }
+    })
   }
   cardViolation(): string {
     return this.#native.checkCards()

@@ -1,7 +1,7 @@
 // A histogram of durations in microseconds with a relative error of at most 1.6 %, in fixed memory.
 //
 // Logarithmic buckets: 64 linear steps per power of two, of nanoseconds. Portable collectors record into it; native
-// histograms arrive already summarised.
+// histograms arrive in the form of `summary`.
 
 import type { HistogramSummary } from './collector.js'
 
@@ -28,7 +28,16 @@ export class Histogram {
       p999: this.#percentile(0.999),
       p9999: this.#percentile(0.9999),
       max: this.#maxNs / 1000,
+      buckets: this.#filled(),
     }
+  }
+
+  #filled(): HistogramSummary['buckets'] {
+    const filled: (readonly [number, number])[] = []
+    for (let b = 0; b < this.#counts.length; b++) {
+      if (this.#counts[b] > 0) filled.push([upperEdge(b) / 1000, this.#counts[b]])
+    }
+    return filled
   }
 
   /** Upper edge of the bucket that holds the percentile, never above the maximum. */
@@ -56,4 +65,4 @@ function upperEdge(bucket: number): number {
   return 2 ** power * (1 + ((bucket % STEPS) + 1) / STEPS)
 }
 
-export const EMPTY_HISTOGRAM: HistogramSummary = { count: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0 }
+export const EMPTY_HISTOGRAM: HistogramSummary = { count: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0, buckets: [] }

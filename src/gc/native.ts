@@ -42,6 +42,8 @@ export interface NativeHeap extends HeapMemory {
   /** What is wrong with the cards, while a stepping cycle rests before its remark; empty otherwise. */
   checkCards(): string
   stats(): RawStatistics
+  /** Five numbers to an entry: time (CLOCK_MONOTONIC, ns), phase, bytes used, barrier faults, allocation stalls. */
+  phaseLog(): Float64Array
   close(): void
 }
 

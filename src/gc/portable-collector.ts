@@ -10,6 +10,7 @@ import {
   type CheckedObserver,
   type Collector,
   type CollectorName,
+  type PhaseChange,
   type RawStatistics,
   type WordRange,
 } from './collector.js'
@@ -17,12 +18,16 @@ import { Histogram } from './histogram.js'
 import { PortableSpace } from './portable-space.js'
 import { RootAreas } from './root-areas.js'
 
+/** How many changes of phase are kept. */
+const PHASE_CHANGES = 2048
+
 export abstract class PortableCollector implements Collector {
   abstract readonly name: CollectorName
   readonly memory: PortableMemory
   protected readonly space: PortableSpace
   protected readonly views: Views
   protected readonly allocationStalls = new Histogram()
+  protected readonly phases: PhaseChange[] = []
   protected observer: CheckedObserver | null = null
   protected mutators = 0
   readonly #areas: RootAreas
@@ -114,6 +119,15 @@ export abstract class PortableCollector implements Collector {
       },
       histograms: { allocationStall: this.allocationStalls.summary(), ...this.histograms() },
     }
+  }
+  phaseLog(): readonly PhaseChange[] {
+    return this.phases
+  }
+  /** Enters a phase in the log: its steps follow each other on this thread, while the program stands. */
+  protected note(phase: PhaseChange['phase']): void {
+    if (this.phases.length === PHASE_CHANGES) this.phases.splice(0, PHASE_CHANGES / 2)
+    const { usedBytes } = this.space
+    this.phases.push({ at: performance.now(), phase, bytesUsed: usedBytes, barrierFaults: 0, allocationStalls: 0 })
   }
   protected counters(): { [name: string]: number } {
     return {}

@@ -24,8 +24,9 @@ const PAGES = {
   kept: [['pagesKept'], 'changed by nothing: placed without a copy, or left in place'],
 } as const
 const PAUSES = {
-  remark: 'the pause that ends marking',
-  flip: 'the pause that exchanges from-space and to-space',
+  stop: 'one thread stopped, for whichever pause: from its arrival at the safepoint until it runs again',
+  remark: 'the work of the pause that ends marking',
+  flip: 'the work of the pause that exchanges from-space and to-space',
   timeToSafepoint: 'from the request of a stop to the last mutator’s stop',
   faultStall: 'time a mutator spent in one fault',
   allocationStall: 'time a mutator waited for memory in one allocation',

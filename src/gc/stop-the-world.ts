@@ -76,10 +76,13 @@ export class StopTheWorldCollector extends PortableCollector {
     const oldStart = space.windowStart
     const oldTop = space.top
 
+    this.note('mark')
     this.#mark()
     this.#clearWeak()
+    this.note('prepare')
     const newStart = this.#nextWindow()
     const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
+    this.note('compact')
     this.#updateRoots()
     this.#updateObjects(oldStart, oldTop)
     const largeBytes = space.sweepLarge()
@@ -96,6 +99,7 @@ export class StopTheWorldCollector extends PortableCollector {
     control[Word.Epoch]++
     control[Word.Cycles]++
     this.#tellObserver(newStart, newTop)
+    this.note('idle')
     this.#pauses.recordNs(Number(process.hrtime.bigint() - start))
     return control[Word.Cycles]
   }
