@@ -1,7 +1,8 @@
 // The bugs that mutation-check.mjs plants: one broken rule each, written the way one would get it wrong.
 //
-// name, what it stands for, the file, the text (once in the file) and what replaces it; `stress`: options under which it
-// should show; `tests`: parts of npm test that concern it (a file of test/, or a filter of the native self-test).
+// name, what it stands for, the file, the text (once in the file) and what replaces it (or `patches`, several of these);
+// `stress`: options under which it should show, none where stress cannot notice; `tests`: parts of npm test that concern
+// it (a file of test/, or a filter of the native self-test).
 
 const concurrent = ['--collector', 'concurrent']
 const plain = [...concurrent, '--inject', '']
@@ -342,8 +343,8 @@ export const MUTANTS = [
     name: 'busy-page-given-up',
     what: 'a page that cannot be moved (EBUSY) counts as placed',
     file: placement,
-    find: 'if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(EBUSY, page);\n      return copy_one(page, buffer);',
-    replace: 'return {1, true};',
+    find: '      Statistics::add(heap_.statistics.pagesBusy);\n      return copy_instead(EBUSY, page, buffer);',
+    replace: '      return {1, true};',
     stress: [...concurrent, '--inject', 'move:EBUSY=0.05'],
   },
   {
@@ -371,19 +372,84 @@ export const MUTANTS = [
     stress: [...concurrent, '--mutators', '3', '--inject', ''],
   },
   {
+    // Nothing is lost by it: the next cycle clears marks and records black pages anew. But what is born black while that
+    // cycle marks stays for a cycle longer, which no model of a program's objects can see.
     name: 'cancelled-flip-stays-black',
     what: 'a flip that the kernel refused leaves allocation black',
     file: 'native/core/flip.cc',
     find: '    moving.black = false;\n    statistics.flip_us',
     replace: '    statistics.flip_us',
-    stress: [...concurrent, '--inject', 'mremap:ENOMEM=0.3'],
+    tests: ['test/stress-regressions.test.ts'],
   },
   {
+    // Either patch alone breaks nothing. The kernel maps before it wakes, and a fault queues itself before it looks whether
+    // the page is mapped: so a placing that wakes leaves nobody asleep, and one that does not is made good by the fault
+    // thread, which reads a message for every sleeper. Without both a sleeper waits for the close of the compaction,
+    // whose UNREGISTER wakes everybody: stress sees a slow program, and only a collection at rest shows the deadlock.
     name: 'fault-thread-wakes-nobody',
-    what: 'a fault whose page was mapped meanwhile is not woken',
-    file: 'native/core/fault-handler.cc',
-    find: '      heap.uffd.wake(heap.space.to_page({page}), kPageSize);',
+    what: 'with faults by thread nobody is woken when the page arrives',
+    patches: [
+      {
+        file: 'native/core/fault-handler.cc',
+        find: '      heap.uffd.wake(heap.space.to_page({page}), kPageSize);',
+        replace: '',
+      },
+      {
+        file: 'native/core/userfaultfd.cc',
+        find: '  dont_wake_ = (features & uffd::kFeatureSigbus) != 0 ? kDontWake : 0;',
+        replace: '  dont_wake_ = kDontWake;',
+      },
+    ],
+    tests: ['test/stress-regressions.test.ts'],
+  },
+
+  // ── large objects, waiting, verification, stress
+  {
+    name: 'nobody-told-of-memory',
+    what: 'threads that wait for memory are not told that a flip has freed some',
+    file: collector,
+    find: '      announce_memory();\n',
     replace: '',
-    stress: [...concurrent, '--faults', 'thread', '--mutators', '3'],
+    stress: of('lists', 'arrays'),
+  },
+  {
+    name: 'large-object-not-cleared',
+    what: 'a large object that takes recycled pages of the moving space begins with what was in them',
+    file: 'native/core/allocation.cc',
+    find: 'madvise(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift, MADV_DONTNEED);',
+    replace: ';',
+    stress: of('arrays', 'fragmentation'),
+  },
+  {
+    name: 'relocation-error-unsaid',
+    what: "with relocation 'move' a page that had to be copied is no error",
+    file: placement,
+    find: 'if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(error, page);',
+    replace: '(void)error;',
+    tests: ['test/stress-regressions.test.ts'],
+  },
+  {
+    name: 'site-period-from-one',
+    what: 'stress by site forgets the first allocation of a site when there is a period',
+    file: 'src/heap/slow-path.ts',
+    find: 'return before === 0 || (sitePeriod > 0 && before % sitePeriod === 0)',
+    replace: 'return sitePeriod > 0 ? (before + 1) % sitePeriod === 0 : before === 0',
+    tests: ['test/stress-options.test.ts'],
+  },
+  {
+    name: 'stress-bytes-lose-the-rest',
+    what: 'stress by bytes begins each interval anew instead of counting on',
+    file: 'src/heap/slow-path.ts',
+    find: '      bytes %= everyBytes\n',
+    replace: '      bytes = 0\n',
+    tests: ['test/stress-options.test.ts'],
+  },
+  {
+    name: 'weak-cleared-in-checked',
+    what: 'a checked heap forgets objects that only a weak reference still gives',
+    file: 'src/gc/trace.ts',
+    find: '  forEachRootSlot(core, reachSlot, true)',
+    replace: '  forEachRootSlot(core, reachSlot)',
+    tests: ['test/stress-regressions.test.ts'],
   },
 ]

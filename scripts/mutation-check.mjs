@@ -1,25 +1,27 @@
 // Plants known bugs one by one and shows that the tests find each: who checks the tests themselves?
 //
-//   node scripts/mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep]
+//   node scripts/mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep] [--table FILE]
 //
-// A bug is a textual patch of one file, in a scratch copy of the repository that is built and then examined: first by
-// `glissade stress` (at most N seconds, default 60, with options that make the bug's circumstances likely), then by the
-// parts of `npm test` that the bug concerns. Whoever fails first has caught it. A bug that survives is a missing test.
-// A patch whose text is no longer in the file is stale: fix it here, it is not evidence of anything.
+// A bug is one textual patch, or a few that make one bug, in a scratch copy of the repository that is built and then
+// examined: first by `glissade stress` (at most N seconds, default 60, with options that make the bug's circumstances
+// likely; not at all where the bug says so), then by the parts of `npm test` that the bug concerns. Whoever fails first
+// has caught it. A bug that survives is a missing test. A patch whose text is no longer in the file is stale: fix it
+// here, it is not evidence of anything.
 //
 // --only TEXT   bugs whose name contains TEXT
 // --seconds N   the longest stress for one bug
 // --list        the names, and what each stands for
 // --keep        keeps the scratch copy
+// --table FILE  writes the verdicts as a table in Markdown
 // Exit status: 0 all caught, 1 a survivor, a stale patch or a baseline that fails by itself, 2 wrong use.
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { MUTANTS } from './mutants.mjs'
 
-const usage = 'usage: mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep]'
+const usage = 'usage: mutation-check.mjs [--only TEXT] [--seconds N] [--list] [--keep] [--table FILE]'
 let options
 try {
   options = parseArgs({
@@ -28,6 +30,7 @@ try {
       seconds: { type: 'string', default: '60' },
       list: { type: 'boolean', default: false },
       keep: { type: 'boolean', default: false },
+      table: { type: 'string' },
     },
   }).values
   if (!(Number(options.seconds) >= 1)) throw new Error('--seconds takes a number of at least 1')
@@ -63,17 +66,27 @@ symlinkSync(join(here, 'node_modules'), join(scratch, 'node_modules'))
 const run = (command, args, ms = 600_000) =>
   spawnSync(command, args, { cwd: scratch, encoding: 'utf8', timeout: ms, killSignal: 'SIGKILL', maxBuffer: 1 << 26 })
 
-/** Builds what a change of `file` asks for; returns what went wrong, or undefined. */
-function build(file) {
-  const command = file.startsWith('src/')
-    ? ['npx', ['tsc', '-b', 'src']]
-    : [process.execPath, ['scripts/build-native.mjs']]
-  const { status, stdout, stderr } = run(...command)
-  return status === 0 ? undefined : `${stdout}${stderr}`
+/** Builds what a change of `files` asks for; returns what went wrong, or undefined. */
+function build(files) {
+  const typescript = files.some((file) => file.startsWith('src/'))
+  const native = files.some((file) => file.startsWith('native/'))
+  const commands = [
+    ...(native ? [[process.execPath, ['scripts/build-native.mjs']]] : []),
+    ...(typescript ? [['npx', ['tsc', '-b', 'src']]] : []),
+  ]
+  for (const command of commands) {
+    const { status, stdout, stderr } = run(...command)
+    if (status !== 0) return `${stdout}${stderr}`
+  }
+  return undefined
 }
 
 /** Who fails, and how; undefined if nobody does. */
-function examine({ stress = [], tests = [] }) {
+function examine({ stress, tests = [] }) {
+  return (stress && examineByStress(stress)) ?? examineByTests(tests)
+}
+
+function examineByStress(stress) {
   const args = ['dist/cli/main.js', 'stress', '--seconds', options.seconds, '--seed', '1', '--json', ...stress]
   const seconds = Number(options.seconds)
   const begin = Date.now()
@@ -88,58 +101,86 @@ function examine({ stress = [], tests = [] }) {
     }
     return `stress, ${took}: ${what}`
   }
+  return undefined
+}
+
+function examineByTests(tests) {
   for (const test of tests) {
     const [command, ...rest] = test.startsWith('test/')
       ? ['npx', 'vitest', 'run', test]
       : ['build/Release/selftest', test]
     const { status, signal, stdout } = run(command, rest)
-    if (status !== 0) return `${test}: ${signal ?? stdout.trim().split('\n').at(-1)}`
+    if (status !== 0) return `${test}: ${signal ?? whatFailed(stdout)}`
   }
   return undefined
 }
 
+/** The test that failed, out of what vitest or the self-test printed. */
+function whatFailed(output) {
+  const lines = stripVTControlCharacters(output).trim().split('\n')
+  return (lines.find((line) => /^\s*FAIL /.test(line)) ?? lines.at(-1)).trim()
+}
+
 const rows = []
 let faults = 0
-const tell = (name, verdict, detail) => {
-  rows.push([name, verdict, detail])
+const tell = (name, verdict, detail, what = '') => {
+  rows.push([name, verdict, detail, what])
   if (verdict !== 'caught' && verdict !== 'passes') faults++
   console.log(`${name.padEnd(28)} ${verdict.padEnd(9)} ${detail.slice(0, 150)}`)
 }
 
 try {
-  const failure = build('native/') ?? build('src/')
+  const failure = build(['native/', 'src/'])
   if (failure !== undefined) throw new Error(`the unchanged copy does not build:\n${failure}`)
   const found = examine({ stress: ['--seconds', String(Math.min(20, Number(options.seconds)))] })
   tell('(unchanged)', found === undefined ? 'passes' : 'FAILS', found ?? '')
 
   for (const mutant of chosen) {
-    const { name, file, find, replace } = mutant
-    const path = join(scratch, file)
-    const original = readFileSync(path, 'utf8')
-    if (original.split(find).length !== 2) {
-      tell(name, 'STALE', `its text stands ${original.split(find).length - 1} times in ${file}`)
+    const { name, what } = mutant
+    const patches = (mutant.patches ?? [mutant]).map((patch) => {
+      const path = join(scratch, patch.file)
+      const original = readFileSync(path, 'utf8')
+      return { ...patch, path, original, times: original.split(patch.find).length - 1 }
+    })
+    const stale = patches.find(({ times }) => times !== 1)
+    if (stale !== undefined) {
+      tell(name, 'STALE', `its text stands ${stale.times} times in ${stale.file}`, what)
       continue
     }
-    writeFileSync(
-      path,
-      original.replace(find, () => replace),
-    )
+    const files = patches.map(({ file }) => file)
+    for (const { path, original, find, replace } of patches) {
+      writeFileSync(
+        path,
+        original.replace(find, () => replace),
+      )
+    }
     try {
-      const broken = build(file)
+      const broken = build(files)
       if (broken !== undefined) {
         const reason = broken.split('\n').find((line) => line.includes('error')) ?? broken.trim().split('\n')[0]
-        tell(name, 'STALE', `does not compile: ${reason}`)
+        tell(name, 'STALE', `does not compile: ${reason}`, what)
         continue
       }
       const caught = examine(mutant)
-      tell(name, caught === undefined ? 'SURVIVES' : 'caught', caught ?? mutant.what)
+      tell(name, caught === undefined ? 'SURVIVES' : 'caught', caught ?? '', what)
     } finally {
-      writeFileSync(path, original)
+      for (const { path, original } of patches) writeFileSync(path, original)
+      build(files)
     }
   }
 } finally {
   if (options.keep) console.log(`scratch copy: ${scratch}`)
   else rmSync(scratch, { recursive: true, force: true })
+}
+
+if (options.table !== undefined) {
+  const cell = (text) => text.replaceAll('|', '\\|').slice(0, 110)
+  const lines = rows.slice(1).map(([name, verdict, detail, what]) => {
+    const [by, ...how] = detail.split(': ')
+    return `| ${name} | ${cell(what)} | ${verdict} | ${cell(by)} | ${cell(how.join(': '))} |`
+  })
+  const head = ['| planted bug | what it is | verdict | by | as |', '| --- | --- | --- | --- | --- |']
+  writeFileSync(options.table, [...head, ...lines, ''].join('\n'))
 }
 
 const count = (verdict) => rows.filter(([, v]) => v === verdict).length

@@ -115,3 +115,40 @@ it.runIf(concurrent)('a page fault that a thread serves ends while the collectio
     err: '',
   })
 })
+
+// Only EBUSY was an error; the other refusals were copied without a word.
+it.runIf(concurrent).each(['EBUSY', 'ENOMEM', 'EFAULT'])(
+  'a page refused with %s is an error under move alone',
+  (errno) => {
+    const binding = loadNative().exports as unknown as NativeBinding
+    const collect = (relocation: 'move' | 'auto'): unknown => {
+      using heap = Heap.create({ collector: 'concurrent', maxBytes: '8m', relocation })
+      const Thing = heap.defineShape('Thing', { number: 'i32' })
+      heap.run((m) => {
+        const kept = m.roots.table('ref', 100)
+        for (let i = 0; i < 50_000; i++) {
+          const thing = m.alloc(Thing)
+          m.i32[thing + Thing.at.number] = i
+          if (i % 500 === 0) kept.set(i / 500, thing)
+        }
+      })
+      binding.configureInjection(`move:${errno}=once`, 1)
+      try {
+        heap.collectSync()
+        return undefined
+      } catch (error) {
+        return error
+      } finally {
+        binding.configureInjection('', 0)
+        // The page was placed all the same: the heap is whole, and the next collection has nothing to complain about.
+        heap.assertValid()
+        heap.collectSync()
+      }
+    }
+    expect(collect('auto')).toBeUndefined()
+    expect(collect('move')).toMatchObject({
+      code: 'ERR_RELOCATION',
+      message: expect.stringMatching(/could not be moved/),
+    })
+  },
+)

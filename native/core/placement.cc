@@ -2,13 +2,21 @@
 #include "placement.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 
 #include "heap.h"
 
 namespace glissade {
 namespace {
+
+using Answer = PageBarrier::Answer;
+
+/// 70 ms and more: longer than any cause that passes.
+constexpr u32 kInsistences = 1000;
 
 void wait_a_little() {
   const timespec pause{0, 20'000};
@@ -39,93 +47,80 @@ Placement::Run Placement::ready_run(u32 page, u32 most) const {
   return run;
 }
 
+const char* Placement::cause(int error) {
+  switch (error) {
+    case EBUSY: return "the page is shared with a forked process, merged by KSM, or pinned for input and output";
+    case EINVAL: return "the page's mapping does not match its destination's: part of the heap was locked or protected";
+    case ENOENT: return "the page was taken away from under the heap";
+    case ENOMEM: return "the kernel had no memory for page tables";
+    default: return "the kernel would not say why";
+  }
+}
+
+void Placement::insist(u32& attempts, const char* call, u32 page, int error) {
+  if (++attempts < kInsistences) return wait_a_little();
+  char message[160];
+  const int length = std::snprintf(message, sizeof message, "glissade: page %u of a heap cannot be placed: %s answers errno %d\n", page, call, error);
+  if (write(STDERR_FILENO, message, static_cast<std::size_t>(length)) < 0) std::abort();
+  std::abort();
+}
+
 Placement::Outcome Placement::zero_one(u32 page) {
-  for (;;) {
-    const UffdResult result = heap_.uffd.zeropage(heap_.space.to_page({page}), kPageSize);
-    if (result.ok()) {
-      Statistics::add(heap_.statistics.pagesZeroFilled);
-      return {1, false};
-    }
-    // EEXIST: mapped already. ENOENT, EINVAL: no longer registered, the touch will be an ordinary zero-fill.
-    if (result.error != EAGAIN && result.error != ENOMEM) {
-      if (result.error == EEXIST) heap_.uffd.wake(heap_.space.to_page({page}), kPageSize);
-      return {1, false};
+  for (u32 attempts = 0;;) {
+    const PageBarrier::Placing placing = heap_.barrier.zero(heap_.space.to_page({page}), 1);
+    switch (placing.answer) {
+      case Answer::Placed: Statistics::add(heap_.statistics.pagesZeroFilled); return {1, false};
+      case Answer::Present:
+      case Answer::Disarmed: return {1, false};
+      case Answer::Refused: insist(attempts, "UFFDIO_ZEROPAGE", page, placing.error); break;
+      default: wait_a_little();
     }
     Statistics::add(heap_.statistics.pagesRetried);
-    wait_a_little();
   }
 }
 
 Placement::Outcome Placement::copy_one(u32 page, u32 buffer) {
-  for (;;) {
-    const UffdResult result = heap_.uffd.copy(heap_.space.to_page({page}), heap_.space.buffer(buffer), kPageSize);
-    if (result.ok()) {
-      Statistics::add(heap_.statistics.pagesCopied);
-      return {1, true};
-    }
-    if (result.error != EAGAIN && result.error != ENOMEM) {
-      if (result.error == EEXIST) {
-        Statistics::add(heap_.statistics.pagesExisting);
-        heap_.uffd.wake(heap_.space.to_page({page}), kPageSize);
-      }
-      return {1, true};
+  for (u32 attempts = 0;;) {
+    const PageBarrier::Placing placing = heap_.barrier.copy(heap_.space.to_page({page}), heap_.space.buffer(buffer), 1);
+    switch (placing.answer) {
+      case Answer::Placed: Statistics::add(heap_.statistics.pagesCopied); return {1, true};
+      case Answer::Present: Statistics::add(heap_.statistics.pagesExisting); return {1, true};
+      case Answer::Disarmed: return {1, true};
+      case Answer::Refused: insist(attempts, "UFFDIO_COPY", page, placing.error); break;
+      default: wait_a_little();
     }
     Statistics::add(heap_.statistics.pagesRetried);
-    wait_a_little();
   }
 }
 
 Placement::Outcome Placement::attempt(u32 page, u32 buffer, u32 pages) {
   if (buffer == kZeroBuffer) return zero_one(page);
-  const bool kept = is_source(page, buffer);
-  u8* destination = heap_.space.to_page({page});
-  const u8* source = heap_.space.buffer(buffer);
-  const std::size_t bytes = std::size_t{pages} << kPageShift;
+  u8* to = heap_.space.to_page({page});
+  const u8* from = heap_.space.buffer(buffer);
   const bool copying = heap_.copying;
   Statistics::add(heap_.statistics.moveCalls);
-  const UffdResult result = copying ? heap_.uffd.copy(destination, source, bytes) : heap_.uffd.move(destination, source, bytes);
-  const u32 done = static_cast<u32>(result.done >> kPageShift);
-  if (done > 0) {
-    if (copying) {
-      Statistics::add(heap_.statistics.pagesCopied, done);
-    } else {
-      Statistics::add(heap_.statistics.pagesMoved, done);
-      if (kept) Statistics::add(heap_.statistics.pagesKept, done);
-    }
-    return {done, copying};
+  const PageBarrier::Placing placing = copying ? heap_.barrier.copy(to, from, pages) : heap_.barrier.move(to, from, pages);
+  if (placing.pages > 0) {
+    Statistics::add(copying ? heap_.statistics.pagesCopied : heap_.statistics.pagesMoved, placing.pages);
+    if (!copying && is_source(page, buffer)) Statistics::add(heap_.statistics.pagesKept, placing.pages);
+    return {placing.pages, copying};
   }
-  switch (result.error) {
-    case EEXIST:
+  switch (placing.answer) {
+    case Answer::Present:
       Statistics::add(heap_.statistics.pagesExisting);
-      heap_.uffd.wake(destination, kPageSize);
       // A copied-from buffer is still whole; a moved-from one is unknown and is left alone.
       return {1, copying};
-    case ENOENT:
-      // COPY: no longer registered. MOVE: a hole at the source.
-      return copying ? Outcome{1, true} : zero_one(page);
-    case EINVAL:
-      // Two VMAs that do not match (mlock of one), or no longer registered: COPY needs no match and tells them apart.
-      return copying ? Outcome{1, true} : copy_one(page, buffer);
-    case EBUSY:
-      Statistics::add(heap_.statistics.pagesBusy);
-      if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(EBUSY, page);
+    case Answer::Disarmed: return {1, copying};
+    case Answer::Unmovable:
+      if (placing.error == EBUSY) Statistics::add(heap_.statistics.pagesBusy);
+      if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(placing.error, page);
       return copy_one(page, buffer);
-    case ENOMEM:
-      Statistics::add(heap_.statistics.pagesRetried);
-      if (!copying) return copy_one(page, buffer);
-      wait_a_little();
-      return {0, false};
-    case EFAULT:
-      // COPY from a source that was never touched reads as a fault inside the kernel only for userfault ranges;
-      // from-space is none. A MOVE of an entry that is neither a page nor swap: the kernel cannot, a copy can.
-      if (!copying) return copy_one(page, buffer);
-      return zero_one(page);
-    default:
-      Statistics::add(heap_.statistics.pagesRetried);
-      if (result.error != EAGAIN) return copying ? Outcome{1, true} : copy_one(page, buffer);
-      cpu_pause();
-      return {0, false};
+    case Answer::Refused: return copy_one(page, buffer);
+    case Answer::NoMemory: wait_a_little(); break;
+    default: cpu_pause();
   }
+  Statistics::add(heap_.statistics.pagesRetried);
+  return {0, false};
 }
 
 }  // namespace glissade

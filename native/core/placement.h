@@ -5,15 +5,16 @@
 // may place, the kernel maps one and tells the others EEXIST. After EEXIST the source is *unknown* (Linux 6.18 may say
 // EEXIST of a thread's own success), so it is never read or reused again in this cycle.
 //
-// | answer                     | reaction                                                                        |
-// | done > 0                   | those pages are mapped; go on from there                                        |
-// | EEXIST                     | the first page is mapped; go on one page later                                  |
-// | ENOENT (MOVE: source hole) | somebody moved it meanwhile, or the source was never touched: ZEROPAGE, which   |
-// |                            | never replaces a page that is there                                             |
-// | EBUSY                      | shared with a fork, merged or pinned: COPY that page (an error under 'move')    |
-// | EAGAIN, ENOMEM             | again, the content stays built                                                  |
-// | EINVAL (MOVE)              | VMAs that do not match, or no longer registered: COPY, which needs no match     |
-// | ENOENT (COPY)              | no longer registered: the cycle is closing and somebody else finished           |
+// | answer (page-barrier.h) | reaction                                                                          |
+// | pages > 0               | those are mapped; go on from there                                                |
+// | Again, NoMemory         | again; the content stays built                                                    |
+// | Present                 | the first page is mapped; go on one page later                                    |
+// | Unmovable               | copy that page, and note it as an error under `relocation: 'move'`. Right whatever |
+// |                         | the cause: shared, pinned, VMAs that do not match; a hole reads as the zeros it is, |
+// |                         | and if it is one because somebody has just moved it, the copy hears `Present`      |
+// | Disarmed                | the cycle is closing, so somebody else has placed it, or it is without content     |
+// | Refused                 | again, for as long as a passing cause may last; then nothing can be right any more: |
+// |                         | the content can reach no mutator, and the process ends with a message              |
 // Async-signal-safe.
 #pragma once
 
@@ -29,6 +30,9 @@ enum class Relocation : u8 { Auto, Move, Copy };
 class Placement {
  public:
   explicit Placement(Heap& heap) : heap_(heap) {}
+
+  /// Why a page could not be moved, for people.
+  static const char* cause(int error);
 
   static constexpr u32 kZeroBuffer = (1u << 24) - 1;
 
@@ -52,7 +56,10 @@ class Placement {
   };
   Outcome attempt(u32 page, u32 buffer, u32 pages);
   Outcome copy_one(u32 page, u32 buffer);
+  /// The move was refused with `error`: a copy serves as well, but not a heap that asked for moves alone.
+  Outcome copy_instead(int error, u32 page, u32 buffer);
   Outcome zero_one(u32 page);
+  static void insist(u32& attempts, const char* call, u32 page, int error);
   bool settle(u32 page, bool& alone);
   bool is_source(u32 page, u32 buffer) const;
 
