@@ -36,7 +36,7 @@ export function openCollector(options: ParsedOptions): OpenedCollector {
     throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${remedy}`)
   }
   return {
-    collector: open(choice.mode.collector, options),
+    collector: open(choice.mode, options),
     capabilities: {
       ...choice.mode,
       sharing: choice.mode.collector === 'concurrent',
@@ -55,11 +55,17 @@ export function reopenCollector(id: number, capabilities: Capabilities): OpenedC
   return { collector: ConcurrentCollector.open(binding, id), capabilities }
 }
 
-function open(name: CollectorName, options: ParsedOptions): Collector {
-  if (name === 'concurrent')
-    return ConcurrentCollector.create(loadNative().exports as unknown as NativeBinding, options)
+function open({ collector, relocation, faults }: Mode, options: ParsedOptions): Collector {
+  if (collector === 'concurrent') {
+    // What the probe found missing is not tried again page by page, or asked of the kernel when the heap is made.
+    return ConcurrentCollector.create(loadNative().exports as unknown as NativeBinding, {
+      ...options,
+      relocation: relocation === 'copy' ? 'copy' : options.relocation,
+      faults: faults === 'thread' ? 'thread' : options.faults,
+    })
+  }
   const memory = createPortableMemory(options.maxBytes, options.maxRootBytes, options.checked)
-  return name === 'none'
+  return collector === 'none'
     ? new NoCollector(memory, options.maxBytes)
     : new StopTheWorldCollector(memory, options.maxBytes, options.checked)
 }
