@@ -326,7 +326,7 @@ napi_value stats(napi_env env, napi_callback_info info) {
     Napi::Object kinds = Napi::Object::New(env);
     bool any = false;
     for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) {
-      const u64 count = heap.uffd.errors(static_cast<injection::Op>(op), kind);
+      const u64 count = heap.barrier.errors(static_cast<injection::Op>(op), kind);
       if (count == 0) continue;
       kinds.Set(Userfaultfd::error_name(kind), static_cast<double>(count));
       any = true;

@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include <cerrno>
 #include <cstring>
 
 #include "clock.h"
@@ -188,7 +187,7 @@ void Compaction::finish() {
   // Whatever others claimed is placed, or built again, by us: the cycle never depends on a thread being scheduled.
   for (const Chunk& chunk : chunks_) {
     for (u32 page = chunk.first; page < chunk.end; page++) {
-      while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page);
+      while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page, false);
     }
   }
 }
@@ -211,7 +210,7 @@ u32 Compaction::handler_buffer() {
   }
 }
 
-void Compaction::build_here(u32 page, u32 buffer) {
+void Compaction::build_here(u32 page, u32 buffer, bool fault) {
   // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
   u32 result = buffer;
@@ -222,32 +221,52 @@ void Compaction::build_here(u32 page, u32 buffer) {
   if (content != PageContent::Buffer || !left.published) recycle(buffer);
   if (content == PageContent::Buffer) {
     Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
-    if (left.published) Statistics::add(heap_.statistics.pagesBuiltByMutators);
+    if (left.published && fault) Statistics::add(heap_.statistics.pagesBuiltByMutators);
   }
   if (left.last) release_sources(page, left.buffer, recycle);
 }
 
-void Compaction::resolve(u32 page) {
+void Compaction::serve(u32 page) {
+  const u64 entered = now_ns();
+  injection::delay(injection::Delay::Fault);
+  in_flight.fetch_add(1, std::memory_order_seq_cst);
+  // Inactive: a late fault, after the close. The page is there, or will be zero-filled by the access itself.
+  if (active.load(std::memory_order_seq_cst)) {
+    Statistics& statistics = heap_.statistics;
+    Statistics::add(statistics.barrierFaults);
+    switch (resolve(page, true)) {
+      case Found::Mapped: Statistics::add(statistics.faultsMapped); break;
+      case Found::Ready: Statistics::add(statistics.faultsReady); break;
+      case Found::Empty: Statistics::add(statistics.faultsZero); break;
+      case Found::Overtaken: Statistics::add(statistics.faultsOvertaken); break;
+      case Found::Untouched: Statistics::add(statistics.faultsBuilt); break;
+    }
+    statistics.faultStall_us.record(now_ns() - entered);
+  }
+  in_flight.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+Compaction::Found Compaction::resolve(u32 page, bool fault) {
   AtomicPageWord& word = heap_.page_words[page];
   u64 patience_ends = 0;
   bool built = false;  // by this thread
+  Found found = Found::Mapped;
   for (;;) {
     switch (word.load().state()) {
       case PageState::Mapped:
-        if (!built) Statistics::add(heap_.statistics.faultsMapped);
-        return;
+        return found;
       case PageState::Built: {
-        if (!built) Statistics::add(heap_.statistics.faultsReady);
+        if (!built) found = Found::Ready;
         Placement placement(heap_);
         const Placement::Run run = placement.ready_run(page, kFaultAround);
         placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) { shared_.push(buffer); });
-        return;
+        return found;
       }
       case PageState::Untouched: {
-        if (heap_.builder.kind(page) == PageKind::Empty) Statistics::add(heap_.statistics.faultsZero);
         const u32 buffer = handler_buffer();  // before the claim, as in `process`
         if (word.claim()) {
-          build_here(page, buffer);
+          found = heap_.builder.kind(page) == PageKind::Empty ? Found::Empty : Found::Untouched;
+          build_here(page, buffer, fault);
           built = true;
         } else {
           shared_.push(buffer);
@@ -264,8 +283,8 @@ void Compaction::resolve(u32 page) {
         // The builder may be off the processor for milliseconds: nobody waits for it (invariant 1 makes this safe).
         const u32 buffer = handler_buffer();
         if (word.overtake()) {
-          Statistics::add(heap_.statistics.faultsOvertaken);
-          build_here(page, buffer);
+          found = Found::Overtaken;
+          build_here(page, buffer, fault);
           built = true;
         } else {
           shared_.push(buffer);
@@ -287,15 +306,14 @@ void Compaction::fill(u32 first, u32 pages) {
     u8* source = heap_.space.buffer(extent.first);
     std::memset(source, 0, std::size_t{extent.pages} << kPageShift);
     for (u32 moved = 0; moved < extent.pages;) {
-      const UffdResult result = heap_.uffd.move(heap_.space.to_page({page + moved}), source + (std::size_t{moved} << kPageShift),
-                                                std::size_t{extent.pages - moved} << kPageShift);
-      const u32 n = static_cast<u32>(result.done >> kPageShift);
-      Statistics::add(heap_.statistics.pagesRecycled, n);
-      moved += n;
-      if (n > 0 || result.error == EAGAIN) continue;
-      if (result.error == EINVAL) return;
-      // EEXIST: mapped. EBUSY and the rest: this page comes from the kernel instead.
-      if (result.error != EEXIST) fill_large(page + moved, 1);
+      const PageBarrier::Placing placing =
+          heap_.barrier.move(heap_.space.to_page({page + moved}), source + (std::size_t{moved} << kPageShift), extent.pages - moved);
+      Statistics::add(heap_.statistics.pagesRecycled, placing.pages);
+      moved += placing.pages;
+      if (placing.answer == PageBarrier::Answer::Placed || placing.answer == PageBarrier::Answer::Again) continue;
+      if (placing.answer == PageBarrier::Answer::Disarmed) return;
+      // This page comes from the kernel instead.
+      if (placing.answer == PageBarrier::Answer::Unmovable) fill_large(page + moved, 1);
       moved++;
     }
     for (u32 filled = page; filled < page + extent.pages; filled++) heap_.page_words[filled].set_filled();
@@ -305,16 +323,15 @@ void Compaction::fill(u32 first, u32 pages) {
 
 void Compaction::fill_large(u32 first, u32 pages) {
   for (u32 done = 0; done < pages;) {
-    const UffdResult result = heap_.uffd.zeropage(heap_.space.to_page({first + done}), std::size_t{pages - done} << kPageShift);
-    if (result.done > 0) {
-      Statistics::add(heap_.statistics.pagesZeroFilled, static_cast<u64>(result.done) >> kPageShift);
-      done += static_cast<u32>(result.done >> kPageShift);
-    } else if (result.error == EEXIST) {
-      done++;
-    } else if (result.error == ENOMEM) {
-      sched_yield();
-    } else if (result.error != EAGAIN) {
-      return;  // no longer registered: the touch itself will be an ordinary zero-fill
+    const PageBarrier::Placing placing = heap_.barrier.zero(heap_.space.to_page({first + done}), pages - done);
+    Statistics::add(heap_.statistics.pagesZeroFilled, placing.pages);
+    done += placing.pages;
+    switch (placing.answer) {
+      case PageBarrier::Answer::Placed:
+      case PageBarrier::Answer::Again: break;
+      case PageBarrier::Answer::Present: done++; break;
+      case PageBarrier::Answer::NoMemory: sched_yield(); break;
+      default: return;  // disarmed: the touch itself will be an ordinary zero-fill; refused: its fault will say so
     }
   }
   for (u32 page = first; page < first + pages; page++) heap_.page_words[page].set_filled();
@@ -334,15 +351,13 @@ void Compaction::recycle_above() {
     const Extent extent = supply_.take(room < 512 ? room : 512);
     if (extent.pages == 0) return;
     for (u32 done = 0; done < extent.pages;) {
-      const UffdResult result = heap_.uffd.move(heap_.space.to_page({moving.dirty_end}), heap_.space.buffer(extent.first + done),
-                                                std::size_t{extent.pages - done} << kPageShift);
-      const u32 n = static_cast<u32>(result.done >> kPageShift);
-      moving.dirty_end += n;
-      done += n;
-      Statistics::add(heap_.statistics.pagesRecycled, n);
-      if (n > 0 || result.error == EAGAIN) continue;
-      if (result.error == EEXIST) moving.dirty_end++;  // mapped, by whomever; garbage either way
-      if (result.error == EINVAL) return;
+      const PageBarrier::Placing placing =
+          heap_.barrier.move(heap_.space.to_page({moving.dirty_end}), heap_.space.buffer(extent.first + done), extent.pages - done);
+      moving.dirty_end += placing.pages;
+      done += placing.pages;
+      Statistics::add(heap_.statistics.pagesRecycled, placing.pages);
+      if (placing.answer == PageBarrier::Answer::Placed || placing.answer == PageBarrier::Answer::Again) continue;
+      if (placing.answer == PageBarrier::Answer::Present) moving.dirty_end++;  // by whomever; garbage either way
       done++;  // a hole, a shared page: not worth keeping
     }
   }
@@ -352,7 +367,7 @@ void Compaction::close() {
   if (!heap_.copying) recycle_above();
   injection::delay(injection::Delay::Close);
   const Geometry& geometry = heap_.geometry();
-  while (!heap_.uffd.unregister(heap_.space.flipped(), geometry.flipped_bytes).ok()) sched_yield();
+  const bool disarmed = heap_.barrier.disarm();
   {
     std::lock_guard<std::mutex> lock(heap_.moving.lock);
     heap_.moving.registered = false;
@@ -360,6 +375,7 @@ void Compaction::close() {
   // From here a late handler returns at once; those inside finish against states that still stand (invariant 9).
   active.store(false, std::memory_order_seq_cst);
   while (in_flight.load(std::memory_order_seq_cst) != 0) sched_yield();
+  if (!disarmed) heap_.barrier.reopen();
   heap_.page_words.zero(0, geometry.moving_pages());
   heap_.page_words.zero(geometry.root_first_page(), geometry.flipped_pages() - geometry.root_first_page());
   unstock();

@@ -1,5 +1,5 @@
 // Compacting while mutators run: collector threads build and place pages in batches, a mutator that touches a page
-// first builds and places it itself (`resolve`, called by the fault handler).
+// first builds and places it itself (`serve`, called by the page barrier).
 //
 // The order is: roots, then black pages from the top down (what mutators touched last), then compacted pages from the
 // top down, then the prefix and large objects. Sliding moves objects towards lower addresses, so from the top down
@@ -34,8 +34,9 @@ class Compaction {
   /// Moves evacuated pages above the live end, unregisters, drains the handlers, resets the states, frees from-space.
   void close();
 
-  /// Maps one page of the flipped range, whatever its state. Called by faulting threads; async-signal-safe.
-  void resolve(u32 page);
+  /// A thread has touched a page that is not there: maps it, whatever its state. For the page barrier, which calls it on
+  /// that thread or on its own; async-signal-safe.
+  void serve(u32 page);
 
   /// Fills [first, first + pages) of to-space with zeroed pages for a TLAB. The caller is inside `in_flight`.
   void fill(u32 first, u32 pages);
@@ -51,6 +52,9 @@ class Compaction {
   struct Chunk {
     u32 first, end;
   };
+  /// What had become of a page by the time that a thread needed it; each fault is one of these.
+  enum class Found : u8 { Mapped, Ready, Empty, Overtaken, Untouched };
+  Found resolve(u32 page, bool fault);
   void add_chunks(u32 first, u32 end, bool descending);
   void work(BufferCursor& cursor);
   void process(const Chunk& chunk, BufferCursor& cursor);
@@ -59,7 +63,7 @@ class Compaction {
   void release_sources(u32 page, u32 buffer, Recycle&& recycle);
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
-  void build_here(u32 page, u32 buffer);
+  void build_here(u32 page, u32 buffer, bool fault);
   void recycle_above();
   void top_up_shared();
 

@@ -1,10 +1,8 @@
-// The SIGBUS handler and the fault thread; fault-handler.h has the rules.
+// The SIGBUS handler; fault-handler.h has the rules.
 #include "fault-handler.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <mutex>
 
@@ -42,8 +40,24 @@ bool install() {
   return true;
 }
 
-/// Set while this thread is in a chained handler: one that chains back to us must not go round in circles.
-thread_local bool chaining = false;
+/// Bus errors that are being handed on, so that a handler that hands them back to us does not go round in circles: the
+/// signal's own siginfo, and how deep the stack was. Not thread_local, whose first touch may allocate (this library is loaded
+/// late); and not a flag, which a handler that leaves by longjmp would leave behind. A signal's siginfo may lie where that
+/// of an abandoned one lay, but then it is not deeper in the stack.
+struct Chained {
+  std::atomic<const siginfo_t*> info{nullptr};
+  std::atomic<std::uintptr_t> depth{0};
+};
+constexpr u32 kMostChained = 64;
+Chained chained[kMostChained];
+std::atomic<u32> next_chained{0};
+
+bool comes_back(const siginfo_t* info, std::uintptr_t depth) {
+  for (const Chained& entry : chained) {
+    if (entry.info.load(std::memory_order_relaxed) == info && depth < entry.depth.load(std::memory_order_relaxed)) return true;
+  }
+  return false;
+}
 
 void default_action(const siginfo_t* info) {
   // Returning re-executes the access, which kills the process with the right signal.
@@ -55,17 +69,20 @@ void default_action(const siginfo_t* info) {
 
 /// Somebody else's bus error: as if we were not here.
 void chain(int signal_number, siginfo_t* info, void* context) {
-  if (chaining) return default_action(info);
+  const auto depth = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (comes_back(info, depth)) return default_action(info);
   if (previous.sa_flags & SA_SIGINFO ? previous.sa_sigaction == nullptr : previous.sa_handler == SIG_DFL) return default_action(info);
   if (!(previous.sa_flags & SA_SIGINFO) && previous.sa_handler == SIG_IGN) {
     // A real fault cannot be ignored; a signal that somebody sent can.
     if (info->si_code > 0) default_action(info);
     return;
   }
-  chaining = true;
+  Chained& entry = chained[next_chained.fetch_add(1, std::memory_order_relaxed) % kMostChained];
+  entry.depth.store(depth, std::memory_order_relaxed);
+  entry.info.store(info, std::memory_order_relaxed);
   if (previous.sa_flags & SA_SIGINFO) previous.sa_sigaction(signal_number, info, context);
   else previous.sa_handler(signal_number);
-  chaining = false;
+  entry.info.store(nullptr, std::memory_order_relaxed);
 }
 
 void handle(int signal_number, siginfo_t* info, void* context) {
@@ -80,17 +97,7 @@ void handle(int signal_number, siginfo_t* info, void* context) {
       const auto offset = heap ? address - reinterpret_cast<std::uintptr_t>(heap->space.flipped()) : 0;
       // The range again, by the heap itself: the entry may have changed hands between the loads.
       if (heap && offset < heap->geometry().flipped_bytes) {
-        const u64 entered = now_ns();
-        injection::delay(injection::Delay::Fault);
-        Compaction& compaction = heap->compaction;
-        compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
-        // Inactive: a late fault, after the close. The page is there, or will be zero-filled by the access itself.
-        if (compaction.active.load(std::memory_order_seq_cst)) {
-          Statistics::add(heap->statistics.barrierFaults);
-          compaction.resolve(static_cast<u32>(offset >> kPageShift));
-          heap->statistics.faultStall_us.record(now_ns() - entered);
-        }
-        compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
+        heap->compaction.serve(static_cast<u32>(offset >> kPageShift));
       }
       entry.inside.fetch_sub(1, std::memory_order_seq_cst);
       errno = saved_errno;
@@ -137,8 +144,15 @@ void deactivate(Heap* heap) {
 
 void remove(const u8* begin) {
   std::lock_guard<std::mutex> lock(table_mutex);
+  bool last = true;
   for (Entry& entry : table) {
     if (entry.begin.load(std::memory_order_relaxed) == reinterpret_cast<std::uintptr_t>(begin)) entry.end.store(0, std::memory_order_release);
+    if (entry.end.load(std::memory_order_relaxed) != 0) last = false;
+  }
+  // Unless somebody has put a handler over ours, which may hand on to it.
+  if (last && handler_installed && installed()) {
+    sigaction(SIGBUS, &previous, nullptr);
+    handler_installed = false;
   }
 }
 
@@ -158,43 +172,5 @@ bool blocked_in_this_thread() {
 }
 
 }  // namespace fault_handler
-
-void* Heap::fault_thread_entry(void* argument) {
-  Heap& heap = *static_cast<Heap*>(argument);
-  block_asynchronous_signals();
-  pollfd wait[2] = {{heap.uffd.fd(), POLLIN, 0}, {heap.fault_pipe_[0], POLLIN, 0}};
-  for (;;) {
-    if (::poll(wait, 2, -1) < 0 && errno != EINTR) return nullptr;
-    if (wait[1].revents) return nullptr;
-    UffdFault fault;
-    while (heap.uffd.read_fault(&fault) == 0) {
-      const u64 entered = now_ns();
-      const auto page = static_cast<u32>((fault.address - reinterpret_cast<std::uintptr_t>(heap.space.flipped())) >> kPageShift);
-      heap.compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
-      if (heap.compaction.active.load(std::memory_order_seq_cst)) {
-        Statistics::add(heap.statistics.barrierFaults);
-        heap.compaction.resolve(page);
-        heap.statistics.faultStall_us.record(now_ns() - entered);
-      }
-      heap.compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
-      // Mapped by somebody before this message was read: placing woke nobody.
-      heap.uffd.wake(heap.space.to_page({page}), kPageSize);
-    }
-  }
-}
-
-void Heap::start_fault_thread() {
-  if (pipe(fault_pipe_) != 0) return;
-  fault_thread_running_ = pthread_create(&fault_thread_, nullptr, fault_thread_entry, this) == 0;
-}
-
-void Heap::stop_fault_thread() {
-  if (!fault_thread_running_) return;
-  const char stop = 0;
-  if (write(fault_pipe_[1], &stop, 1) == 1) pthread_join(fault_thread_, nullptr);
-  ::close(fault_pipe_[0]);
-  ::close(fault_pipe_[1]);
-  fault_thread_running_ = false;
-}
 
 }  // namespace glissade

@@ -30,11 +30,10 @@ void Heap::flip_in_pause() {
   if (to_top > moving.large_low) {
     flip_failed_ = true;  // a fresh window that black allocation has outgrown
   } else if (const int error = space.move_to_from_space()) {
-    uffd.record(injection::Op::Mremap, error);
+    barrier.record(injection::Op::Mremap, error);
     flip_failed_ = true;
   } else {
-    const UffdResult armed = uffd.register_missing(space.flipped(), geometry().flipped_bytes);
-    if (!armed.ok()) {
+    if (barrier.arm(space.flipped(), geometry().flipped_bytes) != 0) {
       flip_failed_ = true;
       if (const int lost = space.move_back()) {
         // The heap's memory is at an address that nobody can reach: nothing can go on.

@@ -52,34 +52,17 @@ bool Heap::initialise(std::string& error, int& error_number) {
   // Without it remark looks through all cards: correct, and as long as the heap is large.
   card_pages.start(space.cards(), g.card_bytes);
 
-  const bool by_signal = options.faults == Faults::Sigbus;
-  if (const int failed = uffd.open(by_signal ? uffd::kFeatureSigbus : 0)) {
-    error = "opening a userfaultfd";
-    error_number = failed;
+  if (const char* failed = barrier.open(options.faults, error_number)) {
+    error = failed;
     return false;
-  }
-  if (by_signal) {
-    if (!fault_handler::add(this, space.flipped(), g.flipped_bytes)) {
-      error = "installing the SIGBUS handler";
-      error_number = EBUSY;
-      return false;
-    }
-  } else {
-    start_fault_thread();
-    if (!fault_thread_running_) {
-      error = "starting the fault thread";
-      error_number = EAGAIN;
-      return false;
-    }
   }
   if (!stepping) workers.start(std::max(1u, options.collector_threads));
   collector_running_ = pthread_create(&collector_thread_, nullptr, collector_entry, this) == 0;
   if (!collector_running_) {
     error = "starting the collector thread";
     error_number = EAGAIN;
-    stop_fault_thread();
     workers.stop();
-    fault_handler::deactivate(this);
+    barrier.close();
     fault_handler::remove(space.flipped());
     return false;
   }
@@ -100,9 +83,7 @@ void Heap::close() {
   // A cycle under way runs to its end: mutators of other threads may be in the middle of it.
   if (collector_running_) pthread_join(collector_thread_, nullptr);
   workers.stop();
-  stop_fault_thread();
-  fault_handler::deactivate(this);
-  uffd.close();
+  barrier.close();
   card_pages.stop();
   layout::store_word(space.control()[layout::kHeapStateWord], 1);
   space.drop_pages();

@@ -27,6 +27,7 @@
 #include "layout.h"
 #include "marking.h"
 #include "moving-space.h"
+#include "page-barrier.h"
 #include "page-builder.h"
 #include "page-state.h"
 #include "phase-log.h"
@@ -35,14 +36,11 @@
 #include "safepoint.h"
 #include "shape-table.h"
 #include "statistics.h"
-#include "userfaultfd.h"
 #include "verification.h"
 #include "workers.h"
 #include "write-tracking.h"
 
 namespace glissade {
-
-enum class Faults : u8 { Sigbus, Thread };
 
 struct HeapOptions {
   std::size_t max_bytes = 256 * kMiB;
@@ -122,7 +120,7 @@ class Heap {
   LargeObjects pointer_free_objects;  // by page of the pointer-free space
   Safepoint safepoint;
   Workers workers;
-  Userfaultfd uffd;
+  PageBarrier barrier{*this};
   Relocation relocation = Relocation::Auto;
   bool copying = false;
   bool stepping = false;
@@ -183,15 +181,8 @@ class Heap {
   bool flip();
   void flip_in_pause();
 
-  static void* fault_thread_entry(void* heap);
-  void start_fault_thread();
-  void stop_fault_thread();
-
   pthread_t collector_thread_{};
   bool collector_running_ = false;
-  pthread_t fault_thread_{};
-  bool fault_thread_running_ = false;
-  int fault_pipe_[2] = {-1, -1};
 
   std::mutex cycle_mutex_;
   std::condition_variable cycle_wanted_, cycle_done_;

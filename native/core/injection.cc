@@ -31,7 +31,8 @@ struct Name {
 };
 
 constexpr Name op_names[] = {{"move", 0},     {"copy", 1},       {"zeropage", 2},
-                             {"register", 3}, {"unregister", 4}, {"mremap", 5}};
+                             {"register", 3}, {"unregister", 4}, {"mremap", 5},
+                             {"open", 6}};
 constexpr Name delay_names[] = {{"mark", 0}, {"remark", 1},  {"reclaim", 2}, {"prepare", 3},
                                 {"flip", 4}, {"compact", 5}, {"close", 6},   {"fault", 7}};
 constexpr Name error_names[] = {{"EAGAIN", EAGAIN}, {"EEXIST", EEXIST}, {"ENOENT", ENOENT}, {"EINVAL", EINVAL},

@@ -7,7 +7,7 @@
 //   RULES   = RULE { ( ',' | ';' ) RULE }
 //   RULE    = OP ':' ERRNO '=' WHEN            move:EBUSY=0.01    move:EAGAIN=every:7    mremap:ENOMEM=once
 //           | 'delay:' PHASE '=' TIME          delay:compact=200us
-//   OP      = move copy zeropage register unregister mremap
+//   OP      = move copy zeropage register unregister mremap open
 //   WHEN    = a probability in (0, 1] | 'once' | 'every:' N
 //   PHASE   = mark remark reclaim prepare flip compact close fault
 //   TIME    = N 'us' | N 'ms'
@@ -25,8 +25,8 @@
 
 namespace glissade::injection {
 
-enum class Op : uint8_t { Move, Copy, Zeropage, Register, Unregister, Mremap };
-inline constexpr int kOpCount = 6;
+enum class Op : uint8_t { Move, Copy, Zeropage, Register, Unregister, Mremap, Open };
+inline constexpr int kOpCount = 7;
 
 enum class Delay : uint8_t { Mark, Remark, Reclaim, Prepare, Flip, Compact, Close, Fault };
 inline constexpr int kDelayCount = 8;

@@ -33,10 +33,11 @@ namespace glissade {
   X(pagesBuiltTwice, "buffers discarded because another builder was first")               \
   X(moveCalls, "UFFDIO_MOVE calls; pagesMoved / moveCalls is the batch")                  \
   X(barrierFaults, "faults taken by threads that touched a page not yet mapped")          \
+  X(faultsBuilt, "of those, on pages that nobody had begun to build")                     \
+  X(faultsOvertaken, "of those, on pages that another thread took too long to build")     \
   X(faultsReady, "of those, on pages that were already built")                            \
   X(faultsMapped, "of those, on pages that somebody mapped meanwhile")                    \
   X(faultsZero, "of those, on pages without content")                                     \
-  X(faultsOvertaken, "of those, that built a page which another thread was building")     \
   X(pagesBusy, "pages that could not be moved (EBUSY) and were copied")                   \
   X(pagesExisting, "placements that found the page mapped already (EEXIST)")              \
   X(pagesRetried, "placements retried after EAGAIN or ENOMEM")                            \

@@ -66,7 +66,8 @@ struct ErrorKind {
 };
 constexpr ErrorKind error_kinds[Userfaultfd::kErrorKinds] = {
     {EAGAIN, "EAGAIN"}, {EEXIST, "EEXIST"}, {ENOENT, "ENOENT"}, {EINVAL, "EINVAL"}, {EBUSY, "EBUSY"}, {ENOMEM, "ENOMEM"},
-    {EFAULT, "EFAULT"}, {ESRCH, "ESRCH"},   {EINTR, "EINTR"},   {EPERM, "EPERM"},   {ENOSYS, "ENOSYS"}, {0, "other"}};
+    {EFAULT, "EFAULT"}, {ESRCH, "ESRCH"},   {EINTR, "EINTR"},   {EPERM, "EPERM"},   {ENOSYS, "ENOSYS"},
+    {ENOSPC, "ENOSPC"}, {EMFILE, "EMFILE"}, {0, "other"}};
 
 std::uint64_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
@@ -83,7 +84,7 @@ int control(int fd, unsigned long request, void* argument) {
 const char* Userfaultfd::error_name(int kind) { return error_kinds[kind].name; }
 
 const char* Userfaultfd::op_name(Op op) {
-  constexpr const char* names[injection::kOpCount] = {"move", "copy", "zeropage", "register", "unregister", "mremap"};
+  constexpr const char* names[injection::kOpCount] = {"move", "copy", "zeropage", "register", "unregister", "mremap", "open"};
   return names[static_cast<int>(op)];
 }
 
@@ -97,6 +98,14 @@ void Userfaultfd::record(Op op, int error) const {
 
 int Userfaultfd::open(std::uint64_t features) {
   close();
+  int error = injected(Op::Open);
+  if (error == 0) error = open_with(features);
+  if (error != 0) close();
+  record(Op::Open, error);
+  return error;
+}
+
+int Userfaultfd::open_with(std::uint64_t features) {
   const int saved = errno;
   constexpr unsigned long flags = O_CLOEXEC | O_NONBLOCK;
   long fd = syscall(kSysUserfaultfd, flags | uffd::kUserModeOnly);
@@ -108,10 +117,7 @@ int Userfaultfd::open(std::uint64_t features) {
   if (error != 0) return error;
   fd_ = static_cast<int>(fd);
   ApiArgument argument{kApi, features, 0};
-  if (const int refused = control(fd_, kIocApi, &argument)) {
-    close();
-    return refused;
-  }
+  if (const int refused = control(fd_, kIocApi, &argument)) return refused;
   features_ = argument.features;
   dont_wake_ = (features & uffd::kFeatureSigbus) != 0 ? kDontWake : 0;
   return 0;

@@ -71,7 +71,7 @@ class Userfaultfd {
   using Op = injection::Op;
 
   // What the counters tell apart; `kOther` is any errno not named here.
-  static constexpr int kErrorKinds = 12;
+  static constexpr int kErrorKinds = 14;
   static const char* error_name(int kind);
   static const char* op_name(Op op);
 
@@ -119,6 +119,7 @@ class Userfaultfd {
   void record(Op op, int error) const;
 
  private:
+  int open_with(std::uint64_t features);
   UffdResult transfer(Op op, unsigned long request, void* destination, const void* source, std::size_t bytes,
                       std::uint64_t mode) const;
 
