@@ -104,6 +104,8 @@ void AddressSpace::reset_from_space() {
   constexpr std::size_t kPiece = 64 * kMiB;
   for (std::size_t at = 0; at < geometry_.flipped_bytes; at += kPiece) {
     const std::size_t bytes = std::min(kPiece, geometry_.flipped_bytes - at);
+    // The pages first: madvise frees them beside page faults, mmap would hold them up for milliseconds.
+    madvise(from_ + at, bytes, MADV_DONTNEED);
     // If the system refuses, this piece keeps its pages and stays readable until the next flip replaces it: no harm to the
     // heap, only to its footprint.
     mmap(from_ + at, bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0);

@@ -66,7 +66,7 @@ bool Heap::grant_tlab(Mutator& mutator) {
   u32 first, pages, dirty;
   bool registered;
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 used = moving.used_pages();
     const u32 top = moving.top;
     const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
@@ -119,7 +119,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
   u32 first = PageRuns::kNone;
   u32 ref_word = 0;
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     if (moving.used_pages() + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);
@@ -159,7 +159,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
       compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
     }
     write_header(address({ref_word}), shape, word1);
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     large_objects.place(first, shape, granules, moving.black);
   }
   Statistics::add(statistics.largeAllocations);
@@ -229,7 +229,7 @@ bool Heap::pace_allocation(Mutator& mutator) {
 void Heap::consider_cycle() {
   u32 used;
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     used = moving.used_pages();
   }
   if (used < trigger_pages_.load(std::memory_order_relaxed) || stepping) return;
@@ -240,7 +240,7 @@ void Heap::consider_cycle() {
 }
 
 u64 Heap::pages_in_use() {
-  std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
   return moving.used_pages();
 }
 

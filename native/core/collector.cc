@@ -51,7 +51,7 @@ bool Heap::wait_for_cycle() {
   // A cycle under way may have marked already what is garbage by now.
   const u64 target = cycles_ + (cycling_ ? 2 : 1);
   waiters_++;
-  gate_opened_.notify_all();
+  open_gates();
   while (cycles_ < target && !closing_) {
     if (!cycling_ || cycles_ + 1 < target) {
       wanted_ = wanted_forced_ = true;
@@ -67,7 +67,7 @@ bool Heap::wait_for_memory() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   const u64 target = releases_ + 1;
   waiters_++;
-  gate_opened_.notify_all();
+  open_gates();
   while (releases_ < target && !closing_) {
     if (!cycling_ && !wanted_) {
       wanted_ = wanted_forced_ = true;
@@ -96,14 +96,40 @@ u64 Heap::cycles_completed() {
 
 bool Heap::collect() { return wait_for_cycle(); }
 
-void Heap::gate() {
+void Heap::gate(Rest rest) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   if (waiters_ > 0 || closing_) return;
   at_gate_ = true;
+  rest_ = rest;
   gate_arrived_.notify_all();
   gate_opened_.wait(lock, [&] { return gate_permits_ > 0 || waiters_ > 0 || closing_; });
   if (gate_permits_ > 0) gate_permits_--;
   at_gate_ = false;
+}
+
+void Heap::open_gates() {
+  gate_opened_.notify_all();
+  steps.abandon();
+}
+
+Rest Heap::rest() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || (!cycling_ && !wanted_) || closing_; });
+  return at_gate_ ? rest_ : Rest::Idle;
+}
+
+bool Heap::start_step() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  if (!at_gate_ || gate_permits_ > 0) return false;
+  gate_permits_++;
+  gate_opened_.notify_all();
+  return true;
+}
+
+bool Heap::start_page(u32 page) {
+  if (rest() != Rest::Compact) return false;
+  steps.order(page);
+  return start_step();
 }
 
 bool Heap::rests_before_remark() {
@@ -193,14 +219,14 @@ void Heap::clear_dead_weak_refs() {
 
 void Heap::mark() {
   set_phase(layout::Phase::Mark);
-  if (stepping) gate();
+  if (stepping) gate(Rest::Mark);
   marking.begin();
   injection::delay(injection::Delay::Mark);
   marking.mark_from_roots();
   const auto rest = [&] {
     if (!stepping) return;
     traced_.store(true, std::memory_order_relaxed);
-    gate();
+    gate(Rest::Preclean);
     traced_.store(false, std::memory_order_relaxed);
   };
   rest();
@@ -211,7 +237,7 @@ void Heap::mark() {
     marking.preclean();
   }
   remark_pressure_.store(0, std::memory_order_relaxed);
-  if (stepping) gate();
+  if (stepping) gate(Rest::Reclaim);
 }
 
 void Heap::reclaim() {
@@ -221,15 +247,15 @@ void Heap::reclaim() {
   const auto sweep = [&](LargeObjects& objects, u32 first, u32 end, PageRuns& runs, u8* base) {
     dead.clear();
     {
-      std::lock_guard<std::mutex> lock(moving.lock);
-      objects.for_each(first, end, [&](u32 page, const LargeObjects::Head& head) {
+      std::lock_guard<SpaceLock> lock(moving.lock);
+      objects.for_each(first, end, moving.lock, [&](u32 page, const LargeObjects::Head& head) {
         if (objects.is_marked(page)) return;
         dead.push_back({page, pages_for_granules(head.granules)});
         objects.remove(page);
       });
     }
     for (const Extent& run : dead) madvise(base + (std::size_t{run.first} << kPageShift), std::size_t{run.pages} << kPageShift, MADV_DONTNEED);
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     for (const Extent& run : dead) {
       runs.give(run.first, run.pages);
       moving.large_pages -= run.pages;
@@ -238,7 +264,7 @@ void Heap::reclaim() {
   };
   sweep(pointer_free_objects, 0, moving.pointer_free_high, moving.pointer_free, space.heap_buffer());
   sweep(large_objects, moving.large_low, geometry().moving_pages(), moving.large_free, space.flipped());
-  std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
   // A free run at the boundary goes back to the moving space.
   const u32 low = moving.large_low;
   if (const u32 run = moving.large_free.run_at(low)) {
@@ -250,7 +276,7 @@ void Heap::reclaim() {
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     roots.begin_cycle();
   }
   predict(started);
@@ -266,7 +292,7 @@ void Heap::run_cycle(bool forced) {
   if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) compaction.stock();
   Statistics::add(statistics.prepareNs, now_ns() - marked);
-  if (stepping) gate();
+  if (stepping) gate(Rest::Flip);
   u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
   if (worth) {
     set_phase(layout::Phase::Flip);
@@ -279,10 +305,10 @@ void Heap::run_cycle(bool forced) {
       const u64 pages_after_flip = pages_in_use();
       announce_memory();
       set_phase(layout::Phase::Compact);
-      if (stepping) gate();
+      if (stepping) gate(Rest::Compact);
       compaction.start();
       compaction.run();
-      if (stepping) gate();
+      if (stepping) gate(Rest::Close);
       compaction.close();
       note_close(flipping, pages_after_flip);
       Statistics::add(statistics.compactNs, now_ns() - flipping);
@@ -332,7 +358,7 @@ void Heap::note_flip(u64 started, u64 pages) {
 void Heap::note_close(u64 flipped, u64 pages) { learn(compact_ns_per_page_, kFirstGuess, now_ns() - flipped, pages); }
 
 void Heap::pace(u64 live_pages) {
-  std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
   roots.end_cycle();
   const u64 used = moving.used_pages();
   live_pages += moving.large_pages;

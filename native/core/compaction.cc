@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "clock.h"
@@ -37,8 +38,8 @@ void Compaction::start() {
   add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
   {
     // Mutators go on allocating large objects: the table is read under the lock that they are placed under.
-    std::lock_guard<std::mutex> lock(heap_.moving.lock);
-    heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), [&](u32 page, const LargeObjects::Head& head) {
+    std::lock_guard<SpaceLock> lock(heap_.moving.lock);
+    heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), heap_.moving.lock, [&](u32 page, const LargeObjects::Head& head) {
       if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
     });
   }
@@ -124,6 +125,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   u32 buffer = kNoBuffer;
   for (u32 page = chunk.first; page < chunk.end; page++) {
     AtomicPageWord& word = heap_.page_words[page];
+    hold(HoldPoint::Looking, page);
     if (word.load().state() != PageState::Untouched) continue;
     if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
@@ -133,13 +135,17 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       if (overflow != kNoBuffer) cursor.adopt({overflow, kChunkPages});
       buffer = overflow != kNoBuffer ? cursor.take() : handler_buffer();
     }
+    hold(HoldPoint::Claiming, page);
     if (!word.claim()) continue;
+    hold(HoldPoint::Claimed, page);
     const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
     if (content == PageContent::Buffer && heap_.verification.wants(4)) heap_.verification.check_page(page, heap_.space.buffer(buffer));
     u32 result = buffer;
     if (content == PageContent::Source) result = heap_.builder.source_page(page);
     if (content == PageContent::Zero) result = Placement::kZeroBuffer;
+    hold(HoldPoint::Built, page);
     const AtomicPageWord::Left left = word.publish(result);
+    hold(HoldPoint::Published, page);
     if (content == PageContent::Buffer) {
       if (left.published) {
         buffer = kNoBuffer;
@@ -165,8 +171,21 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   Statistics::add(heap_.statistics.buildNs, total - placing);
 }
 
+void Compaction::hold(HoldPoint point, u32 page, u32 pages) {
+  if (heap_.stepping) [[unlikely]] heap_.steps.hold(point, page, pages);
+}
+
+void Compaction::work_to_order(BufferCursor& cursor) {
+  for (u32 page = heap_.steps.take_order(); page != Stepping::kNone; page = heap_.steps.take_order()) {
+    process({page, page + 1}, cursor);
+    heap_.steps.leave();
+    heap_.gate(Rest::Compact);
+  }
+}
+
 void Compaction::work(BufferCursor& cursor) {
   for (;;) {
+    if (heap_.stepping) work_to_order(cursor);
     const u32 index = next_chunk_.fetch_add(1, std::memory_order_relaxed);
     if (index >= chunks_.size()) return;
     injection::delay(injection::Delay::Compact);
@@ -179,7 +198,7 @@ void Compaction::work(BufferCursor& cursor) {
         madvise(heap_.space.buffer(extent.first), std::size_t{extent.pages} << kPageShift, MADV_DONTNEED);
       }
     }
-    if (heap_.stepping) heap_.gate();
+    if (heap_.stepping) heap_.gate(Rest::Compact);
   }
 }
 
@@ -211,13 +230,16 @@ u32 Compaction::handler_buffer() {
 }
 
 void Compaction::build_here(u32 page, u32 buffer, bool fault) {
+  hold(HoldPoint::Claimed, page);
   // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
   u32 result = buffer;
   if (content == PageContent::Source) result = heap_.builder.source_page(page);
   if (content == PageContent::Zero) result = Placement::kZeroBuffer;
   auto recycle = [&](u32 index) { shared_.push(index); };
+  hold(HoldPoint::Built, page);
   const AtomicPageWord::Left left = heap_.page_words[page].publish(result);
+  hold(HoldPoint::Published, page);
   if (content != PageContent::Buffer || !left.published) recycle(buffer);
   if (content == PageContent::Buffer) {
     Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
@@ -229,7 +251,9 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
 void Compaction::serve(u32 page) {
   const u64 entered = now_ns();
   injection::delay(injection::Delay::Fault);
+  hold(HoldPoint::Faulted, page);
   in_flight.fetch_add(1, std::memory_order_seq_cst);
+  hold(HoldPoint::Entered, page);
   // Inactive: a late fault, after the close. The page is there, or will be zero-filled by the access itself.
   if (active.load(std::memory_order_seq_cst)) {
     Statistics& statistics = heap_.statistics;
@@ -244,6 +268,7 @@ void Compaction::serve(u32 page) {
     statistics.faultStall_us.record(now_ns() - entered);
   }
   in_flight.fetch_sub(1, std::memory_order_seq_cst);
+  if (heap_.stepping) [[unlikely]] heap_.steps.leave();
 }
 
 Compaction::Found Compaction::resolve(u32 page, bool fault) {
@@ -252,6 +277,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
   bool built = false;  // by this thread
   Found found = Found::Mapped;
   for (;;) {
+    if (patience_ends == 0) hold(HoldPoint::Looking, page);
     switch (word.load().state()) {
       case PageState::Mapped:
         return found;
@@ -264,6 +290,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
       }
       case PageState::Untouched: {
         const u32 buffer = handler_buffer();  // before the claim, as in `process`
+        hold(HoldPoint::Claiming, page);
         if (word.claim()) {
           found = heap_.builder.kind(page) == PageKind::Empty ? Found::Empty : Found::Untouched;
           build_here(page, buffer, fault);
@@ -282,6 +309,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
         }
         // The builder may be off the processor for milliseconds: nobody waits for it (invariant 1 makes this safe).
         const u32 buffer = handler_buffer();
+        hold(HoldPoint::Overtaking, page);
         if (word.overtake()) {
           found = Found::Overtaken;
           build_here(page, buffer, fault);
@@ -340,15 +368,16 @@ void Compaction::fill_large(u32 first, u32 pages) {
 void Compaction::recycle_above() {
   // Evacuated pages become the heap's free memory: mapped above the live end, where the next TLABs will be.
   MovingSpace& moving = heap_.moving;
+  constexpr u32 kPiecePages = 64;
   const u32 budget = static_cast<u32>(heap_.geometry().max_bytes >> kPageShift);
   for (u32 page = shared_.pop(); page != kNoBuffer; page = shared_.pop()) supply_.give({page, 1});
-  for (;;) {
-    std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  for (;; moving.lock.breathe()) {
     if (moving.dirty_end < moving.top) moving.dirty_end = moving.top;
     const u32 limit = moving.large_low;
     const u32 resident = moving.used_pages() + moving.dirty_end - moving.top;
-    const u32 room = resident < budget && moving.dirty_end < limit ? (budget - resident < limit - moving.dirty_end ? budget - resident : limit - moving.dirty_end) : 0;
-    const Extent extent = supply_.take(room < 512 ? room : 512);
+    const u32 room = resident < budget && moving.dirty_end < limit ? std::min(budget - resident, limit - moving.dirty_end) : 0;
+    const Extent extent = supply_.take(std::min(room, kPiecePages));
     if (extent.pages == 0) return;
     for (u32 done = 0; done < extent.pages;) {
       const PageBarrier::Placing placing =
@@ -367,14 +396,19 @@ void Compaction::close() {
   if (!heap_.copying) recycle_above();
   injection::delay(injection::Delay::Close);
   const Geometry& geometry = heap_.geometry();
+  const u32 all = geometry.flipped_pages();
+  hold(HoldPoint::Closing, 0, all);
   const bool disarmed = heap_.barrier.disarm();
   {
-    std::lock_guard<std::mutex> lock(heap_.moving.lock);
+    std::lock_guard<SpaceLock> lock(heap_.moving.lock);
     heap_.moving.registered = false;
   }
   // From here a late handler returns at once; those inside finish against states that still stand (invariant 9).
+  hold(HoldPoint::Disarmed, 0, all);
   active.store(false, std::memory_order_seq_cst);
-  while (in_flight.load(std::memory_order_seq_cst) != 0) sched_yield();
+  do hold(HoldPoint::Draining, 0, all);
+  while (in_flight.load(std::memory_order_seq_cst) != 0 && sched_yield() == 0);
+  hold(HoldPoint::Drained, 0, all);
   if (!disarmed) heap_.barrier.reopen();
   heap_.page_words.zero(0, geometry.moving_pages());
   heap_.page_words.zero(geometry.root_first_page(), geometry.flipped_pages() - geometry.root_first_page());
@@ -382,6 +416,7 @@ void Compaction::close() {
   heap_.space.reset_from_space();
   heap_.space.drop_overflow(overflow_used());
   overflow_used_.store(0, std::memory_order_relaxed);
+  if (heap_.stepping) heap_.steps.leave();
 }
 
 }  // namespace glissade

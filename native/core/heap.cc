@@ -78,7 +78,7 @@ void Heap::close() {
   }
   cycle_wanted_.notify_all();
   cycle_done_.notify_all();
-  gate_opened_.notify_all();
+  open_gates();
   gate_arrived_.notify_all();
   // A cycle under way runs to its end: mutators of other threads may be in the middle of it.
   if (collector_running_) pthread_join(collector_thread_, nullptr);
@@ -97,12 +97,12 @@ void Heap::destroy() {
 }
 
 i32 Heap::create_area(layout::AreaKind kind, u32 slots, i32 owner) {
-  std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
   return roots.create(kind, slots, owner);
 }
 
 void Heap::free_area(u32 area) {
-  std::lock_guard<std::mutex> lock(moving.lock);
+  std::lock_guard<SpaceLock> lock(moving.lock);
   roots.free(area);
 }
 
@@ -112,7 +112,7 @@ void Heap::detach(Mutator& mutator) {
   retire_tlab(mutator);
   safepoint.leave(mutator);
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
+    std::lock_guard<SpaceLock> lock(moving.lock);
     for (u32 i = 0, n = roots.count(); i < n; i++) {
       const i32* entry = space.control() + layout::kAreaBase + i * layout::kAreaWords;
       if (layout::load_word(entry[layout::kAreaKind]) && layout::load_word(entry[layout::kAreaOwner]) == static_cast<i32>(mutator.index)) {

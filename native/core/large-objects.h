@@ -14,6 +14,7 @@
 #include <map>
 
 #include "mapped-array.h"
+#include "space-lock.h"
 
 namespace glissade {
 
@@ -58,7 +59,7 @@ class LargeObjects {
   bool is_marked(u32 page) const { return heads_[page].mark.load(std::memory_order_relaxed) != 0; }
   void clear_mark(u32 page) { heads_[page].mark.store(0, std::memory_order_relaxed); }
 
-  /// Calls `visit(page, head)` for every object, by address.
+  /// Calls `visit(page, head)` for every object that begins in [first, end), by address.
   template <typename Visit>
   void for_each(u32 first, u32 end, Visit&& visit) {
     for (u32 page = first; page < end;) {
@@ -66,6 +67,13 @@ class LargeObjects {
       if (is_head(page)) visit(page, heads_[page]);
       page += pages;
     }
+  }
+
+  /// The same while mutators allocate: the caller's `lock` breathes on the way. An object placed meanwhile may be missed.
+  template <typename Visit>
+  void for_each(u32 first, u32 end, SpaceLock& lock, Visit&& visit) {
+    constexpr u32 kPiecePages = 8192;
+    for (u32 at = first; at < end; at += kPiecePages, lock.breathe()) for_each(at, end - at < kPiecePages ? end : at + kPiecePages, visit);
   }
 
  private:

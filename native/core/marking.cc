@@ -152,10 +152,10 @@ void Marker::scan_card(std::size_t card) {
 void Marking::begin() {
   MovingSpace& moving = heap_.moving;
   {
-    std::lock_guard<std::mutex> lock(moving.lock);
-    heap_.large_objects.for_each(moving.large_low, heap_.geometry().moving_pages(),
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    heap_.large_objects.for_each(moving.large_low, heap_.geometry().moving_pages(), moving.lock,
                                  [&](u32 page, auto&) { heap_.large_objects.clear_mark(page); });
-    heap_.pointer_free_objects.for_each(0, moving.pointer_free_high,
+    heap_.pointer_free_objects.for_each(0, moving.pointer_free_high, moving.lock,
                                         [&](u32 page, auto&) { heap_.pointer_free_objects.clear_mark(page); });
   }
   // Every block that a mutator may still allocate into before remark is cleared, too.
@@ -269,8 +269,11 @@ void Marking::trace_with(Marker& marker, bool alone) {
       sched_yield();
       continue;
     }
-    marker.drain(kStepObjects);
-    if (heap_.stepping) heap_.gate();
+    marker.drain(heap_.stepping ? heap_.steps.portion.load(std::memory_order_relaxed) : kStepObjects);
+    if (heap_.stepping) {
+      heap_.steps.marked.store(marker.marked, std::memory_order_relaxed);
+      heap_.gate(Rest::Trace);
+    }
     if (!alone && __atomic_load_n(&hungry_, __ATOMIC_RELAXED) > 0 && marker.stack().size() > 64) {
       std::vector<u32>& stack = marker.stack();
       const std::size_t half = stack.size() / 2;

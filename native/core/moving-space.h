@@ -9,7 +9,6 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
 
 #include "large-objects.h"
 #include "units.h"
@@ -17,7 +16,7 @@
 namespace glissade {
 
 struct MovingSpace {
-  std::mutex lock;
+  SpaceLock lock;
   u32 begin = 0;                   // first page in use (a fresh window after each flip of a checked heap)
   std::atomic<u32> top{0};         // first page not given out; markers read it without the lock
   u32 dirty_end = 0;
