@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
 import type { Heap, HistogramSummary } from 'glissade'
-import type { Latency, Outcome } from './rows.js'
+import type { Latency, Outcome, Points } from './rows.js'
 
 export function peakRssMiB(): number {
   try {
@@ -23,6 +23,23 @@ export function summarise(values: readonly number[]): Latency {
   const sorted = Float64Array.from(values).sort()
   const at = (fraction: number): number => sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)] ?? 0
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), p999: at(0.999), p9999: at(0.9999), max: at(1) }
+}
+
+/** Columns of a drawn histogram to a factor of ten. */
+const COLUMNS = 12
+
+/** Counts by columns of equal width on a logarithmic axis: [[upper edge in µs, count]…], empty ones left out. */
+function columns(buckets: Iterable<readonly [us: number, count: number]>): Points {
+  const counts = new Map<number, number>()
+  for (const [us, count] of buckets) {
+    const column = Math.ceil(Math.log10(Math.max(us, 0.01)) * COLUMNS)
+    counts.set(column, (counts.get(column) ?? 0) + count)
+  }
+  const sorted = [...counts].sort(([a], [b]) => a - b)
+  return sorted.map(([column, count]) => [Number((10 ** (column / COLUMNS)).toPrecision(4)), count])
+}
+export function histogramOf(values: readonly number[]): Points {
+  return columns(values.map((us) => [us, 1] as const))
 }
 
 /** Listens to V8's collections; `stop` gives the durations in microseconds (entries arrive when the event loop turns). */
@@ -53,25 +70,26 @@ export function stopwatch(): () => { wallS: number; cpuS: number } {
   }
 }
 
-/** The larger of two summaries at each percentile: an upper bound of both kinds of pause taken together. */
-function largerOf(a: HistogramSummary, b: HistogramSummary): Latency {
-  const of = (pick: (h: HistogramSummary) => number): number => Math.max(pick(a), pick(b))
-  return {
-    count: a.count + b.count,
-    p50: of((h) => h.p50),
-    p99: of((h) => h.p99),
-    p999: of((h) => h.p999),
-    p9999: of((h) => h.p9999),
-    max: of((h) => h.max),
-  }
+/** Percentiles alone: the buckets are drawn, see {@link columns}. */
+function percentiles({ count, p50, p99, p999, p9999, max }: HistogramSummary): Latency {
+  return { count, p50, p99, p999, p9999, max }
 }
 
 /** Everything a heap counted that a row shows. */
-export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms'> {
+export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms' | 'series'> {
   const { pauses, pages, collections, barrierFaults, raw, fallbacks } = heap.stats()
   const { counters } = raw
   const milliseconds = (name: string): number => (counters[name] ?? 0) / 1e6
-  const stopped = pauses.pause.count > 0 ? pauses.pause : largerOf(pauses.remark, pauses.flip)
+  const kinds = {
+    // What a thread feels: to the work of a pause come the waiting for others and the waking up.
+    stopUs: pauses.pause.count > 0 ? pauses.pause : pauses.stop,
+    remarkUs: pauses.remark,
+    flipUs: pauses.flip,
+    timeToSafepointUs: pauses.timeToSafepoint,
+    faultUs: pauses.faultStall,
+    allocationStallUs: pauses.allocationStall,
+  }
+  const entries = Object.entries(kinds).filter(([, { count }]) => count > 0)
   return {
     figures: {
       collections,
@@ -89,13 +107,7 @@ export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms'>
       compactMs: milliseconds('compactNs'),
       fallbacks: Object.values(fallbacks).reduce((sum, n) => sum + n, 0),
     },
-    histograms: {
-      stopUs: stopped,
-      remarkUs: pauses.remark,
-      flipUs: pauses.flip,
-      timeToSafepointUs: pauses.timeToSafepoint,
-      faultUs: pauses.faultStall,
-      allocationStallUs: pauses.allocationStall,
-    },
+    histograms: Object.fromEntries(entries.map(([name, found]) => [name, percentiles(found)])),
+    series: Object.fromEntries(entries.map(([name, { buckets }]) => [name, columns(buckets)])),
   }
 }

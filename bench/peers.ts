@@ -1,7 +1,9 @@
-// Peers: the same programs in Java, on the collectors of the machine's JVM, where `java` is installed.
+// Peers: the same programs in Java, on the collectors of the machine's JVM, and in C on the Boehm-Demers-Weiser collector.
 //
-// bench/peers/Peers.java is run from its source; it prints the outcome of a run as JSON. What the JVM itself says about
-// its stops (-Xlog:safepoint) becomes stopUs. Heaps are given with -Xmx and grow as the JVM likes.
+// bench/peers has the sources. They are compiled once in a suite, into a folder that the processes of the cases find in
+// their environment, so that no compiler's memory or time is in the figures. What the JVM says about its stops
+// (-Xlog:safepoint) and about allocations that waited (ZGC's -Xlog:gc) becomes stopUs and allocationStallUs; the C program
+// times its stops itself. A JVM's heap is given with -Xmx, twice the budget of ours, and grows as the JVM likes.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -9,46 +11,101 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Case, Selection } from './bench.js'
-import { summarise } from './measure.js'
+import { histogramOf, summarise } from './measure.js'
 import type { Outcome } from './rows.js'
-import type { Variant } from './workload.js'
+import { StepClock, type Recorded } from './step-clock.js'
+import type { Variant, Workload } from './workload.js'
 
-const source = fileURLToPath(new URL('../../bench/peers/Peers.java', import.meta.url))
+const sources = fileURLToPath(new URL('../../bench/peers/', import.meta.url))
+/** Where the compiled programs are: set by the suite's process for those of the cases. */
+const FOLDER = 'GLISSADE_BENCH_PEERS'
+const HOME = process.env['JAVA_HOME']
+const java = (tool: string): string => (HOME ? join(HOME, 'bin', tool) : tool)
 
 const COLLECTORS: { readonly [system: string]: readonly string[] } = {
   'java ZGC': ['-XX:+UseZGC'],
   'java Shenandoah': ['-XX:+UseShenandoahGC'],
+  'java Shenandoah generational': ['-XX:+UseShenandoahGC', '-XX:ShenandoahGCMode=generational'],
   'java G1': ['-XX:+UseG1GC'],
   'java Parallel': ['-XX:+UseParallelGC'],
   'java Serial': ['-XX:+UseSerialGC'],
 }
+export const BOEHM = 'boehm'
 
-let known: string[] | undefined
-/** The collectors that this JVM has. */
-function collectors(): string[] {
-  if (known !== undefined) return known
-  known = []
-  if (spawnSync('java', ['-version']).status === 0) {
-    known = Object.keys(COLLECTORS).filter(
-      (name) => spawnSync('java', [...COLLECTORS[name], '-version'], { encoding: 'utf8' }).status === 0,
-    )
-  }
-  return known
+/** The collectors found, or why there are none. */
+interface Found {
+  readonly systems: readonly string[]
+  readonly why: string
 }
 
-export function javaCases(
-  bench: string,
+function folder(): string {
+  const known = process.env[FOLDER]
+  if (known !== undefined) return known
+  const made = mkdtempSync(join(tmpdir(), 'glissade-peers-'))
+  process.env[FOLDER] = made
+  process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+  return made
+}
+
+let jvm: Found | undefined
+function findJava(): Found {
+  if (!existsSync(`${sources}Peers.java`)) return { systems: [], why: 'bench/peers is not here' }
+  if (spawnSync(java('javac'), ['-version']).status !== 0) return { systems: [], why: 'no `javac` here' }
+  const compiled = spawnSync(java('javac'), ['-d', folder(), `${sources}Peers.java`], { encoding: 'utf8' })
+  if (compiled.status !== 0) return { systems: [], why: `javac: ${compiled.stderr.slice(0, 200)}` }
+  const systems = Object.keys(COLLECTORS).filter(
+    (name) => spawnSync(java('java'), [...COLLECTORS[name], '-version']).status === 0,
+  )
+  return { systems, why: systems.length === 0 ? 'this `java` has none of the collectors' : '' }
+}
+
+let boehm: Found | undefined
+function findBoehm(): Found {
+  if (!existsSync(`${sources}peers.c`)) return { systems: [], why: 'bench/peers is not here' }
+  const args = ['-O2', '-o', join(folder(), 'peers'), `${sources}peers.c`, '-lgc']
+  const { status, error, stderr } = spawnSync('gcc', args, { encoding: 'utf8' })
+  if (status === 0) return { systems: [BOEHM], why: '' }
+  const missing = error === undefined && /gc\.h|-lgc/.test(stderr)
+  return { systems: [], why: missing ? 'libgc-dev is not installed' : (error?.message ?? stderr.slice(0, 200)) }
+}
+
+/** Versions of the peers, for the report. */
+export function peerVersions(): { readonly [what: string]: string } {
+  const versions: { [what: string]: string } = {}
+  const { stderr } = spawnSync(java('java'), ['-version'], { encoding: 'utf8' })
+  const version = /version "([^"]*)"/.exec(stderr ?? '')?.[1]
+  if (version !== undefined) versions['java'] = version
+  const header = ['/usr/include/gc/gc_version.h', '/usr/local/include/gc/gc_version.h'].find((file) => existsSync(file))
+  if (header !== undefined) {
+    const text = readFileSync(header, 'utf8')
+    const parts = ['MAJOR', 'MINOR', 'MICRO'].map((part) => new RegExp(`VERSION_${part} (\\d+)`).exec(text)?.[1])
+    versions['boehm'] = parts.join('.')
+  }
+  return versions
+}
+
+export const isPeer = (system: string): boolean => system === BOEHM || system.startsWith('java ')
+
+/** The cases of a program's variants on the peers that are here; with `quick` one collector of the JVM, one variant. */
+export function peerCases(
+  { name: bench, peers = [] }: Workload,
   variants: readonly Variant[],
   { quick }: Selection,
   skip: (why: string) => void,
 ): Case[] {
-  const wanted = variants.filter(({ java }) => java === true)
-  if (wanted.length === 0) return []
-  const here = existsSync(source) ? collectors() : []
-  if (here.length === 0) skip('no peers in Java: `java` is not installed')
-  // Two minutes for everything do not leave room for five virtual machines.
-  const systems = quick ? here.slice(0, 1) : here
-  return (quick ? wanted.slice(0, 1) : wanted).flatMap((variant) =>
+  const wanted = quick ? variants.slice(0, 1) : variants
+  const systems: string[] = []
+  if (peers.includes('java')) {
+    jvm ??= findJava()
+    if (jvm.systems.length === 0) skip(`no peers in Java: ${jvm.why}`)
+    systems.push(...(quick ? jvm.systems.slice(0, 1) : jvm.systems))
+  }
+  if (peers.includes('boehm')) {
+    boehm ??= findBoehm()
+    if (boehm.systems.length === 0) skip(`no peer in C: ${boehm.why}`)
+    systems.push(...boehm.systems)
+  }
+  return wanted.flatMap((variant) =>
     systems.map((system) => ({
       bench,
       workload: variant.name,
@@ -59,28 +116,61 @@ export function javaCases(
   )
 }
 
-export function runJava(program: string, { parameters, heapMiB, rate }: Variant, system: string): Outcome {
-  const folder = mkdtempSync(join(tmpdir(), 'glissade-peer-'))
-  const log = join(folder, 'safepoint.log')
+/** What a peer's program prints. */
+interface Printed extends Recorded {
+  readonly wallS: number
+  readonly cpuS: number
+  readonly peakRssMiB: number
+  readonly stopsUs: readonly number[]
+}
+
+export function runPeer({ name, even }: Workload, { parameters, heapMiB, rate = 0 }: Variant, system: string): Outcome {
+  const scratch = mkdtempSync(join(tmpdir(), 'glissade-peer-'))
+  const log = join(scratch, 'gc.log')
   try {
-    const values = Object.entries({ ...parameters, rate: rate ?? 0 }).map(([name, value]) => `${name}=${value}`)
-    const { status, stdout, stderr } = spawnSync(
-      'java',
-      [
-        ...COLLECTORS[system],
-        `-Xmx${Math.max(64, heapMiB * 2)}m`,
-        `-Xlog:safepoint:file=${log}`,
-        source,
-        program,
-        ...values,
-      ],
-      { encoding: 'utf8', maxBuffer: 2 ** 26 },
-    )
-    if (status !== 0) throw new Error(`Error: java ended with status ${status}: ${stderr.slice(0, 300)}`)
-    const found = JSON.parse(stdout.trimEnd().split('\n').at(-1) as string) as Outcome
-    const stops = [...readFileSync(log, 'utf8').matchAll(/Total:\s+(\d+) ns/g)].map(([, ns]) => Number(ns) / 1000)
-    return { ...found, histograms: { ...found.histograms, ...(stops.length > 0 && { stopUs: summarise(stops) }) } }
+    const values = Object.entries({ ...parameters, rate }).map(([key, value]) => `${key}=${value}`)
+    const [program, args] =
+      system === BOEHM
+        ? [join(folder(), 'peers'), []]
+        : [
+            java('java'),
+            [
+              ...COLLECTORS[system],
+              `-Xmx${Math.max(64, heapMiB * 2)}m`,
+              `-Xlog:safepoint,gc:file=${log}`,
+              '-cp',
+              folder(),
+              'Peers',
+            ],
+          ]
+    const { status, stdout, stderr } = spawnSync(program, [...args, name, ...values], {
+      encoding: 'utf8',
+      maxBuffer: 2 ** 28,
+    })
+    if (status !== 0) throw new Error(`Error: ${system} ended with status ${status}: ${stderr.slice(0, 300)}`)
+    const { wallS, cpuS, peakRssMiB, stopsUs, ...recorded } = JSON.parse(
+      stdout.trimEnd().split('\n').at(-1) as string,
+    ) as Printed
+    const text = existsSync(log) ? readFileSync(log, 'utf8') : ''
+    const logged = (pattern: RegExp, micros: number): number[] =>
+      [...text.matchAll(pattern)].map(([, value]) => Number(value) * micros)
+    const stops = [...stopsUs, ...logged(/Total:\s+(\d+) ns/g, 1e-3)]
+    const stalls = logged(/Allocation Stall \([^)]*\) ([\d.]+)ms/g, 1e3)
+    const clock = StepClock.of(recorded, rate)
+    return {
+      figures: { wallS, cpuS, peakRssMiB, steps: clock.steps, stepsPerS: clock.steps / clock.elapsedS },
+      histograms: {
+        latencyUs: clock.latency(),
+        ...(stops.length > 0 && { stopUs: summarise(stops) }),
+        ...(stalls.length > 0 && { allocationStallUs: summarise(stalls) }),
+      },
+      series: {
+        latency: clock.curve(),
+        ...(stops.length > 0 && { stopUs: histogramOf(stops) }),
+        ...(even && { mmu: clock.mmu(), progress: clock.progress() }),
+      },
+    }
   } finally {
-    rmSync(folder, { recursive: true })
+    rmSync(scratch, { recursive: true })
   }
 }

@@ -18,16 +18,21 @@ const BINS_PER_MS = 10
 /** Ten minutes; zero pages until written. */
 const MAX_BINS = BINS_PER_MS * 600_000
 
+/** What a peer recorded: sparse arrays of index, value, index, value… */
+export interface Recorded {
+  readonly steps: number
+  readonly elapsedMs: number
+  readonly maxNs: number
+  readonly counts: readonly number[]
+  readonly bins: readonly number[]
+}
+
 /** Windows of the utilisation curve, in milliseconds. */
 export const MMU_WINDOWS = [1, 2, 5, 10, 20, 50, 100] as const
 
 export class StepClock {
   readonly #counts = new Uint32Array(BUCKETS)
   readonly #bins = new Uint32Array(MAX_BINS)
-  /** Phase of the collector in each bin, as the last step of it saw it. */
-  readonly #phases = new Uint8Array(MAX_BINS)
-  #control: Int32Array = new Int32Array(1)
-  #phaseIndex = 0
   /** last reading, start, interval between due times, time the next step is due, maximum in ns. */
   readonly #state = new Float64Array(5)
   #steps = 0
@@ -35,18 +40,26 @@ export class StepClock {
   /** Steps a second, or 0 for full speed. */
   constructor(readonly rate = 0) {}
 
+  /** The clock of a peer, which records in the same form. */
+  static of({ steps, elapsedMs, maxNs, counts, bins }: Recorded, rate: number): StepClock {
+    const clock = new StepClock(rate)
+    clock.#steps = steps
+    clock.#state.set([elapsedMs, 0, 0, 0, maxNs])
+    for (let i = 0; i < counts.length; i += 2) clock.#counts[counts[i]] = counts[i + 1]
+    for (let i = 0; i < bins.length; i += 2) clock.#bins[bins[i]] = bins[i + 1]
+    return clock
+  }
+
   get steps(): number {
     return this.#steps
+  }
+  /** When `start` was called, on the clock of `performance.now()`. */
+  get startedAt(): number {
+    return this.#state[1]
   }
   /** Seconds since `start`, as of the last step. */
   get elapsedS(): number {
     return (this.#state[0] - this.#state[1]) / 1000
-  }
-
-  /** From now on steps note the collector's phase: one load from the heap's control words. */
-  watchPhase(control: Int32Array, index: number): void {
-    this.#control = control
-    this.#phaseIndex = index
   }
 
   start(): void {
@@ -67,10 +80,7 @@ export class StepClock {
     this.#counts[bucketOf(ns)]++
     this.#steps++
     const bin = ((now - state[1]) * BINS_PER_MS) | 0
-    if (bin < MAX_BINS) {
-      this.#bins[bin]++
-      this.#phases[bin] = this.#control[this.#phaseIndex]
-    }
+    if (bin < MAX_BINS) this.#bins[bin]++
   }
 
   /** What the program did since the last step is no step: the next begins now. */
@@ -134,32 +144,16 @@ export class StepClock {
     })
   }
 
-  /** When the collector was in which phase: [[from ms, to ms, phase]…], idle left out; the first thousand spans. */
-  phases(): Points {
-    const bins = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
-    const spans: number[][] = []
-    let from = 0
-    let phase = 0
-    for (let i = 0; i <= bins && spans.length < 1000; i++) {
-      // A bin in which no step ended continues the one before.
-      const now = i === bins ? 0 : this.#bins[i] === 0 ? phase : this.#phases[i]
-      if (now === phase) continue
-      if (phase !== 0) spans.push([from / BINS_PER_MS, i / BINS_PER_MS, phase])
-      from = i
-      phase = now
-    }
-    return spans
-  }
-
-  /** Steps finished in each of at most `most` equal slices: [[ms, steps per ms]…]. */
-  progress(most = 400): Points {
-    const bins = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
-    const width = Math.max(1, Math.ceil(bins / most))
+  /** Steps finished in each of at most `most` equal slices of `[from, to)` milliseconds: [[ms, steps per ms]…]. */
+  progress(most = 200, from = 0, to = this.elapsedS * 1000): Points {
+    const first = Math.floor(from * BINS_PER_MS)
+    const end = Math.min(Math.floor(to * BINS_PER_MS), MAX_BINS)
+    const width = Math.max(1, Math.ceil((end - first) / most))
     const points: number[][] = []
-    for (let i = 0; i < bins; i += width) {
+    for (let i = first; i < end; i += width) {
       let sum = 0
-      for (let k = i; k < Math.min(i + width, bins); k++) sum += this.#bins[k]
-      points.push([i / BINS_PER_MS, (sum / Math.min(width, bins - i)) * BINS_PER_MS])
+      for (let k = i; k < Math.min(i + width, end); k++) sum += this.#bins[k]
+      points.push([i / BINS_PER_MS, Number(((sum / Math.min(width, end - i)) * BINS_PER_MS).toPrecision(3))])
     }
     return points
   }

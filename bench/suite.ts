@@ -9,6 +9,7 @@ import { arch, availableParallelism, cpus, release, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Bench, Case } from './bench.js'
 import { BENCHES } from './catalogue.js'
+import { peerVersions } from './peers.js'
 import { mergeRuns, type Outcome, type Report, type Row } from './rows.js'
 
 export interface SuiteOptions {
@@ -42,6 +43,7 @@ export function machine(): Report['machine'] {
     kernel,
     node: process.versions.node,
     v8: process.versions.v8,
+    ...peerVersions(),
     date: new Date().toISOString(),
   }
 }

@@ -6,11 +6,13 @@
 
 import { Heap, type CollectorName, type HeapOptions, type Mutator } from 'glissade'
 import type { Bench, Case, Selection } from './bench.js'
-import { heapFigures, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
-import { javaCases, runJava } from './peers.js'
+import { FLOOR, spin } from './floor.js'
+import { heapFigures, histogramOf, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
+import { isPeer, peerCases, runPeer } from './peers.js'
 import type { Outcome, Row } from './rows.js'
 import { StepClock } from './step-clock.js'
 import { collectorsHere } from './systems.js'
+import { timelineOf } from './timeline.js'
 
 export type Parameters = { readonly [name: string]: number }
 
@@ -26,22 +28,27 @@ export interface Variant {
   /** Steps a second; absent: full speed. */
   readonly rate?: number
   readonly runs?: number
-  /** Programs that have a Java twin under bench/peers. */
-  readonly java?: boolean
+  /** Switches of node for the version on plain objects. */
+  readonly v8Flags?: readonly string[]
+  /** Seconds of the machine's own floor beside it. */
+  readonly floorS?: number
 }
+
+/** What also runs on V8's heap with a young generation of 128 MiB a half. */
+export const V8_SEMI = 'v8 semi-space 128'
+export const isV8 = (system: string): boolean => system === 'v8' || system === V8_SEMI
 
 export interface Workload {
   readonly name: string
   readonly summary: string
   /** True if all steps are of the same size, so that progress can be counted in them (MMU). */
   readonly even: boolean
+  /** Peers under bench/peers that have the program. */
+  readonly peers?: readonly ('java' | 'boehm')[]
   variants(selection: Selection): readonly Variant[]
   heap(heap: Heap, m: Mutator, clock: StepClock, parameters: Parameters): void
   plain(clock: StepClock, parameters: Parameters): void
 }
-
-/** Index of the collector's phase in the control words (ARCHITECTURE.md). */
-const PHASE_WORD = 2
 
 /** What `none` can hold: it never collects. */
 const NONE_MIB = 3000
@@ -64,41 +71,61 @@ export function expectSame(what: string, found: number, expected: number): void 
 }
 
 export function systemsOf(variant: Variant, collectors: readonly CollectorName[]): string[] {
-  return [...collectors.filter((name) => name !== 'none' || variant.totalMiB <= NONE_MIB), 'v8']
+  const own = collectors.filter((name) => name !== 'none' || variant.totalMiB <= NONE_MIB)
+  return [...own, 'v8', V8_SEMI, ...(variant.floorS === undefined ? [] : [FLOOR])]
 }
 
 async function runOne(workload: Workload, variant: Variant, system: string): Promise<Outcome> {
   const clock = new StepClock(variant.rate ?? 0)
   const v8 = watchV8()
-  if (system === 'v8') {
+  if (system === FLOOR) {
+    const elapsed = stopwatch()
+    await spin(clock, variant.floorS as number)
+    return outcomeOf({ ...workload, even: true }, clock, elapsed(), { histograms: {} })
+  }
+  if (isV8(system)) {
     const elapsed = stopwatch()
     workload.plain(clock, variant.parameters)
     const time = elapsed()
-    return outcomeOf(workload, clock, time, {}, { v8StopUs: summarise(await v8.stop()) })
+    const stops = await v8.stop()
+    return outcomeOf(workload, clock, time, {
+      histograms: { v8StopUs: summarise(stops) },
+      series: { v8StopUs: histogramOf(stops) },
+    })
   }
   const noneMiB = Math.min(4095, Math.ceil(variant.totalMiB * 1.15) + 64)
   using heap = Heap.create({
     collector: system as HeapOptions['collector'],
     maxBytes: (system === 'none' ? noneMiB : variant.heapMiB) * 2 ** 20,
   })
+  if (system === 'none') touch(heap)
   const elapsed = stopwatch()
-  clock.watchPhase(heap._core.views.control, PHASE_WORD)
   heap.run((m) => workload.heap(heap, m, clock, variant.parameters))
   const time = elapsed()
-  const counted = heapFigures(heap)
-  return outcomeOf(workload, clock, time, counted.figures, {
-    ...counted.histograms,
-    v8StopUs: summarise(await v8.stop()),
+  const { figures, histograms, series } = heapFigures(heap)
+  return outcomeOf(workload, clock, time, {
+    figures,
+    histograms: { ...histograms, v8StopUs: summarise(await v8.stop()) },
+    series: { ...series, ...(system !== 'none' && timelineOf(heap, clock, workload.even)) },
   })
+}
+
+/**
+ * Has the kernel provide every page of a heap that never collects. Otherwise the baseline would pay for all of them, 2 µs
+ * each, while the others recycle a few: not a lower bound of anything.
+ */
+function touch(heap: Heap): void {
+  const { i32 } = heap._core.views
+  for (let word = 0; word < i32.length; word += 1024) i32[word] = 0
 }
 
 function outcomeOf(
   { even }: Workload,
   clock: StepClock,
   time: { readonly wallS: number; readonly cpuS: number },
-  figures: Outcome['figures'],
-  histograms: Outcome['histograms'],
+  counted: Partial<Outcome>,
 ): Outcome {
+  const { figures, histograms, series } = counted
   const stepped = clock.steps > 0
   return {
     figures: {
@@ -108,12 +135,10 @@ function outcomeOf(
       ...figures,
     },
     histograms: { ...(stepped && { latencyUs: clock.latency() }), ...histograms },
-    ...(stepped && {
-      series: {
-        latency: clock.curve(),
-        ...(even && { mmu: clock.mmu(), progress: clock.progress(), phases: clock.phases() }),
-      },
-    }),
+    series: {
+      ...(stepped && { latency: clock.curve(), ...(even && { mmu: clock.mmu(), progress: clock.progress() }) }),
+      ...series,
+    },
   }
 }
 
@@ -145,14 +170,17 @@ export function benchOf(workload: Workload): Bench {
           system,
           parameters: { quick: selection.quick },
           runs: variant.runs ?? 5,
+          ...(isV8(system) && {
+            nodeFlags: [...(variant.v8Flags ?? []), ...(system === V8_SEMI ? ['--max-semi-space-size=128'] : [])],
+          }),
         })),
       )
-      return [...cases, ...javaCases(workload.name, variants, selection, skip)]
+      return [...cases, ...peerCases(workload, variants, selection, skip)]
     },
     run({ workload: name, system, parameters }) {
       const variants = workload.variants({ quick: parameters['quick'] as boolean })
       const variant = variants.find((one) => one.name === name) as Variant
-      if (system.startsWith('java ')) return runJava(workload.name, variant, system)
+      if (isPeer(system)) return runPeer(workload, variant, system)
       return runOne(workload, variant, system)
     },
     compare: compareWithNone,

@@ -1,20 +1,26 @@
-// The programs of bench/workloads in Java, for the collectors of a JVM: run by bench/peers.ts as a single source file,
+// The programs of bench/workloads in Java, for the collectors of a JVM. bench/peers.ts compiles and runs them,
 //
-//   java -XX:+UseZGC -Xmx896m Peers.java pusher messages=1000000 window=200000 rate=0
+//   java -XX:+UseZGC -Xmx896m -cp FOLDER Peers pusher messages=1000000 window=200000 rate=0
 //
-// and it prints the outcome of one run (bench/rows.ts) as the last line. The same operations in the same order as in
-// TypeScript, the same chained clock, the same histogram (64 steps to the doubling).
+// and reads what they print as the last line: the times of the steps as they were recorded (bench/step-clock.ts makes
+// percentiles and curves of them, as it does for every system). The same operations in the same order from the same
+// seeds as in TypeScript, the same chained clock readings, the same checks of the result.
 
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 
 public final class Peers {
+  /** A step lasts from the end of the one before it; with a rate, from when it was due. Recording allocates nothing. */
   static final class Clock {
-    final long[] counts = new long[64 * 64];
+    static final int BUCKETS = 64 * 32, BINS = 10 * 150_000;
+    final int[] counts = new int[BUCKETS];
+    /** Steps finished in each tenth of a millisecond. */
+    final int[] bins = new int[BINS];
     final double interval;
     long steps, start, last, due, max;
 
@@ -23,6 +29,10 @@ public final class Peers {
     }
     void start() {
       start = last = due = System.nanoTime();
+    }
+    /** What the program did since the last step is no step. */
+    void skip() {
+      last = System.nanoTime();
     }
     boolean due() {
       if (interval == 0) return true;
@@ -37,36 +47,31 @@ public final class Peers {
       last = now;
       steps++;
       if (ns > max) max = ns;
-      counts[bucket(ns)]++;
+      counts[Math.min(bucket(ns), BUCKETS - 1)]++;
+      long bin = (now - start) / 100_000;
+      if (bin < BINS) bins[(int) bin]++;
     }
     static int bucket(long ns) {
       if (ns < 64) return (int) ns;
       int power = 63 - Long.numberOfLeadingZeros(ns);
       return (power - 5) * 64 + (int) ((ns >>> (power - 6)) & 63);
     }
-    double quantile(double fraction) {
-      long rank = Math.max(1, (long) Math.ceil(steps * fraction)), seen = 0;
-      for (int b = 0; b < counts.length; b++) {
-        seen += counts[b];
-        if (seen < rank) continue;
-        double edge = b < 64 ? b : (64 + b % 64 + 1) * Math.pow(2, b / 64 - 1);
-        return Math.min(edge, max) / 1000;
-      }
-      return max / 1000.0;
-    }
-    String curve() {
-      StringBuilder text = new StringBuilder("[");
-      for (int i = 0; ; i++) {
-        double fraction = 1 - Math.pow(10, -i / 10.0);
-        if ((1 - fraction) * steps < 1) break;
-        text.append(String.format(Locale.ROOT, "[%.8f,%.3f],", fraction, quantile(fraction)));
-      }
-      return text + String.format(Locale.ROOT, "[%.8f,%.3f]]", 1 - 1.0 / Math.max(2, steps), max / 1000.0);
-    }
   }
 
   static void expect(String what, long found, long expected) {
     if (found != expected) throw new AssertionError(what + ": " + found + " instead of " + expected);
+  }
+
+  /** What a compiler might otherwise find to be unused. */
+  static Object sink;
+
+  static int state = 1;
+  /** xorshift32, as in TypeScript. */
+  static int random(int below) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return Integer.remainderUnsigned(state, below);
   }
 
   // ---- pusher
@@ -76,7 +81,7 @@ public final class Peers {
     clock.start();
     for (int i = 0, slot = 0; i < messages; i++) {
       byte[] message = new byte[1024];
-      java.util.Arrays.fill(message, (byte) i);
+      Arrays.fill(message, (byte) i);
       held[slot] = message;
       if (++slot == window) slot = 0;
       clock.step();
@@ -144,8 +149,6 @@ public final class Peers {
     }
   }
 
-  static Object sink;
-
   static void gcbench(Clock clock, int stretch, int longLived) {
     clock.start();
     expect("stretch tree", Node.count(Node.make(stretch)), nodes(stretch));
@@ -168,19 +171,113 @@ public final class Peers {
     expect("array", (long) (array[999] * 1e6), 1000);
   }
 
+  // ---- quads
+
+  static final class Quad {
+    final Quad a, b, c, d;
+    Quad(Quad a, Quad b, Quad c, Quad d) {
+      this.a = a;
+      this.b = b;
+      this.c = c;
+      this.d = d;
+    }
+    static Quad build(int depth) {
+      return depth == 0
+          ? new Quad(null, null, null, null)
+          : new Quad(build(depth - 1), build(depth - 1), build(depth - 1), build(depth - 1));
+    }
+    static long count(Quad quad) {
+      return quad == null ? 0 : 1 + count(quad.a) + count(quad.b) + count(quad.c) + count(quad.d);
+    }
+    static long nodes(int depth) {
+      return ((1L << 2 * (depth + 1)) - 1) / 3;
+    }
+  }
+
+  static void quads(Clock clock, int depth) {
+    Quad deep = Quad.build(depth);
+    long trees = (long) (Quad.nodes(depth) * 2 / 7.5 / Quad.nodes(3));
+    clock.start();
+    for (int round = 0; round < 20; round++) {
+      for (long i = trees; i > 0; i--) {
+        expect("a shallow tree", Quad.count(Quad.build(3)), Quad.nodes(3));
+        clock.step();
+      }
+      expect("the deep tree", Quad.count(deep), Quad.nodes(depth));
+      clock.skip();
+    }
+  }
+
+  // ---- fragmentation
+
+  static void fragmentation(Clock clock, int budgetMiB) {
+    int most = 2 * (int) (budgetMiB * 524288L / 32);
+    int[][] held = new int[most][];
+    clock.start();
+    for (int round = 0, bytes = 32; round < 6; round++, bytes *= 2) {
+      int half = (int) (budgetMiB * 524288L / bytes);
+      for (int i = 0; i < 2 * half; i++) {
+        int[] made = new int[bytes / 4 - 2];
+        made[0] = i;
+        held[i] = made;
+        if ((i & 1) == 1) held[i - 1] = null;
+        clock.step();
+      }
+      for (int i = 1; i < 2 * half; i += 2) expect("a survivor", held[i][0], i);
+      for (int i = 2 * half; i < most; i++) held[i] = null;
+      clock.skip();
+    }
+  }
+
+  // ---- hashtable
+
+  static final class Entry {
+    final int key;
+    final Entry next;
+    int[] item;
+    Entry(int key, int[] item, Entry next) {
+      this.key = key;
+      this.item = item;
+      this.next = next;
+    }
+  }
+  static int[] item(int key) {
+    int[] item = new int[254];
+    for (int w = 0; w < 254; w++) item[w] = key + w;
+    return item;
+  }
+  static int bucket(int key, int buckets) {
+    return Integer.remainderUnsigned(((key ^ (key >>> 15)) * 0x2c1b3c6d) ^ (key >>> 7), buckets);
+  }
+  static Entry find(Entry[] buckets, int key) {
+    Entry entry = buckets[bucket(key, buckets.length)];
+    while (entry != null && entry.key != key) entry = entry.next;
+    return entry;
+  }
+
+  static void hashtable(Clock clock, int items, double seconds) {
+    Entry[] buckets = new Entry[items];
+    for (int key = 0; key < items; key++) {
+      int bucket = bucket(key, items);
+      buckets[bucket] = new Entry(key, item(key), buckets[bucket]);
+    }
+    long end = System.nanoTime() + (long) (seconds * 1e9);
+    clock.start();
+    for (;;) {
+      if (!clock.due()) continue;
+      int key = random(items);
+      expect("an item", find(buckets, key).item[9], key + 9);
+      find(buckets, key).item = item(key);
+      clock.step();
+      if ((clock.steps & 15) == 0 && System.nanoTime() > end) break;
+    }
+  }
+
   // ---- churn
 
   static final class Linked {
     Linked next, cross, left, right;
-    double key = 0.5, value = 0.5, weight = 0.5;
-  }
-
-  static int state = 1;
-  static int random(int below) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return Integer.remainderUnsigned(state, below);
+    double key, value, weight;
   }
 
   static void replace(Linked[] directory, int slot, int known) {
@@ -195,11 +292,11 @@ public final class Peers {
     directory[slot] = head;
   }
 
-  static void churn(Clock clock, int liveMiB, int seconds) {
+  static void churn(Clock clock, int liveMiB, double seconds) {
     int clusters = (int) (liveMiB * 1048576L / (48 * 16 + 4)), anchors = clusters >> 1;
     Linked[] directory = new Linked[clusters];
     for (int slot = 0; slot < clusters; slot++) replace(directory, slot, Math.min(slot, anchors));
-    long end = System.nanoTime() + seconds * 1_000_000_000L;
+    long end = System.nanoTime() + (long) (seconds * 1e9);
     clock.start();
     for (;;) {
       if (!clock.due()) continue;
@@ -216,37 +313,59 @@ public final class Peers {
     expect("nodes of a cluster", found, 16);
   }
 
-  static double peakRssMiB() throws Exception {
-    for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
-      if (line.startsWith("VmHWM:")) return Double.parseDouble(line.replaceAll("[^0-9]", "")) / 1024;
+  // ---- what it cost
+
+  static double kib(String file, String name) throws Exception {
+    for (String line : Files.readAllLines(Path.of(file))) {
+      if (line.startsWith(name + ":")) return Double.parseDouble(line.replaceAll("[^0-9]", ""));
     }
     return 0;
   }
 
+  /**
+   * The kernel's high-water mark of resident memory. ZGC may map its heap at three addresses, and the kernel counts each:
+   * what is counted more than once (resident less proportional shared memory) is taken off again.
+   */
+  static double peakRssMiB() throws Exception {
+    double peak = kib("/proc/self/status", "VmHWM");
+    double mapped = kib("/proc/self/status", "RssShmem"), once = kib("/proc/self/smaps_rollup", "Pss_Shmem");
+    return (peak - Math.max(0, mapped - once)) / 1024;
+  }
+
+  static String sparse(int[] values) {
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < values.length; i++) {
+      if (values[i] != 0) text.append(text.isEmpty() ? "" : ",").append(i).append(',').append(values[i]);
+    }
+    return text.toString();
+  }
+
   public static void main(String[] args) throws Exception {
-    Map<String, Integer> p = new HashMap<>();
+    Map<String, Double> p = new HashMap<>();
     for (int i = 1; i < args.length; i++) {
       String[] parts = args[i].split("=");
-      p.put(parts[0], Integer.parseInt(parts[1]));
+      p.put(parts[0], Double.parseDouble(parts[1]));
     }
+    java.util.function.ToIntFunction<String> of = name -> p.get(name).intValue();
     var system = (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-    Clock clock = new Clock(p.get("rate"));
+    Clock clock = new Clock(of.applyAsInt("rate"));
     long cpu = system.getProcessCpuTime(), begin = System.nanoTime();
     switch (args[0]) {
-      case "pusher" -> pusher(clock, p.get("messages"), p.get("window"));
-      case "binary-trees" -> binaryTrees(clock, p.get("n"));
-      case "gcbench" -> gcbench(clock, p.get("stretch"), p.get("longLived"));
-      case "churn" -> churn(clock, p.get("liveMiB"), p.get("seconds"));
+      case "pusher" -> pusher(clock, of.applyAsInt("messages"), of.applyAsInt("window"));
+      case "binary-trees" -> binaryTrees(clock, of.applyAsInt("n"));
+      case "gcbench" -> gcbench(clock, of.applyAsInt("stretch"), of.applyAsInt("longLived"));
+      case "quads" -> quads(clock, of.applyAsInt("depth"));
+      case "fragmentation" -> fragmentation(clock, of.applyAsInt("budgetMiB"));
+      case "hashtable" -> hashtable(clock, of.applyAsInt("items"), p.get("seconds"));
+      case "churn" -> churn(clock, of.applyAsInt("liveMiB"), p.get("seconds"));
       default -> throw new IllegalArgumentException(args[0]);
     }
     double wall = (System.nanoTime() - begin) / 1e9, used = (system.getProcessCpuTime() - cpu) / 1e9;
+    double peak = peakRssMiB();
     System.out.printf(
         Locale.ROOT,
-        "{\"figures\":{\"wallS\":%.4f,\"cpuS\":%.4f,\"peakRssMiB\":%.1f,\"steps\":%d,\"stepsPerS\":%.1f},"
-            + "\"histograms\":{\"latencyUs\":{\"count\":%d,\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"p9999\":%.3f,\"max\":%.3f}},"
-            + "\"series\":{\"latency\":%s}}%n",
-        wall, used, peakRssMiB(), clock.steps, clock.steps / ((clock.last - clock.start) / 1e9),
-        clock.steps, clock.quantile(0.5), clock.quantile(0.99), clock.quantile(0.999), clock.quantile(0.9999),
-        clock.max / 1000.0, clock.curve());
+        "{\"wallS\":%.4f,\"cpuS\":%.4f,\"peakRssMiB\":%.1f,\"steps\":%d,\"elapsedMs\":%.4f,\"maxNs\":%d,"
+            + "\"counts\":[%s],\"bins\":[%s],\"stopsUs\":[]}%n",
+        wall, used, peak, clock.steps, (clock.last - clock.start) / 1e6, clock.max, sparse(clock.counts), sparse(clock.bins));
   }
 }

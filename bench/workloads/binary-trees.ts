@@ -20,6 +20,7 @@ export const binaryTrees: Workload = {
   name: 'binary-trees',
   summary: 'short-lived trees beside a long-lived one; a step is one tree',
   even: false,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) =>
     (quick ? [14, 16] : [16, 18, 21]).map((n) => ({
       name: `depth ${n}`,
@@ -28,7 +29,6 @@ export const binaryTrees: Workload = {
       heapMiB: Math.max(24, Math.ceil((nodes(n + 1) * 16 * 2.5) / 2 ** 20)),
       totalMiB: total(n),
       runs: n > 18 ? 3 : 5,
-      java: true,
     })),
 
   heap(heap, m, clock, { n }) {

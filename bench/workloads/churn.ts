@@ -17,9 +17,10 @@ class Node {
   cross: Node | null = null
   left: Node | null = null
   right: Node | null = null
-  key = 0.5
-  value = 0.5
-  weight = 0.5
+  // Small whole numbers: V8 stores these in the object, and any other double in an object of its own.
+  key = 0
+  value = 0
+  weight = 0
 }
 
 const variant = (liveMiB: number, seconds: number, rate?: number): Variant => ({
@@ -30,13 +31,16 @@ const variant = (liveMiB: number, seconds: number, rate?: number): Variant => ({
   totalMiB: Infinity,
   ...(rate !== undefined && { rate }),
   runs: 3,
-  java: true,
+  // V8's own limit would be too low for the large graph; its young generation is left as it is.
+  v8Flags: liveMiB > 1024 ? ['--max-old-space-size=10000'] : [],
+  floorS: Math.min(seconds, 10),
 })
 
 export const churn: Workload = {
   name: 'churn',
   summary: 'a large graph of small objects, mutated at random; a step replaces 16 nodes and relinks 4',
   even: true,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) =>
     quick
       ? [variant(64, 2), variant(64, 2, 20_000)]

@@ -15,6 +15,7 @@ export const fragmentation: Workload = {
   name: 'fragmentation',
   summary: 'every second object dies and the next are twice as large; a step is one allocation',
   even: false,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) => {
     const budgetMiB = quick ? 24 : 192
     return [
@@ -68,7 +69,8 @@ export const fragmentation: Workload = {
     for (let round = 0, bytes = FIRST_BYTES; round < ROUNDS; round++, bytes *= 2) {
       const half = halfOf(budgetMiB, bytes)
       for (let i = 0; i < 2 * half; i++) {
-        const made = new Array<number>(bytes / 4 - 2).fill(0)
+        // An array's slots are 8 bytes in Node: as many as make an object of this size.
+        const made = new Array<number>(bytes / 8 - 2).fill(0)
         made[0] = i
         held[i] = made
         if ((i & 1) === 1) held[i - 1] = null

@@ -106,13 +106,13 @@ export const gcbench: Workload = {
   name: 'gcbench',
   summary: 'GCBench: trees built down and up beside long-lived data; a step is one tree',
   even: false,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) => [
     {
       name: quick ? 'stretch 16, long-lived 14' : 'stretch 18, long-lived 16',
       parameters: quick ? { stretch: 16, longLived: 14 } : { stretch: 18, longLived: 16 },
       heapMiB: quick ? 32 : 64,
       totalMiB: quick ? 120 : 420,
-      java: true,
     },
   ],
   heap: (heap, m, clock, { stretch, longLived }) => onHeap(heap, m, clock, stretch, longLived),

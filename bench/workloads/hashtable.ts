@@ -29,6 +29,7 @@ export const hashtable: Workload = {
   name: 'hashtable',
   summary: 'lookups and replacements in a table of 1 KiB items, also at a fixed rate; a step is a request',
   even: true,
+  peers: ['java'],
   variants: ({ quick }) => (quick ? [variant(25_000, 1.5, 9000)] : [variant(250_000, 20), variant(250_000, 20, 9000)]),
 
   heap(heap, m, clock, { items, seconds }) {

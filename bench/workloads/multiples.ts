@@ -13,7 +13,7 @@ const MULTIPLES = [1.25, 1.5, 2, 3, 4]
 /** Live data of each program's largest moment, in MiB. */
 const PROGRAMS: readonly { readonly of: Workload; readonly pick: number; readonly liveMiB: (v: Variant) => number }[] =
   [
-    { of: binaryTrees, pick: 0, liveMiB: ({ parameters }) => (2 ** (parameters['n'] + 2) * 16) / 2 ** 20 },
+    { of: binaryTrees, pick: 1, liveMiB: ({ parameters }) => (2 ** (parameters['n'] + 2) * 16) / 2 ** 20 },
     { of: quads, pick: 0, liveMiB: ({ parameters }) => ((4 ** (parameters['depth'] + 1) / 3) * 24) / 2 ** 20 },
   ]
 
@@ -24,14 +24,13 @@ function variants(quick: boolean, { of, pick, liveMiB }: (typeof PROGRAMS)[numbe
     ...variant,
     name: `${of.name} ${variant.name}, ${multiple} × live`,
     heapMiB: Math.ceil(live * multiple + 1),
-    java: false,
   }))
 }
 
 const benches = (quick: boolean): { of: Workload; bench: Bench }[] =>
   PROGRAMS.map((program) => ({
     of: program.of,
-    bench: benchOf({ ...program.of, name: 'multiples', variants: () => variants(quick, program) }),
+    bench: benchOf({ ...program.of, name: 'multiples', peers: [], variants: () => variants(quick, program) }),
   }))
 
 export const multiples: Bench = {

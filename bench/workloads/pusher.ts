@@ -11,13 +11,14 @@ export const pusher: Workload = {
   name: 'pusher',
   summary: 'a million 1 KiB messages through a window of 200 000; a step is one push',
   even: true,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) => [
     {
       name: quick ? '200 000 messages, window 40 000' : '1 000 000 messages, window 200 000',
       parameters: quick ? { messages: 200_000, window: 40_000 } : { messages: 1_000_000, window: 200_000 },
       heapMiB: quick ? 96 : 448,
       totalMiB: quick ? 210 : 1030,
-      java: true,
+      floorS: quick ? 1.5 : 5,
     },
   ],
 

@@ -29,6 +29,7 @@ export const quads: Workload = {
   name: 'quads',
   summary: 'shallow quadtrees beside a deep one; a step is one shallow tree',
   even: true,
+  peers: ['java', 'boehm'],
   variants: ({ quick }) => {
     const depth = quick ? 8 : 10
     const live = (nodes(depth) * 24) / 2 ** 20

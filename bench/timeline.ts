@@ -1,0 +1,50 @@
+// One run of a program as a line of time: what it got done, what the collector did meanwhile, how full the heap was.
+//
+// The collector's side comes from the heap's log of phases, the program's from its step clock; both read the same clock.
+// A run of many collections is shown by eight of them from its middle: all would be a comb.
+
+import type { Heap } from 'glissade'
+import type { Points, Series } from './rows.js'
+import type { StepClock } from './step-clock.js'
+
+const CYCLES = 8
+const PHASES = ['idle', 'mark', 'remark', 'reclaim', 'prepare', 'flip', 'compact']
+const MiB = 2 ** 20
+
+/** When the collector was in which phase: [[from ms, to ms, phase]…], idle left out. */
+function spansOf(log: readonly { readonly at: number; readonly phase: number }[], end: number): Points {
+  return log.map(({ at, phase }, i) => [at, log[i + 1]?.at ?? end, phase]).filter(([, , phase]) => phase !== 0)
+}
+
+/**
+ * `phases`: spans of the whole run, as far as the log reaches. `timeline`: [[ms, phase, MiB used, faults in the phase
+ * before, allocation stalls in it]…]; `timelineSteps`: [[ms, steps per ms]…] of the same time, for steps of one size.
+ */
+export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series {
+  const end = clock.elapsedS * 1000
+  const log = heap
+    .phaseLog()
+    .map((entry) => ({
+      ...entry,
+      at: Math.round((entry.at - clock.startedAt) * 1000) / 1000,
+      phase: PHASES.indexOf(entry.phase),
+    }))
+    .filter(({ at }) => at >= 0 && at <= end)
+  const starts = log.flatMap(({ phase }, i) => (phase === 1 && log[i - 1]?.phase !== 2 ? [i] : []))
+  if (starts.length === 0) return {}
+  const many = starts.length > CYCLES
+  const middle = many ? (starts.length - CYCLES) >> 1 : 0
+  const first = many ? starts[middle] : 0
+  const shown = log.slice(first, many ? starts[middle + CYCLES] : undefined)
+  const [from, to] = many ? [shown[0].at, (shown.at(-1) as { at: number }).at] : [0, end]
+  const timeline = shown.map(({ at, phase, bytesUsed, barrierFaults, allocationStalls }, i) => {
+    const before = shown[i - 1] ?? { barrierFaults, allocationStalls }
+    const faults = barrierFaults - before.barrierFaults
+    return [at, phase, Math.round((bytesUsed / MiB) * 10) / 10, faults, allocationStalls - before.allocationStalls]
+  })
+  return {
+    phases: spansOf(log, end).slice(0, 1000),
+    timeline,
+    ...(even && { timelineSteps: clock.progress(250, from, to) }),
+  }
+}
