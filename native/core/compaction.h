@@ -15,6 +15,7 @@
 #include "page-builder.h"
 #include "page-supply.h"
 #include "placement.h"
+#include "stepping.h"
 
 namespace glissade {
 
@@ -66,6 +67,8 @@ class Compaction {
   void build_here(u32 page, u32 buffer, bool fault);
   void recycle_above();
   void top_up_shared();
+  void work_to_order(BufferCursor& cursor);
+  void hold(HoldPoint point, u32 page, u32 pages = 1);
 
   static constexpr u32 kChunkPages = 64;
   static constexpr u32 kFaultAround = 16;

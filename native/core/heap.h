@@ -36,6 +36,7 @@
 #include "safepoint.h"
 #include "shape-table.h"
 #include "statistics.h"
+#include "stepping.h"
 #include "verification.h"
 #include "workers.h"
 #include "write-tracking.h"
@@ -77,6 +78,13 @@ class Heap {
   bool collect();
   /// Lets a stepping cycle pass `gates` gates (starting one if none is under way); returns the phase it then is in.
   layout::Phase step(u32 gates);
+  /// Where a stepping cycle rests, waiting until it does.
+  Rest rest();
+  /// Lets a cycle that rests in its compaction go on with `page` alone, and does not wait. False: it rests elsewhere.
+  bool start_page(u32 page);
+  /// Lets the cycle pass one gate and does not wait. False: it rests at none.
+  bool start_step();
+  pthread_t collector_thread() const { return collector_thread_; }
   /// The error of a strict relocation since the last call: errno and page, or 0.
   int take_relocation_error(u32& page);
   u64 pages_in_use();
@@ -92,7 +100,7 @@ class Heap {
   void set_phase(layout::Phase phase);
   void clear_mark_bits();
   bool is_marked(Ref ref) const;
-  void gate();
+  void gate(Rest rest);
   /// True while a stepping cycle waits at a gate with its trace complete and remark still to come.
   bool rests_before_remark();
   void note_relocation_error(int error, u32 page);
@@ -139,6 +147,7 @@ class Heap {
 
   PageBuilder builder{*this};
   Marking marking{*this};
+  Stepping steps{*this};
   Compaction compaction{*this};
   Verification verification{*this};
 
@@ -155,6 +164,7 @@ class Heap {
   bool pace_allocation(Mutator& mutator);
 
   // collector.cc
+  void open_gates();
   static void* collector_entry(void* heap);
   void collector_loop();
   void run_cycle(bool forced);
@@ -195,6 +205,7 @@ class Heap {
   std::condition_variable gate_arrived_, gate_opened_;
   u32 gate_permits_ = 0;
   bool at_gate_ = false;
+  Rest rest_ = Rest::Idle;
   std::atomic<bool> traced_{false};  // between the end of a trace and the next preclean or remark
 
   // Pacing of allocation against the next flip, which is when memory becomes available.

@@ -94,6 +94,13 @@ Placement::Outcome Placement::copy_one(u32 page, u32 buffer) {
 }
 
 Placement::Outcome Placement::attempt(u32 page, u32 buffer, u32 pages) {
+  if (heap_.stepping) heap_.steps.hold(HoldPoint::Placing, page, pages);
+  const Outcome outcome = answer(page, buffer, pages);
+  if (heap_.stepping) heap_.steps.hold(HoldPoint::Placed, page, pages);
+  return outcome;
+}
+
+Placement::Outcome Placement::answer(u32 page, u32 buffer, u32 pages) {
   if (buffer == kZeroBuffer) return zero_one(page);
   u8* to = heap_.space.to_page({page});
   const u8* from = heap_.space.buffer(buffer);

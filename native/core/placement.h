@@ -55,9 +55,8 @@ class Placement {
     bool copied;  // by COPY: the buffers still hold their pages
   };
   Outcome attempt(u32 page, u32 buffer, u32 pages);
+  Outcome answer(u32 page, u32 buffer, u32 pages);
   Outcome copy_one(u32 page, u32 buffer);
-  /// The move was refused with `error`: a copy serves as well, but not a heap that asked for moves alone.
-  Outcome copy_instead(int error, u32 page, u32 buffer);
   Outcome zero_one(u32 page);
   static void insist(u32& attempts, const char* call, u32 page, int error);
   bool settle(u32 page, bool& alone);
