@@ -66,14 +66,16 @@ symlinkSync(join(here, 'node_modules'), join(scratch, 'node_modules'))
 const run = (command, args, ms = 600_000) =>
   spawnSync(command, args, { cwd: scratch, encoding: 'utf8', timeout: ms, killSignal: 'SIGKILL', maxBuffer: 1 << 26 })
 
+/** Files put back since the last build: what they belong to is still built from their broken text. */
+const restored = new Set()
+
 /** Builds what a change of `files` asks for; returns what went wrong, or undefined. */
 function build(files) {
-  const typescript = files.some((file) => file.startsWith('src/'))
-  const native = files.some((file) => file.startsWith('native/'))
-  const commands = [
-    ...(native ? [[process.execPath, ['scripts/build-native.mjs']]] : []),
-    ...(typescript ? [['npx', ['tsc', '-b', 'src']]] : []),
-  ]
+  const stale = [...files, ...restored]
+  restored.clear()
+  const commands = []
+  if (stale.some((file) => file.startsWith('native/'))) commands.push([process.execPath, ['scripts/build-native.mjs']])
+  if (stale.some((file) => file.startsWith('src/'))) commands.push(['npx', ['tsc', '-b', 'src']])
   for (const command of commands) {
     const { status, stdout, stderr } = run(...command)
     if (status !== 0) return `${stdout}${stderr}`
@@ -121,10 +123,23 @@ function whatFailed(output) {
   return (lines.find((line) => /^\s*FAIL /.test(line)) ?? lines.at(-1)).trim()
 }
 
+/** Anew after every verdict: a run takes an hour. */
+function tableOf(verdicts) {
+  const cell = (text) => text.replaceAll('|', '\\|').slice(0, 110)
+  const lines = verdicts.map(([name, verdict, detail, what]) => {
+    const [by, ...how] = detail.split(': ')
+    return `| ${name} | ${cell(what)} | ${verdict} | ${cell(by)} | ${cell(how.join(': '))} |`
+  })
+  return ['| planted bug | what it is | verdict | by | as |', '| --- | --- | --- | --- | --- |', ...lines, ''].join(
+    '\n',
+  )
+}
+
 const rows = []
 let faults = 0
 const tell = (name, verdict, detail, what = '') => {
   rows.push([name, verdict, detail, what])
+  if (options.table !== undefined) writeFileSync(options.table, tableOf(rows.slice(1)))
   if (verdict !== 'caught' && verdict !== 'passes') faults++
   console.log(`${name.padEnd(28)} ${verdict.padEnd(9)} ${detail.slice(0, 150)}`)
 }
@@ -164,23 +179,15 @@ try {
       const caught = examine(mutant)
       tell(name, caught === undefined ? 'SURVIVES' : 'caught', caught ?? '', what)
     } finally {
-      for (const { path, original } of patches) writeFileSync(path, original)
-      build(files)
+      for (const { path, file, original } of patches) {
+        writeFileSync(path, original)
+        restored.add(file)
+      }
     }
   }
 } finally {
   if (options.keep) console.log(`scratch copy: ${scratch}`)
   else rmSync(scratch, { recursive: true, force: true })
-}
-
-if (options.table !== undefined) {
-  const cell = (text) => text.replaceAll('|', '\\|').slice(0, 110)
-  const lines = rows.slice(1).map(([name, verdict, detail, what]) => {
-    const [by, ...how] = detail.split(': ')
-    return `| ${name} | ${cell(what)} | ${verdict} | ${cell(by)} | ${cell(how.join(': '))} |`
-  })
-  const head = ['| planted bug | what it is | verdict | by | as |', '| --- | --- | --- | --- | --- |']
-  writeFileSync(options.table, [...head, ...lines, ''].join('\n'))
 }
 
 const count = (verdict) => rows.filter(([, v]) => v === verdict).length
