@@ -70,9 +70,9 @@ export function expectSame(what: string, found: number, expected: number): void 
   if (found !== expected) throw new Error(`Error: ${what}: ${found} instead of ${expected}`)
 }
 
-export function systemsOf(variant: Variant, collectors: readonly CollectorName[]): string[] {
+function systemsOf(variant: Variant, collectors: readonly CollectorName[], { quick }: Selection): string[] {
   const own = collectors.filter((name) => name !== 'none' || variant.totalMiB <= NONE_MIB)
-  return [...own, 'v8', V8_SEMI, ...(variant.floorS === undefined ? [] : [FLOOR])]
+  return [...own, 'v8', ...(quick ? [] : [V8_SEMI]), ...(variant.floorS === undefined ? [] : [FLOOR])]
 }
 
 async function runOne(workload: Workload, variant: Variant, system: string): Promise<Outcome> {
@@ -142,11 +142,14 @@ function outcomeOf(
   }
 }
 
-/** `overNone`: CPU time as a multiple of the same program's without any collection (a lower bound of the collector's cost). */
+/**
+ * `overNone`: CPU time as a multiple of the same program's without any collection, a lower bound of what collecting costs.
+ * For this heap's collectors only: of other languages it would say more about their compilers.
+ */
 export function compareWithNone(rows: readonly Row[]): Row[] {
   return rows.map((row) => {
     const none = rows.find(({ workload, system }) => workload === row.workload && system === 'none')
-    if (none === undefined || row.system === 'none') return row
+    if (none === undefined || (row.system !== 'concurrent' && row.system !== 'stop-the-world')) return row
     return {
       ...row,
       overNone: Number((row.cpuS / none.cpuS).toPrecision(3)),
@@ -163,8 +166,9 @@ export function benchOf(workload: Workload): Bench {
     cases(selection, skip) {
       const collectors = collectorsHere(['concurrent', 'stop-the-world', 'none'], skip)
       const variants = workload.variants(selection)
-      const cases = variants.flatMap((variant): Case[] =>
-        systemsOf(variant, collectors).map((system) => ({
+      const peers = peerCases(workload, variants, selection, skip)
+      return variants.flatMap((variant): Case[] => {
+        const own = systemsOf(variant, collectors, selection).map((system) => ({
           bench: workload.name,
           workload: variant.name,
           system,
@@ -173,9 +177,9 @@ export function benchOf(workload: Workload): Bench {
           ...(isV8(system) && {
             nodeFlags: [...(variant.v8Flags ?? []), ...(system === V8_SEMI ? ['--max-semi-space-size=128'] : [])],
           }),
-        })),
-      )
-      return [...cases, ...peerCases(workload, variants, selection, skip)]
+        }))
+        return [...own, ...peers.filter(({ workload: name }) => name === variant.name)]
+      })
     },
     run({ workload: name, system, parameters }) {
       const variants = workload.variants({ quick: parameters['quick'] as boolean })
