@@ -137,7 +137,7 @@ napi_value cycle_error(napi_env env, Heap& heap) {
   u32 page = 0;
   const int error = heap.take_relocation_error(page);
   if (error == 0) return nullptr;
-  napi_value value = make_error(env, "ERR_RELOCATION", "page " + std::to_string(page) + " could not be moved: " + std::strerror(error), error);
+  napi_value value = make_error(env, "ERR_RELOCATION", "page " + std::to_string(page) + " could not be moved: " + std::strerror(error) + ": " + Placement::cause(error), error);
   Napi::Value(env, value).As<Napi::Object>().Set("page", Napi::Number::New(env, page));
   return value;
 }

@@ -37,7 +37,8 @@ constexpr Name delay_names[] = {{"mark", 0}, {"remark", 1},  {"reclaim", 2}, {"p
                                 {"flip", 4}, {"compact", 5}, {"close", 6},   {"fault", 7}};
 constexpr Name error_names[] = {{"EAGAIN", EAGAIN}, {"EEXIST", EEXIST}, {"ENOENT", ENOENT}, {"EINVAL", EINVAL},
                                 {"EBUSY", EBUSY},   {"ENOMEM", ENOMEM}, {"EFAULT", EFAULT}, {"EPERM", EPERM},
-                                {"ENOSPC", ENOSPC}, {"ESRCH", ESRCH},   {"EINTR", EINTR}};
+                                {"ENOSPC", ENOSPC}, {"ESRCH", ESRCH},   {"EINTR", EINTR},
+                                {"ENOSYS", ENOSYS}, {"EMFILE", EMFILE}};
 
 static_assert(sizeof op_names / sizeof *op_names == kOpCount);
 static_assert(sizeof delay_names / sizeof *delay_names == kDelayCount);

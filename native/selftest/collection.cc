@@ -9,17 +9,8 @@ FILE_NEEDS(glissade::selftest::why_no_userfaultfd);
 
 namespace {
 
-HeapOptions small() {
-  HeapOptions options;
-  options.max_bytes = 32 * kMiB;
-  options.min_bytes = 4 * kMiB;
-  options.root_bytes = 4 * kMiB;
-  options.verify = 4;
-  return options;
-}
-
 TEST(a_list_survives_a_collection_and_slides_together) {
-  TestHeap test(small());
+  TestHeap test(small_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   m.push(0);
@@ -35,7 +26,7 @@ TEST(a_list_survives_a_collection_and_slides_together) {
 }
 
 TEST(collections_repeat_and_recycle_their_pages) {
-  TestHeap test(small());
+  TestHeap test(small_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   m.push(0);
@@ -53,7 +44,7 @@ TEST(collections_repeat_and_recycle_their_pages) {
 }
 
 TEST(large_objects_keep_their_place_and_their_references_are_translated) {
-  TestHeap test(small());
+  TestHeap test(small_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   const u32 length = 20'000;
@@ -91,7 +82,7 @@ TEST(large_objects_keep_their_place_and_their_references_are_translated) {
 }
 
 TEST(exhaustion_is_an_answer_and_the_heap_goes_on) {
-  HeapOptions options = small();
+  HeapOptions options = small_heap();
   options.max_bytes = 4 * kMiB;
   options.min_bytes = kMiB;
   TestHeap test(options);
@@ -208,24 +199,24 @@ constexpr u32 kRounds = 300'000;
 constexpr u32 kRounds = 2'000'000;
 #endif
 
-TEST(torture_one_mutator) { torture(small(), 1, kRounds, 1); }
+TEST(torture_one_mutator) { torture(small_heap(), 1, kRounds, 1); }
 TEST(torture_three_mutators_two_collector_threads) {
-  HeapOptions options = small();
+  HeapOptions options = small_heap();
   options.collector_threads = 2;
   torture(options, 3, kRounds, 100);
 }
 TEST(torture_by_copy) {
-  HeapOptions options = small();
+  HeapOptions options = small_heap();
   options.relocation = Relocation::Copy;
   torture(options, 2, kRounds, 200);
 }
 TEST(torture_with_a_fault_thread) {
-  HeapOptions options = small();
+  HeapOptions options = small_heap();
   options.faults = Faults::Thread;
   torture(options, 2, kRounds, 300);
 }
 TEST(torture_in_fresh_windows) {
-  HeapOptions options = small();
+  HeapOptions options = small_heap();
   options.fresh_windows = true;
   torture(options, 2, kRounds, 400);
 }

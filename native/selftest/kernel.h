@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -106,6 +107,55 @@ inline const char* why_no_userfaultfd() {
   }();
   return reason;
 }
+
+// Threads of one test, joined together.
+struct Threads {
+  static constexpr int kMost = 8;
+  pthread_t ids[kMost];
+  int count = 0;
+  void start(void* (*body)(void*), void* argument) { pthread_create(&ids[count++], nullptr, body, argument); }
+  void join() {
+    for (int i = 0; i < count; i++) pthread_join(ids[i], nullptr);
+    count = 0;
+  }
+};
+
+// Runs `body` in a forked child; its exit status, or 1000 and the signal that ended it.
+template <typename Body>
+int in_child(Body body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+// A 2 MiB-aligned range inside a larger mapping.
+struct HugeRange {
+  static constexpr std::size_t kHuge = std::size_t{2} << 20;
+  Pages pages;
+  u8* at;
+  explicit HugeRange(std::size_t units, int advice)
+      : pages((units + 1) * kHuge / kPage),
+        at(reinterpret_cast<u8*>((reinterpret_cast<std::uintptr_t>(pages.at) + kHuge - 1) & ~(kHuge - 1))) {
+    madvise(at, units * kHuge, advice);
+  }
+};
+
+// Injection rules while it lives.
+class Injected {
+ public:
+  explicit Injected(const char* rules, std::uint64_t seed = 7) {
+    char message[200];
+    ok_ = injection::configure(rules, seed, message, sizeof message);
+    if (!ok_) std::fprintf(stderr, "  %s\n", message);
+  }
+  ~Injected() { injection::clear(); }
+  bool ok() const { return ok_; }
+
+ private:
+  bool ok_;
+};
 
 #define NEEDS_USERFAULTFD                                                            \
   do {                                                                               \

@@ -2,7 +2,6 @@
 // behind, registration around it, many threads placing one page, faults read by a thread, events in the way; and
 // that injected errors leave the memory in a state that a kernel could have left.
 #include <poll.h>
-#include <pthread.h>
 
 #include <cstdio>
 
@@ -34,17 +33,6 @@ int vma_count(const u8* start, std::size_t bytes) {
   std::fclose(maps);
   return count;
 }
-
-struct Threads {
-  static constexpr int kMost = 8;
-  pthread_t ids[kMost];
-  int count = 0;
-  void start(void* (*body)(void*), void* argument) { pthread_create(&ids[count++], nullptr, body, argument); }
-  void join() {
-    for (int i = 0; i < count; i++) pthread_join(ids[i], nullptr);
-    count = 0;
-  }
-};
 
 }  // namespace
 

@@ -112,20 +112,6 @@ TEST(kernel_move_one_fault_a_page_and_the_source_reads_zero) {
   CHECK_EQ(SigbusRouter::faults(), kCount);
 }
 
-namespace {
-// A 2 MiB-aligned range inside a larger mapping.
-struct HugeRange {
-  static constexpr std::size_t kHuge = std::size_t{2} << 20;
-  Pages pages;
-  u8* at;
-  explicit HugeRange(std::size_t units, int advice)
-      : pages((units + 1) * kHuge / kPage),
-        at(reinterpret_cast<u8*>((reinterpret_cast<std::uintptr_t>(pages.at) + kHuge - 1) & ~(kHuge - 1))) {
-    madvise(at, units * kHuge, advice);
-  }
-};
-}  // namespace
-
 TEST(kernel_move_pmd_one_fault_a_huge_page) {
   NEEDS_USERFAULTFD;
   Userfaultfd uffd;
@@ -311,18 +297,6 @@ TEST(kernel_system_calls_on_a_missing_page_get_efault) {
   close(ends[0]);
   close(ends[1]);
 }
-
-namespace {
-// Runs `body` in a child; its exit status.
-template <typename Body>
-int in_child(Body body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-}  // namespace
 
 TEST(kernel_fork_shares_pages_and_move_is_ebusy_until_written) {
   NEEDS_USERFAULTFD;

@@ -12,7 +12,17 @@
 
 namespace glissade::testing {
 
-/// A heap with three shapes: Node { ref left, ref right, u64 key }, Refs (array of ref), Values (array of value), Bytes.
+/// What most self-tests run on: small enough to collect often, everything checked.
+inline HeapOptions small_heap() {
+  HeapOptions options;
+  options.max_bytes = 32 * kMiB;
+  options.min_bytes = 4 * kMiB;
+  options.root_bytes = 16 * kMiB;
+  options.verify = 4;
+  return options;
+}
+
+/// A heap with four shapes: Node { ref left, ref right, u64 key }, Refs (array of ref), Values (array of value), Bytes.
 class TestHeap {
  public:
   explicit TestHeap(HeapOptions options) {
@@ -175,6 +185,44 @@ inline bool list_intact(NativeMutator& m, u32 slot, u32 length) {
     ref = m.left(ref);
   }
   return ref == 0;
+}
+
+/// Another thread that collects without a pause, for as long as it lives.
+class Collecting {
+ public:
+  explicit Collecting(TestHeap& test) : test_(test) { pthread_create(&thread_, nullptr, loop, this); }
+  ~Collecting() { stop(); }
+  /// The caller is no running mutator: the thread may be waiting for a cycle that stops them all.
+  void stop() {
+    if (stop_.exchange(true)) return;
+    pthread_join(thread_, nullptr);
+  }
+  void stop(NativeMutator& m) {
+    m.park();
+    stop();
+    m.unpark();
+  }
+
+ private:
+  static void* loop(void* argument) {
+    auto& self = *static_cast<Collecting*>(argument);
+    while (!self.stop_) self.test_.heap->collect();
+    return nullptr;
+  }
+  TestHeap& test_;
+  std::atomic<bool> stop_{false};
+  pthread_t thread_;
+};
+
+/// Lets a stepping heap go on to `wanted`; false if it never comes there.
+inline bool step_to(TestHeap& test, NativeMutator& m, layout::Phase wanted) {
+  layout::Phase phase = layout::Phase::Idle;
+  for (u32 i = 0; i < 10'000 && phase != wanted; i++) {
+    m.park();
+    phase = test.heap->step(1);
+    m.unpark();
+  }
+  return phase == wanted;
 }
 
 /// xorshift64*: seeded, printed by whoever uses it.
