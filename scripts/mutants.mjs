@@ -53,6 +53,7 @@ export const MUTANTS = [
     find: 'f64[(object >>> 1) + at] = value === value ? value : NaN',
     replace: 'f64[(object >>> 1) + at] = value',
     stress: of('lists', 'tables'),
+    tests: ['test/barriers.test.ts'],
   },
   {
     name: 'integer-payload-first',
@@ -61,6 +62,7 @@ export const MUTANTS = [
     find: 'i32[word + 1] = ${Tag.Int}\n      i32[word] = value',
     replace: 'i32[word] = value\n      i32[word + 1] = ${Tag.Int}',
     stress: of('values'),
+    tests: ['test/barriers.test.ts'],
   },
   {
     name: 'reference-tag-first',
@@ -69,6 +71,7 @@ export const MUTANTS = [
     find: 'i32[word] = ref\n      i32[word + 1] = ${Tag.Ref}\n',
     replace: 'i32[word + 1] = ${Tag.Ref}\n      i32[word] = ref\n',
     stress: of('values'),
+    tests: ['test/barriers.test.ts'],
   },
   {
     name: 'table-root-without-card',

@@ -162,6 +162,7 @@ function render({ tally, episodes, failures }: StressResult, report: StressRepor
     'verified',
     `${count(tally.modelChecks)} structures against models, ${count(tally.heapChecks)} heaps from outside, ${count(tally.selfChecks)} times from inside, ${count(tally.programs)} programs over every collector`,
   )
+  if (tally.programs > 0) row('', `${count(Math.round((tally.programs / tally.programMs) * 1000))} programs a second`)
   if (tally.exhausted > 0) row('heap full', `${count(tally.exhausted)} times, and went on`)
   for (const failure of failures) {
     lines.push('', paint('bold', 'What was wrong'))

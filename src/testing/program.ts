@@ -1,9 +1,13 @@
 // A random program over a heap, the same for every collector: what the differential oracle runs.
 //
-// Every operation is drawn from the seed and from what the program itself read, never from an address, a clock or a
-// count of collections. At points drawn from the seed it calls `safepoint`, where each configuration does as it likes:
-// collect, start a cycle in the background, step one by a few gates, or nothing. Root areas are made in a fixed order,
-// because the graph hash counts them by index.
+// Operation i draws from numbers of its own, made from the seed and i, and from what the program itself read: never from
+// an address, a clock or a count of collections. So a program can be run with some of its operations left out and the
+// others stay what they were, which is how a failing one is made smaller. Some operations are safepoints, where each
+// configuration does as it likes: collect, start a cycle in the background, step one by a few gates, or nothing.
+//
+// A world (shapes, root areas) serves many programs one after another, each of which begins by emptying it: what the
+// last one left is garbage then, and the heap that a program meets is as worn as those of real programs. Root areas are
+// made in a fixed order, because the graph hash counts them by index.
 
 import { HeapError } from '../heap/errors.js'
 import type { Heap } from '../glissade.js'
@@ -16,45 +20,51 @@ import { Random } from './random.js'
 const REGISTERS = 24
 const VALUES = 12
 const STACK_SLOTS = 512
-/** So much allocation that `none` ends it in a heap of 4 MiB. */
-const MOST_BYTES = 2 << 20
+/** A program allocates no more than this, so that `none` can be given room for it. */
+export const MOST_BYTES = 1 << 20
 
 export interface ProgramTrace {
   /** A checksum of everything the program read. */
   readonly read: number
+  /** How many operations it has, those left out included. */
   readonly operations: number
+  /** About what it allocated. */
+  readonly bytes: number
 }
 
-/** Runs the program of `seed` and leaves its graph in the roots. */
-export function runProgram(heap: Heap, seed: number, safepoint: (m: Mutator) => void): ProgramTrace {
+/** What a configuration does at operation i of the program of `seed`, when that is a safepoint. */
+export type Safepoint = (m: Mutator, random: Random) => void
+
+/** How many operations the program of `seed` has. */
+export function operationsOf(seed: number): number {
   const random = new Random(seed)
   // Most programs are short: a bug shows in a few operations of the right kind, and many programs find them.
-  const operations = 50 + random.below(random.pick([50, 150, 150, 1000]))
-  return heap.run((m) => {
-    const program = new Program(heap, m, random)
-    for (let i = 0; i < operations; i++) program.operate(safepoint)
-    return { read: program.read, operations }
-  })
+  return 20 + random.below(random.pick([30, 80, 80, 600]))
 }
 
-class Program {
-  read = 0
-  readonly #m: Mutator
-  readonly #random: Random
+function randomOf(seed: number, operation: number): Random {
+  return new Random(Math.imul(seed ^ 0x2545f491, 0x9e3779b1) + Math.imul(operation + 1, 0x85ebca77))
+}
+
+export class World {
+  #read = 0
+  #bytes = 0
+  #random = new Random(0)
+  #m!: Mutator
+  readonly #heap: Heap
   readonly #pair
   readonly #mixed
   readonly #refs
   readonly #values
-  readonly #bytes
+  readonly #bytesShape
   readonly #doubles
+  readonly #shapes: readonly AnyShape[]
   readonly #registers
   readonly #cells
   readonly #stack
-  #bytesLeft = MOST_BYTES
 
-  constructor(heap: Heap, m: Mutator, random: Random) {
-    this.#m = m
-    this.#random = random
+  constructor(heap: Heap) {
+    this.#heap = heap
     this.#pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
     this.#mixed = heap.defineShape('Mixed', {
       small: 'u8',
@@ -66,15 +76,38 @@ class Program {
     })
     this.#refs = heap.defineArray('Refs', 'ref')
     this.#values = heap.defineArray('Values', 'value')
-    this.#bytes = heap.defineArray('Bytes', 'u8')
+    this.#bytesShape = heap.defineArray('Bytes', 'u8')
     this.#doubles = heap.defineArray('Doubles', 'f64')
-    this.#registers = m.roots.table('ref', REGISTERS)
-    this.#cells = m.roots.table('value', VALUES)
-    this.#stack = m.roots.stack('value', STACK_SLOTS)
-    this.#stack.top = 0
+    this.#shapes = [this.#pair, this.#mixed, this.#refs, this.#values, this.#bytesShape, this.#doubles] as AnyShape[]
+    const { registers, cells, stack } = heap.run(({ roots }) => ({
+      registers: roots.table('ref', REGISTERS),
+      cells: roots.table('value', VALUES),
+      stack: roots.stack('value', STACK_SLOTS),
+    }))
+    this.#registers = registers
+    this.#cells = cells
+    this.#stack = stack
   }
 
-  operate(safepoint: (m: Mutator) => void): void {
+  /** Runs the program of `seed`, or of its operations only those in `kept`, and leaves its graph in the roots. */
+  run(seed: number, safepoint: Safepoint, kept: readonly number[] | null = null): ProgramTrace {
+    const operations = operationsOf(seed)
+    return this.#heap.run((m) => {
+      this.#m = m
+      this.#read = this.#bytes = 0
+      for (let i = 0; i < REGISTERS; i++) this.#registers.set(i, 0 as Ref)
+      for (let i = 0; i < VALUES; i++) this.#cells.set(i, 0)
+      this.#stack.top = 0
+      const end = kept?.length ?? operations
+      for (let i = 0; i < end; i++) {
+        this.#random = randomOf(seed, kept === null ? i : kept[i])
+        this.#operate(safepoint)
+      }
+      return { read: this.#read, operations, bytes: this.#bytes }
+    })
+  }
+
+  #operate(safepoint: Safepoint): void {
     const random = this.#random
     const register = random.below(REGISTERS)
     switch (random.below(16)) {
@@ -108,14 +141,15 @@ class Program {
       case 14:
         return this.#sum(register)
       default:
-        return safepoint(this.#m)
+        return safepoint(this.#m, random)
     }
   }
 
   /** False: the program has allocated its share. */
   #afford(bytes: number): boolean {
-    this.#bytesLeft -= bytes
-    return this.#bytesLeft > 0
+    if (this.#bytes + bytes > MOST_BYTES) return false
+    this.#bytes += bytes
+    return true
   }
 
   #newObject(register: number): void {
@@ -127,7 +161,7 @@ class Program {
 
   #newArray(register: number): void {
     const random = this.#random
-    const shape = random.pick([this.#refs, this.#values, this.#bytes, this.#doubles] as const)
+    const shape = random.pick([this.#refs, this.#values, this.#bytesShape, this.#doubles] as const)
     const length = random.chance(0.05) ? random.below(15_000) : random.below(80)
     if (!this.#afford(16 + (length << shape.shift))) return
     this.#registers.set(register, this.#m.allocArray(shape, length))
@@ -187,7 +221,7 @@ class Program {
       this.#pokeValue(object, this.#mixed.at.other, number)
     } else if (shape !== undefined && shape !== this.#pair && m.lengthOf(object) > 0) {
       const i = random.below(m.lengthOf(object))
-      if (shape === this.#bytes) m.u8[object * 4 + this.#bytes.elementsAt + i] = number
+      if (shape === this.#bytesShape) m.u8[object * 4 + this.#bytesShape.elementsAt + i] = number
       else if (shape === this.#doubles) m.f64[(object >>> 1) + this.#doubles.elementsAt + i] = -number
       else if (shape === this.#values) this.#pokeValue(object, this.#values.elementsAt + i, number)
     }
@@ -260,14 +294,12 @@ class Program {
   #shapeOf(object: Ref): AnyShape | undefined {
     if (object === 0) return undefined
     const id = this.#m.shapeOf(object)
-    const known = [this.#pair, this.#mixed, this.#refs, this.#values, this.#bytes, this.#doubles].find(
-      (s) => s.id === id,
-    )
+    const known = this.#shapes.find((shape) => shape.id === id)
     if (known === undefined)
       throw new HeapError('ERR_BAD_REF', `a register of the program holds ref ${object}, word 0 is ${id}`)
-    return known as AnyShape
+    return known
   }
   #note(word: number): void {
-    this.read = (Math.imul(this.read, 31) + word) | 0
+    this.#read = (Math.imul(this.#read, 31) + word) | 0
   }
 }

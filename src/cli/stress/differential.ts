@@ -1,25 +1,35 @@
-// The workload `differential`: short random programs, each over every collector, one after another until the time is over.
+// The workload `differential`: short random programs, each over the portable collectors and a concurrent one, one after
+// another until the time is over.
 
 import { setImmediate } from 'node:timers/promises'
 import { Random } from '../../testing.js'
-import { compare, oracleHere } from '../../testing/differential.js'
+import { explain, Oracle, oracleHere } from '../../testing/differential.js'
 import type { EpisodePlan } from './plan.js'
 import { add, countHeap, type Tally } from './tally.js'
 import { Mismatch } from './workload.js'
+
+/** Programs between two turns of the event loop. */
+const BATCH = 16
 
 /** `alone`: no other workload shares the episode's time. */
 export async function differential(plan: EpisodePlan, alone: boolean, tally: Tally, beat: () => void): Promise<void> {
   const random = new Random(plan.seed ^ 0x7f4a7c15)
   const configurations = oracleHere()
-  const end = performance.now() + (alone ? plan.ms : plan.ms / 4)
-  do {
-    const { seed, agree, results } = await compare(random.next(), configurations, (heap) => add(tally, countHeap(heap)))
-    if (!agree) {
-      const list = Object.entries(results).map(([name, result]) => `  ${name}: ${result}`)
-      throw new Mismatch(`program ${seed} differs between collectors:\n${list.join('\n')}`)
-    }
-    tally.programs++
-    beat()
-    await setImmediate()
-  } while (performance.now() < end)
+  const begin = performance.now()
+  const end = begin + (alone ? plan.ms : plan.ms / 4)
+  const oracle = new Oracle(configurations, (heap) => add(tally, countHeap(heap)))
+  try {
+    do {
+      for (let i = 0; i < BATCH; i++) {
+        const verdict = await oracle.compare(random.next())
+        if (!verdict.agree) throw new Mismatch(await explain(verdict, configurations))
+        tally.programs++
+      }
+      beat()
+      await setImmediate()
+    } while (performance.now() < end)
+  } finally {
+    oracle.close()
+  }
+  tally.programMs += performance.now() - begin
 }

@@ -13,6 +13,8 @@ export interface Tally {
   selfChecks: number
   /** Programs whose graph was the same over every collector. */
   programs: number
+  /** Milliseconds that these programs took. */
+  programMs: number
   heaps: number
   collections: number
   flips: number
@@ -33,6 +35,7 @@ export function emptyTally(): Tally {
     heapChecks: 0,
     selfChecks: 0,
     programs: 0,
+    programMs: 0,
     heaps: 0,
     collections: 0,
     flips: 0,
