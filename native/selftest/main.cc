@@ -1,7 +1,9 @@
 // The self-test's registry and its main program; see testing.h.
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 
+#include "selftest/atomicity.h"
 #include "selftest/barrier-bench.h"
 #include "selftest/testing.h"
 
@@ -67,7 +69,7 @@ int run_all(int argc, char** argv) {
     if (std::strcmp(argv[i], "-v") == 0) verbose = true;
     else if (std::strcmp(argv[i], "-l") == 0) list = true;
     else if (argv[i][0] == '-') {
-      std::fprintf(stderr, "selftest: unknown option %s\nusage: selftest [-v] [-l] [FILTER...]\n", argv[i]);
+      std::fprintf(stderr, "selftest: unknown option %s\nusage: selftest [-v] [-l] [FILTER...] | --bench barrier | --atomicity SECONDS\n", argv[i]);
       return 2;
     }
   }
@@ -116,6 +118,9 @@ int run_all(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--bench") == 0 && std::strcmp(argv[2], "barrier") == 0) {
     return glissade::selftest::bench_barrier();
+  }
+  if (argc == 3 && std::strcmp(argv[1], "--atomicity") == 0) {
+    return glissade::selftest::run_atomicity(std::atof(argv[2]));
   }
   return glissade::testing::run_all(argc, argv);
 }
