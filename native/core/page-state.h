@@ -12,7 +12,8 @@
 // claim only saves work. The word also counts the builders at work: source pages may be recycled only when every
 // builder of every page that reads them has left (invariant 3), and the thread whose leaving makes the count zero in
 // state built or mapped is the one that releases them, exactly once.
-// test/model/page-protocol.pml models these transitions under these names.
+// test/model/page-protocol.pml models these transitions under these names. GLISSADE_PAGE_EDGES lists every one; the
+// self-test finds the same list by trying every operation on every word, and runs each edge with threads.
 #pragma once
 
 #include <atomic>
@@ -22,6 +23,17 @@
 namespace glissade {
 
 enum class PageState : u32 { Untouched = 0, Building = 1, Built = 2, Mapped = 3 };
+
+/// X(edge, from, to, change of the number of builders)
+#define GLISSADE_PAGE_EDGES(X)                \
+  X(Claim, Untouched, Building, +1)           \
+  X(Overtake, Building, Building, +1)         \
+  X(Publish, Building, Built, -1)             \
+  X(LeaveBuilt, Built, Built, -1)             \
+  X(LeaveMapped, Mapped, Mapped, -1)          \
+  X(Place, Built, Mapped, 0)                  \
+  X(Fill, Untouched, Mapped, 0)               \
+  X(Reset, Mapped, Untouched, 0)
 
 struct PageWord {
   u32 bits = 0;

@@ -87,6 +87,8 @@ class Stepping {
   void release(u32 keeper);
   void wait_until_done();
   bool done(u32 actor) const { return actors_[actor].done; }
+  /// Actors that have not arrived at their first point.
+  u32 missing() const { return missing_.load(std::memory_order_acquire); }
   /// Ends the schedule; its turns stay readable until the next `arm`.
   void disarm();
   u32 turns() const { return turns_; }
