@@ -4,6 +4,7 @@ import { Heap, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { planEpisode } from '../dist/cli/stress/plan.js'
+import { Cause } from '../dist/gc/collector.js'
 import { loadNative } from '../dist/gc/native-loader.js'
 import type { NativeBinding } from '../dist/gc/native.js'
 import { oracleHere } from '../dist/testing/differential.js'
@@ -152,3 +153,33 @@ it.runIf(concurrent).each(['EBUSY', 'ENOMEM', 'EFAULT'])(
     })
   },
 )
+
+// A checked heap makes its table of objects anew when they have moved, and stops the other threads for it. Another thread
+// that stops everybody first, for a collection, had the object that was being allocated collected: no root held it yet.
+it.runIf(concurrent)('a new object of a checked heap survives a collection that comes while the table is made', () => {
+  const heap = Heap.create({ collector: 'concurrent', maxBytes: '4m', checked: true, stress: { everyAllocations: 3 } })
+  const { collector } = heap._core
+  const pause = collector.pauseMutators.bind(collector)
+  let collections = 0
+  // What waiting for one's turn may be: a safepoint with a whole collection in it.
+  collector.pauseMutators = (mutator) => {
+    collections++
+    collector.collect(mutator, Cause.Explicit)
+    pause(mutator)
+  }
+  const Thing = heap.defineShape('Thing', { number: 'i32' })
+  heap.run((m) => {
+    const last = m.roots.table('ref', 1)
+    for (let i = 0; i < 30; i++) {
+      const thing = m.alloc(Thing)
+      m.i32[thing + Thing.at.number] = i
+      expect(m.shapeOf(thing)).toBe(Thing.id)
+      if (i > 0) expect(m.i32[(last.get(0) as Ref) + Thing.at.number]).toBe(i - 1)
+      last.set(0, thing)
+    }
+  })
+  expect(collections).toBeGreaterThanOrEqual(10)
+  collector.pauseMutators = pause
+  heap.assertValid()
+  heap.close()
+})

@@ -72,17 +72,21 @@ export class CheckedState {
     this.#touched[Math.floor(granule / CHUNK_GRANULES)] = 1
   }
 
+  /** Whether objects have moved since the table was made, and nobody has told where to. */
+  get behind(): boolean {
+    return this.#retrace !== null && this.#core.views.control[Word.Epoch] !== this.#epoch
+  }
+
   /**
    * Brings the table up to the current epoch, for collectors that do not tell where objects went. At the end of every
-   * safepoint, when roots are published: later, an object may be held by a local alone.
+   * safepoint, when roots are published: later, an object may be held by a local alone. It stops the other threads, and
+   * while it waits for its turn to do so, they may stop this one: so it is a safepoint itself, where it does anything.
    */
   sync(): void {
-    if (this.#retrace === null) return
-    const epoch = this.#core.views.control[Word.Epoch]
-    if (epoch === this.#epoch) return
-    this.#epoch = epoch
+    if (this.#retrace === null || !this.behind) return
     this.forgetObjects()
     this.#retrace((ref) => this.objectAt(ref))
+    this.#epoch = this.#core.views.control[Word.Epoch]
   }
 
   #has(bits: Int32Array, ref: number): boolean {

@@ -86,7 +86,7 @@ export class Mutator {
       mutator: index,
       control: core.views.control,
       i32: core.views.i32,
-      ...createSlowPath(core, index),
+      ...createSlowPath(core, index, this.#scopes.pool),
     }
     const barriers = checked === null ? generateBarriers(core.id, core.views) : checked.barriers
     this.setRef = barriers.setRef

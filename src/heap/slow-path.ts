@@ -4,15 +4,17 @@
 // here; otherwise only those that the TLAB cannot hold.
 
 import { Cause } from '../gc/collector.js'
+import type { CheckedState } from './checked.js'
 import type { HeapCore } from './heap-core.js'
-import { LARGE_BYTES, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import { CARD_SHIFT, LARGE_BYTES, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import type { SlotPool } from './scopes.js'
 
 export interface SlowPath {
   readonly everyAllocationSlow: boolean
   readonly slow: (shapeId: number, word1: number, granules: number) => number
 }
 
-export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
+export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool): SlowPath {
   const { collector, options, checked } = core
   const { everyAllocations, everyBytes, everySite, sitePeriod, everySafepoint } = options.stress
   const watchesSites = everySite || sitePeriod > 0
@@ -55,6 +57,25 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
     return top
   }
 
+  /** Enters a new object into the table of a checked heap. Returns where it is then. */
+  let holder = -1
+  const enter = (checked: CheckedState, ref: number): number => {
+    if (holder < 0) holder = pool.take(0)
+    if (checked.behind) {
+      // A safepoint, and no root holds the object yet.
+      hold(ref)
+      checked.sync()
+      ref = core.views.rootsI32[holder]
+      hold(0)
+    }
+    checked.objectAt(ref)
+    return ref
+  }
+  const hold = (ref: number): void => {
+    core.views.rootsI32[holder] = ref
+    core.views.rootCards[holder >>> CARD_SHIFT] = 1
+  }
+
   return {
     everyAllocationSlow: stress || checked !== null,
     slow(shapeId, word1, granules) {
@@ -63,12 +84,7 @@ export function createSlowPath(core: HeapCore, mutator: number): SlowPath {
       let ref = bump(shapeId, word1, granules)
       if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
       if (ref === 0) throw core.exhausted(granules * 8)
-      if (checked !== null) {
-        // First the table of what survived, then the object that no root holds yet.
-        checked.sync()
-        checked.objectAt(ref)
-      }
-      return ref
+      return checked === null ? ref : enter(checked, ref)
     },
   }
 }
