@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New<glissade::binding::probe>(env, "probe"));
   exports.Set("create", Napi::Function::New<glissade::binding::create_heap>(env, "create"));
   exports.Set("open", Napi::Function::New<glissade::binding::open_heap>(env, "open"));
+  exports.Set("reinstallHandler", Napi::Function::New<glissade::binding::reinstall_handler>(env, "reinstallHandler"));
   exports.Set("layout", glissade::binding::layout_constants(env));
   exports.Set("configureInjection", Napi::Function::New<glissade::binding::configure_injection>(env));
   exports.Set("injectionCounts", Napi::Function::New<glissade::binding::injection_counts>(env));

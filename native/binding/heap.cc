@@ -490,6 +490,11 @@ Napi::Value open_heap(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value reinstall_handler(const Napi::CallbackInfo& info) {
+  fault_handler::reinstall();
+  return info.Env().Undefined();
+}
+
 Napi::Object layout_constants(Napi::Env env) {
   Napi::Object o = Napi::Object::New(env);
   using namespace layout;

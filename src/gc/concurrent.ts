@@ -11,6 +11,7 @@ import type { HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap } from './native.js'
+import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
 /** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
@@ -19,6 +20,8 @@ export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
   readonly memory: HeapMemory
   readonly #native: NativeHeap
+  /** True from creation to close, if faults come as signals. */
+  #watching = false
   /** This thread's mutator block, −1 for none. */
   #mutator = -1
   /** Collections asked for by collectAsync and not complete. */
@@ -30,7 +33,7 @@ export class ConcurrentCollector implements Collector {
   }
 
   static create(binding: NativeBinding, options: ParsedOptions): ConcurrentCollector {
-    return new ConcurrentCollector(
+    const collector = new ConcurrentCollector(
       translating(() =>
         binding.create({
           maxBytes: options.maxBytes,
@@ -45,6 +48,11 @@ export class ConcurrentCollector implements Collector {
         }),
       ),
     )
+    if (options.faults === 'sigbus') {
+      watchListeners(binding)
+      collector.#watching = true
+    }
+    return collector
   }
   /** The heap `id` of this process, from another isolate. */
   static open(binding: NativeBinding, id: number): ConcurrentCollector {
@@ -130,6 +138,8 @@ export class ConcurrentCollector implements Collector {
   /** Objects move without a word to JavaScript; checked heaps retrace instead. */
   observe(_observer: CheckedObserver): void {}
   close(): void {
+    if (this.#watching) unwatchListeners()
+    this.#watching = false
     this.#native.close()
   }
 }

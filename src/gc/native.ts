@@ -52,6 +52,8 @@ export interface NativeBinding {
   probe(): Probe
   create(options: NativeHeapOptions): NativeHeap
   open(id: number): NativeHeap
+  /** Puts the collector's SIGBUS handler back over one that replaced it, and hands on to that. */
+  reinstallHandler(): void
   configureInjection(rules: string, seed: number): string | undefined
   injectionCounts(): { readonly [rule: string]: number }
 }

@@ -51,13 +51,14 @@ describe.runIf(here)('threads over pages that are being relocated lose nothing, 
         faults,
         windows,
         inject: 'delay:compact=300us',
+        least: 50,
       })
       expect(wrong).toEqual([])
       // It happened: pages went elsewhere while threads were at work, and threads (the delay sees to it) came first to some.
       expect(operations).toBeGreaterThan(0)
       expect(relocation === 'move' ? pages.moved : pages.copied).toBeGreaterThan(1000)
       expect(relocation === 'move' ? pages.copied : pages.moved).toBe(0)
-      expect(barrierFaults).toBeGreaterThan(0)
+      expect(barrierFaults).toBeGreaterThanOrEqual(50)
     },
     60_000 + 2000 * seconds,
   )
