@@ -2,11 +2,10 @@
 // The `lox` command. Exit codes are those of sysexits.h, as in the book: 64 usage, 65 syntax error, 70 run-time error, 74
 // unreadable file. Nothing is written to standard error unless the program fails or an option asks for it.
 
-import { readFileSync } from 'node:fs'
+import { fstatSync, readFileSync } from 'node:fs'
 import { HeapError } from 'glissade'
 import { Lox, type Outcome } from './lox.js'
 import { parseOptions, USAGE, UsageError, type Options } from './options.js'
-import { repl } from './repl.js'
 import { BufferedOutput, writeAll } from './runtime/output.js'
 import { describeCollection, describeStatistics } from './statistics.js'
 
@@ -62,6 +61,11 @@ function open(options: Options, output: BufferedOutput): Lox {
   }
 }
 
+/** Asked of the file first, because `process.stdout` takes milliseconds to come into being. */
+function isTerminal(descriptor: 1): boolean {
+  return fstatSync(descriptor).isCharacterDevice() && process.stdout.isTTY
+}
+
 async function main(): Promise<number> {
   const options = readOptions()
   if (options.help) {
@@ -69,12 +73,14 @@ async function main(): Promise<number> {
     return 0
   }
   const source = options.file === null ? null : readSource(options.file)
-  const output = new BufferedOutput((bytes) => writeAll(1, bytes), process.stdout.isTTY)
+  const output = new BufferedOutput((bytes) => writeAll(1, bytes), isTerminal(1))
   const lox = open(options, output)
   let outcome: Outcome = 'ok'
   try {
-    if (source === null) await repl(lox, output)
-    else outcome = lox.run(source)
+    if (source === null) {
+      const { repl } = await import('./repl.js')
+      await repl(lox, output)
+    } else outcome = lox.run(source)
     return EXIT[outcome]
   } finally {
     output.flush()
@@ -84,10 +90,12 @@ async function main(): Promise<number> {
   }
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  if (!(error instanceof Exit)) throw error
-  warn(error.text)
-  process.exitCode = error.code
-}
+/** No `await` at the top: the command is also built as one CommonJS file, which starts in half the time. */
+main().then(
+  (code) => (process.exitCode = code),
+  (error: unknown) => {
+    if (!(error instanceof Exit)) throw error
+    warn(error.text)
+    process.exitCode = error.code
+  },
+)

@@ -1,6 +1,7 @@
 // One walk over a tree for what code generation wants to know before it starts.
 
-import type { ClassNode, Expr, FunctionNode, Stmt } from '../syntax/ast.js'
+import type { ClassNode, Expr, FunctionNode, Local, Loop, Stmt } from '../syntax/ast.js'
+import { LoopTracker } from './loops.js'
 
 export interface Collected {
   /** Every function, the script first, a function before those inside it. */
@@ -14,6 +15,9 @@ export interface Collected {
   readonly globalFunctions: Map<string, FunctionNode | null>
   /** Globals declared by `class`. */
   readonly globalClasses: Set<string>
+  /** Loops that become JavaScript functions, and variables that more than one of a function's JavaScript functions use. */
+  readonly outlined: ReadonlySet<Loop>
+  readonly shared: ReadonlySet<Local>
 }
 
 export function collect(script: FunctionNode): Collected {
@@ -23,6 +27,8 @@ export function collect(script: FunctionNode): Collected {
   const foreignFields = new Set<string>()
   const globalFunctions = new Map<string, FunctionNode | null>()
   const globalClasses = new Set<string>()
+  const loops = new LoopTracker()
+  let inScript = true
   /** The fields of the class whose methods are being walked. */
   let fields = foreignFields
   let inMethods = false
@@ -33,7 +39,11 @@ export function collect(script: FunctionNode): Collected {
 
   const walkFunction = (node: FunctionNode): void => {
     functions.push(node)
-    node.body.forEach(walk)
+    for (const { local, from } of node.captures) if (from === 'local') loops.use(local)
+    const outer = inScript
+    inScript = node.kind === 'script'
+    loops.inFunction(() => node.body.forEach(walk))
+    inScript = outer
   }
 
   const walkAll = (list: readonly Expr[]): void => list.forEach(walkExpr)
@@ -45,22 +55,31 @@ export function collect(script: FunctionNode): Collected {
       expr = expr.left
     }
     switch (expr.kind) {
+      case 'get':
+        if (expr.variable.kind === 'local') loops.use(expr.variable.local)
+        return
       case 'set':
+        if (expr.variable.kind === 'local') loops.use(expr.variable.local)
         if (expr.variable.kind === 'global') globalFunctions.set(expr.variable.name, null)
         return walkExpr(expr.value)
       case 'unary':
         return walkExpr(expr.operand)
       case 'call':
+        loops.touch()
         walkExpr(expr.callee)
         return walkAll(expr.args)
       case 'invoke':
+        loops.touch()
         walkExpr(expr.object)
         return walkAll(expr.args)
       case 'superInvoke':
+        loops.touch()
         return walkAll(expr.args)
       case 'property':
+        loops.touch()
         return walkExpr(expr.object)
       case 'setProperty': {
+        loops.touch()
         const onThis =
           inMethods &&
           expr.object.kind === 'get' &&
@@ -95,6 +114,7 @@ export function collect(script: FunctionNode): Collected {
         return walkExpr(statement.expr)
       case 'var':
         if ('global' in statement.target) defineGlobal(statement.target.global, null)
+        else loops.declare(statement.target)
         if (statement.value) walkExpr(statement.value)
         return
       case 'function':
@@ -110,9 +130,11 @@ export function collect(script: FunctionNode): Collected {
         if (statement.otherwise) walk(statement.otherwise)
         return
       case 'while':
-        if (statement.condition) walkExpr(statement.condition)
-        if (statement.increment) walkExpr(statement.increment)
-        return walk(statement.body)
+        return loops.inLoop(statement, inScript, () => {
+          if (statement.condition) walkExpr(statement.condition)
+          if (statement.increment) walkExpr(statement.increment)
+          walk(statement.body)
+        })
       case 'return':
         if (statement.value) walkExpr(statement.value)
     }
@@ -120,5 +142,5 @@ export function collect(script: FunctionNode): Collected {
 
   walkFunction(script)
   for (const own of fieldsOf.values()) for (const name of own) foreignFields.delete(name)
-  return { functions, classes, fieldsOf, foreignFields, globalFunctions, globalClasses }
+  return { functions, classes, fieldsOf, foreignFields, globalFunctions, globalClasses, outlined: loops.outlined, shared: loops.shared() }
 }

@@ -105,7 +105,10 @@ export class FrameWriter {
     if (this.#next > this.#size) this.#size = this.#next
     return first
   }
-  /** The first slot of a call with `count` arguments: `wanted`, if it is the last slot in use and high enough. */
+  /**
+   * The first slot of a call with `count` arguments, −1 if it is the only one to be taken now: `wanted`, if that is the
+   * last slot in use and high enough.
+   */
   protected takeCallSlots(count: number, wanted: number | null): number {
     this.makesCalls = true
     // A slot more than callee and arguments: a method may find its closure there.

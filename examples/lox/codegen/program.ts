@@ -8,7 +8,7 @@ import type { FunctionCode } from '../runtime/declarations.js'
 import type { Global } from '../runtime/globals.js'
 import type { ClassInfo } from '../runtime/layouts.js'
 import type { Runtime } from '../runtime/runtime.js'
-import type { ClassNode, FunctionNode } from '../syntax/ast.js'
+import type { ClassNode, FunctionNode, Local, Loop } from '../syntax/ast.js'
 import { collect, type Collected } from './collect.js'
 import { Representations } from './representation.js'
 
@@ -35,6 +35,8 @@ export class Program {
   readonly #classInfos = new Map<ClassNode, ClassInfo>()
   readonly #globalFunctions: ReadonlyMap<string, FunctionNode | null>
   readonly #globalClasses: ReadonlySet<string>
+  readonly #outlined: ReadonlySet<Loop>
+  readonly #shared: ReadonlySet<Local>
 
   constructor(runtime: Runtime, script: FunctionNode) {
     this.runtime = runtime
@@ -42,6 +44,8 @@ export class Program {
     this.representations = new Representations(collected.functions)
     this.#globalFunctions = collected.globalFunctions
     this.#globalClasses = collected.globalClasses
+    this.#outlined = collected.outlined
+    this.#shared = collected.shared
     this.functions = collected.functions.map((node) => this.#functionInfo(node))
     this.classes = collected.classes.map((node) => this.#classInfo(node, collected))
   }
@@ -75,6 +79,14 @@ export class Program {
   isGlobalClass(name: string): boolean {
     return this.#globalClasses.has(name)
   }
+  /** Whether a loop becomes a JavaScript function of its own (loops.ts). */
+  isOutlined(loop: Loop): boolean {
+    return this.#outlined.has(loop)
+  }
+  /** Whether more than one JavaScript function uses a variable: it needs a slot then. */
+  isShared(local: Local): boolean {
+    return this.#shared.has(local)
+  }
   constant(bytes: string): number {
     return this.runtime.strings.constant(bytes)
   }
@@ -97,6 +109,7 @@ export class Program {
       text: `f${id}_${node.name}`,
       shape,
       captureAt: captures.map((_, i) => shape.at[`c${i}`]),
+      getter: isMethod ? getterOf(node) : null,
       closureSlot: captures.length === 0 ? -1 : isMethod ? node.parameters.length + 1 : 0,
       isMethod,
       isSplit: node.size > SPLIT_SIZE,
@@ -123,4 +136,11 @@ export class Program {
     this.#classInfos.set(node, info)
     return info
   }
+}
+
+/** The field that a method only returns, if that is all it does: `name() { return this.field; }`. */
+function getterOf({ parameters, body: [first], self }: FunctionNode): string | null {
+  if (parameters.length > 0 || first?.kind !== 'return' || first.value?.kind !== 'property') return null
+  const { object, name } = first.value
+  return object.kind === 'get' && object.variable.kind === 'local' && object.variable.local === self ? name : null
 }

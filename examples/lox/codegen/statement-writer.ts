@@ -13,7 +13,8 @@ const PIECE_SIZE = 1000
 
 export class StatementWriter extends ExpressionWriter {
   readonly #pieces: string[] = []
-  #inPiece = false
+  /** What the text being written stands in, and how it returns from the Lox function. */
+  #return: 'return' | 'return true' | 'return 2' = 'return'
 
   /** The text of the function. */
   write(): string {
@@ -48,21 +49,23 @@ export class StatementWriter extends ExpressionWriter {
         if (!this.statement(part[0])) return false
         continue
       }
-      const name = `${this.info.text}_${this.#pieces.length}`
-      const outer = this.#inPiece
-      this.#inPiece = true
       let goesOn = true
-      const slot = this.#pieces.push('') - 1
-      this.#pieces[slot] = this.piece(name, () => (goesOn = part.every((statement) => this.statement(statement))))
-      this.#inPiece = outer
+      const name = this.#piece('return true', () => (goesOn = part.every((statement) => this.statement(statement))))
       this.makesCalls = true
       this.emit(goesOn ? `if (${name}(sp)) ${this.#return}` : `${name}(sp); ${this.#return}`)
       if (!goesOn) return false
     }
     return true
   }
-  get #return(): string {
-    return this.#inPiece ? 'return true' : 'return'
+  /** Moves what `body` emits into a JavaScript function; returns its name. */
+  #piece(returns: 'return true' | 'return 2', body: () => void): string {
+    const slot = this.#pieces.push('') - 1
+    const name = `${this.info.text}_${slot}`
+    const outer = this.#return
+    this.#return = returns
+    this.#pieces[slot] = this.piece(name, body)
+    this.#return = outer
+    return name
   }
 
   /** False if control does not go on after the statement. */
@@ -125,8 +128,10 @@ export class StatementWriter extends ExpressionWriter {
     return goesOn || otherwiseGoesOn
   }
 
-  #while({ condition, increment, body, assigned }: Loop): boolean {
+  #while(loop: Loop): boolean {
+    const { condition, increment, body, assigned } = loop
     this.hasLoop = true
+    if (this.program.isOutlined(loop)) return this.#outlinedWhile(loop)
     for (const local of assigned) this.forget(local)
     this.block('for (;;)', () => {
       this.emit(this.checkStack)
@@ -137,6 +142,24 @@ export class StatementWriter extends ExpressionWriter {
       if (this.scoped(() => this.statement(body)) && increment) this.scoped(() => this.value(increment))
       this.facts = atExit
     })
+    return condition !== null
+  }
+
+  /** A loop whose iterations are calls: 0 says that it goes on, 1 that it is over, 2 that the Lox function has returned. */
+  #outlinedWhile({ condition, increment, body }: Loop): boolean {
+    const name = this.#piece('return 2', () => {
+      this.emit(this.checkStack)
+      if (condition) this.scoped(() => this.emit(`if (!${parenthesised(this.condition(condition))}) return 1`))
+      const atExit = this.copyFacts()
+      if (this.scoped(() => this.statement(body))) {
+        if (increment) this.scoped(() => this.value(increment))
+        this.emit('return 0')
+      }
+      this.facts = atExit
+    })
+    const k = this.temporary('k')
+    this.emit(`do ${k} = ${name}(sp); while (${k} === 0)`)
+    this.emit(`if (${k} === 2) ${this.#return}`)
     return condition !== null
   }
 

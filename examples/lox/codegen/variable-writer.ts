@@ -40,17 +40,22 @@ export abstract class VariableWriter extends FrameWriter {
         const fact = this.fact(local)
         if (fact === 'number') return { kind: 'number', js: this.mirror(local), stable: false }
         const slot = this.home(local)
-        if (this.program.representations.isNumber(local)) return this.#number(slot.value)
+        if (this.program.representations.isNumber(local)) {
+          this.emit(`${this.mirror(local)} = ${slot.value}`)
+          this.learn(local, 'number')
+          return { kind: 'number', js: this.mirror(local), stable: false }
+        }
         const isInstance = local === this.node.self && this.info.isMethod
         return { kind: 'slot', slot, origin: 'local', local, isInstance, ...(fact && { view: this.mirror(local) }) }
       }
     }
   }
 
-  /** How a variable of this function is kept in it. Functions that are split keep everything in slots. */
+  /** How a variable of this function is kept in it: in a slot, if more than one JavaScript function needs it. */
   protected represent(local: Local): 'number' | 'slot' | 'box' {
     const representation = this.program.representations.of(local)
-    return representation === 'number' && this.info.isSplit ? 'slot' : representation
+    const needsSlot = this.info.isSplit || this.program.isShared(local)
+    return representation === 'number' && needsSlot ? 'slot' : representation
   }
 
   /** Text of the f64 index of the value in the box that `reference` refers to. */

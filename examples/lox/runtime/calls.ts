@@ -10,7 +10,7 @@ import type { Callable, Enter, Method } from './layouts.js'
 import type { Machine } from './machine.js'
 import type { Objects } from './objects.js'
 import type { Properties } from './properties.js'
-import { LookupCache, rememberTarget, Site, type Sites } from './sites.js'
+import { LookupCache, isUnseen, rememberGetter, rememberTarget, Site, type Sites } from './sites.js'
 
 export interface Calls {
   /** The code of the value in slot `base`. */
@@ -68,7 +68,8 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
       const instance = words[2 * base]
       const shape = i32[instance]
       const key = 256 * sites.nameIds[site] + count
-      let index = known.find(shape, key)
+      const isFresh = isUnseen(sites, site)
+      let index = isFresh ? -1 : known.find(shape, key)
       if (index < 0) {
         const layout = layouts[shape]
         if (!layout) throw machine.error('Only instances have methods.')
@@ -81,6 +82,14 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
         checkCount(method.callable, count)
         // In a sparse layout the next object may have a field of this name.
         if (layout.sparse) return method.enter
+        if (isFresh) {
+          const { getter } = method.callable
+          const index = getter === null ? -1 : properties.inlineIndex(layout, getter)
+          if (index >= 0) {
+            rememberGetter(sites, site, shape, index)
+            return method.enter
+          }
+        }
         index = targets.indexOf(method.enter)
         if (index < 0) index = targets.push(method.enter) - 1
         known.enter(shape, key, index)

@@ -13,6 +13,7 @@ export interface FunctionCode {
   readonly arity: number
   readonly shape: Shape<ClosureSlots>
   readonly closureSlot: number
+  readonly getter: string | null
 }
 
 export interface Declarations {

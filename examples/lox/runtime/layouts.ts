@@ -32,6 +32,8 @@ export interface Callable {
   readonly enter: Enter
   /** A method finds its closure in the slot after the arguments; −1: this code does not use it. */
   readonly closureSlot: number
+  /** The field of `this` that is all that a method without parameters returns. */
+  readonly getter: string | null
 }
 
 /** A class declaration in the program text. */

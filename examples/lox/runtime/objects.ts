@@ -51,7 +51,7 @@ export class Objects {
   defineNative(name: string, enter: Enter): number {
     const machine = this.#machine
     const shape = machine.heap.defineShape(`native ${name}`, {})
-    this.callables[shape.id] = { id: -1, name, arity: -1, enter, closureSlot: -1 }
+    this.callables[shape.id] = { id: -1, name, arity: -1, enter, closureSlot: -1, getter: null }
     machine.publish(machine.base)
     const cell = machine.newCell()
     machine.setCellRef(cell, machine.m.alloc(shape))
@@ -116,7 +116,7 @@ export class Objects {
     const init = methods.get('init') ?? null
     const arity = init?.callable.arity ?? 0
     const enter = compileConstructor(this.#machine, kind, init)
-    this.callables[classShape.id] = { id: -1, name: info.name, arity, enter, closureSlot: -1 }
+    this.callables[classShape.id] = { id: -1, name: info.name, arity, enter, closureSlot: -1, getter: null }
     return kind
   }
 }

@@ -13,6 +13,8 @@ export interface Properties {
   set(sites: Sites, site: number, object: number, value: number, top: number): void
   /** Reads the field at `place` of an instance; false if a sparse instance has none. */
   read(layout: Layout, instance: number, place: number, target: number): boolean
+  /** Where instances of a layout have a field, in `f64` units from the object; −1 if they have it nowhere inline. */
+  inlineIndex(layout: Layout, name: string): number
 }
 
 /** f64 index of the first field, and of the first element of an array, from the object. */
@@ -78,8 +80,14 @@ export function createProperties(machine: Machine, objects: Objects): Properties
 
   const missing = (name: string): Error => machine.error(`Undefined property '${name}'.`)
 
+  const inlineIndex = ({ fields, kind, sparse }: Layout, name: string): number => {
+    const place = fields.get(name)
+    return place !== undefined && place < kind.capacity && !sparse ? FIRST + place : -1
+  }
+
   return {
     read,
+    inlineIndex,
 
     get(sites, site, object, target, top) {
       const layout = layoutAt(object)
@@ -89,9 +97,9 @@ export function createProperties(machine: Machine, objects: Objects): Properties
       let index = known.find(layout.id, nameId)
       if (index < 0) {
         const name = sites.names[site]
-        const place = layout.fields.get(name)
-        const isInline = place !== undefined && place < layout.kind.capacity && !layout.sparse
-        if (!isInline) {
+        index = inlineIndex(layout, name)
+        if (index < 0) {
+          const place = layout.fields.get(name)
           if (place === undefined || !read(layout, instance, place, target)) {
             const method = layout.kind.methods.get(name)
             if (!method) throw missing(name)
@@ -99,7 +107,6 @@ export function createProperties(machine: Machine, objects: Objects): Properties
           }
           return slots[target]
         }
-        index = FIRST + place
         known.enter(layout.id, nameId, index)
       }
       rememberField(sites, site, layout.id, index)

@@ -70,6 +70,7 @@ export class Runtime {
         throw new Error(`${code.name} was not linked`)
       },
       closureSlot: code.closureSlot,
+      getter: code.getter,
     })
   }
   /** The code of a function is ready. */

@@ -16,6 +16,8 @@ export const Site = {
   Index: 1,
   /** Field store: the shape that the object has afterwards. */
   NextShape: 2,
+  /** Method call: the shape of receivers whose method only returns the field at Index. */
+  GetterShape: 2,
   /** Field read and method call: another shape with the same field place or target. */
   OtherShape: 3,
 } as const
@@ -53,6 +55,18 @@ export function rememberTarget({ cache, targets }: Sites, site: number, shape: n
   cache[at + Site.OtherShape] = targets[site] === enter ? cache[at + Site.Shape] : -1
   cache[at + Site.Shape] = shape
   targets[site] = enter
+}
+
+/** Whether a method call has not seen a receiver yet. */
+export function isUnseen({ cache }: Sites, site: number): boolean {
+  const at = Site.Words * site
+  return cache[at + Site.Shape] === -1 && cache[at + Site.GetterShape] === -1
+}
+/** Lets a call of a method that only returns a field read the field. */
+export function rememberGetter({ cache }: Sites, site: number, shape: number, index: number): void {
+  const at = Site.Words * site
+  cache[at + Site.GetterShape] = shape
+  cache[at + Site.Index] = index
 }
 
 const ENTRIES = 1024
