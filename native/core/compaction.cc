@@ -406,8 +406,11 @@ void Compaction::close() {
   // From here a late handler returns at once; those inside finish against states that still stand (invariant 9).
   hold(HoldPoint::Disarmed, 0, all);
   active.store(false, std::memory_order_seq_cst);
-  do hold(HoldPoint::Draining, 0, all);
-  while (in_flight.load(std::memory_order_seq_cst) != 0 && sched_yield() == 0);
+  hold(HoldPoint::Draining, 0, all);
+  while (in_flight.load(std::memory_order_seq_cst) != 0) {
+    sched_yield();
+    hold(HoldPoint::Waiting, 0, all);
+  }
   hold(HoldPoint::Drained, 0, all);
   if (!disarmed) heap_.barrier.reopen();
   heap_.page_words.zero(0, geometry.moving_pages());

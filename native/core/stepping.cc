@@ -1,6 +1,8 @@
 // Turns and orders; stepping.h says what a schedule is.
 #include "stepping.h"
 
+#include <sys/mman.h>
+
 #include "clock.h"
 #include "futex.h"
 #include "heap.h"
@@ -53,11 +55,14 @@ u32 Stepping::find(pthread_t thread) const {
 
 bool Stepping::enabled(const Actor& actor) const {
   if (!actor.enlisted || actor.done) return false;
-  return !(actor.arrived && actor.at == HoldPoint::Draining && heap_.compaction.in_flight.load(std::memory_order_seq_cst) != 0);
+  return !(actor.arrived && actor.at == HoldPoint::Waiting && heap_.compaction.in_flight.load(std::memory_order_seq_cst) != 0);
 }
 
 void Stepping::finish_turn() {
-  if (turns_ > 0) trace_[turns_ - 1].after = heap_.page_words[page_].load();
+  if (turns_ == 0) return;
+  trace_[turns_ - 1].after = heap_.page_words[page_].load();
+  unsigned char resident = 0;
+  trace_[turns_ - 1].there = mincore(heap_.space.to_page({page_}), kPageSize, &resident) == 0 && (resident & 1);
 }
 
 void Stepping::pass_on() {
@@ -81,7 +86,7 @@ void Stepping::pass_on() {
   if (next == kNobody) next = static_cast<u32>(__builtin_ctz(mask));
   if (turns_ < kMostTurns) {
     const PageWord word = heap_.page_words[page_].load();
-    trace_[turns_++] = {next, actors_[next].at, mask, word, word};
+    trace_[turns_++] = {next, actors_[next].at, mask, word, word, false};
   }
   turn_.store(next, std::memory_order_release);
   futex_wake(turn_);

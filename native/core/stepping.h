@@ -50,7 +50,8 @@ enum class Rest : u8 {
   X(Placed, "say that the page is mapped")                                                            \
   X(Closing, "disarm the range")                                                                      \
   X(Disarmed, "end the compaction for handlers that enter from now on")                               \
-  X(Draining, "look whether handlers are inside; it has no turn while there are")                     \
+  X(Draining, "look whether handlers are inside")                                                     \
+  X(Waiting, "look again; it has no turn while there are any")                                        \
   X(Drained, "reset all states and free from-space")
 
 enum class HoldPoint : u8 {
@@ -72,6 +73,7 @@ class Stepping {
     HoldPoint from;  // the point that it left
     u32 enabled;     // the actors that could have had this turn, one bit each
     PageWord before, after;
+    bool there;      // afterwards the kernel had the page mapped
   };
 
   // ── a schedule: arm, let the threads come, wait_until_done, disarm. One at a time, all from one thread. ────────────

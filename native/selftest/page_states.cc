@@ -128,7 +128,7 @@ constexpr u32 points(std::initializer_list<HoldPoint> list) {
 constexpr u32 kPagePoints = points({HoldPoint::Looking, HoldPoint::Claiming, HoldPoint::Overtaking, HoldPoint::Claimed, HoldPoint::Built,
                                     HoldPoint::Published, HoldPoint::Placing, HoldPoint::Placed});
 constexpr u32 kHandlerPoints = points({HoldPoint::Faulted, HoldPoint::Entered});
-constexpr u32 kClosePoints = points({HoldPoint::Closing, HoldPoint::Disarmed, HoldPoint::Draining, HoldPoint::Drained});
+constexpr u32 kClosePoints = points({HoldPoint::Closing, HoldPoint::Disarmed, HoldPoint::Draining, HoldPoint::Waiting, HoldPoint::Drained});
 
 constexpr const char* kPointNames[] = {
 #define X(name, doc) #name,
@@ -313,9 +313,11 @@ void check_trace(const Stepping& steps, const std::vector<u8>& order, Explored& 
   for (u32 i = 0; good && i < order.size(); i++) good = steps.turn(i).actor == order[i];
   for (u32 i = 0; good && i < steps.turns(); i++) {
     const Stepping::Turn& turn = steps.turn(i);
+    // The word is never ahead of the kernel: who reads `mapped` finds the page.
+    good = turn.after.state() != PageState::Mapped || turn.there;
     if (turn.before.bits == turn.after.bits) continue;
     const Edge* edge = edge_between(turn.before, turn.after);
-    good = edge != nullptr;
+    good &= edge != nullptr;
     if (edge) explored.edges.insert(edge->name);
   }
   CHECK(good);
