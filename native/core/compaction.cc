@@ -102,7 +102,8 @@ void Compaction::release_sources(u32 page, u32 buffer, Recycle&& recycle) {
   for (u32 source = info.source / kGranulesPerPage; source <= info.last / kGranulesPerPage; source++) {
     if (heap_.page_live[source] == 0) continue;  // free since the flip
     // acq_rel: the last reader's decrement acquires the ends of all other readers' reads (invariant 3).
-    if (heap_.source_counts[source].fetch_sub(1, std::memory_order_acq_rel) == 1) recycle(source);
+    // A source that was placed itself is the page now.
+    if (heap_.source_counts[source].fetch_sub(1, std::memory_order_acq_rel) == 1 && source != buffer) recycle(source);
   }
 }
 

@@ -3,7 +3,9 @@
 // The flipped range of a cycle, in granules of before the flip:
 //
 //   [begin, prefix_end)         dense prefix: stays (its dead objects become fillers)
-//   [prefix_end, black_begin)   compacted to to_begin + …: block destination + popcount
+//   [prefix_end, black_begin)   compacted to to_begin + …: block destination + popcount. Objects slide without gaps, but
+//                               for long runs of dense pages: such a run starts a new page and its holes count as live, so
+//                               that its pages stay pages, and those without references are moved as they are
 //   [black_begin, top)          born after remark ("black"): whole pages, slid by one distance
 //   [top, …)                    large objects and roots: stay
 //
@@ -14,6 +16,9 @@
 #include "block-table.h"
 
 namespace glissade {
+
+/// So many dense pages in a row are a long run; at most one page is lost to the alignment of each.
+inline constexpr u32 kAlignedRun = 64;
 
 struct Forwarding {
   u32 base_word = 0;  // Ref of granule 0: refs below are pointer-free large objects (and null)

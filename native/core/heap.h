@@ -185,6 +185,8 @@ class Heap {
   // prepare.cc
   bool plan(bool forced);
   u32 choose_prefix(bool forced);
+  void align_runs(bool forced);
+  void fill_holes(Granule begin, Granule end);
   void scan_blocks();
 
   // flip.cc
@@ -220,6 +222,7 @@ class Heap {
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;
+  std::vector<u32> aligned_pages_;         // from-space pages whose first object goes to the start of a page
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits
   bool flip_failed_ = false;
   std::atomic<int> relocation_error_{0};

@@ -106,6 +106,23 @@ class Patch {
   Filler fillers_[kGranulesPerPage / 2];
 };
 
+/// The slots of the object that reaches into the page; returns the granule of the page at which it ends.
+u32 patch_covered(Patch& patch, const ShapeTable& shapes, const PageInfo& info) {
+  if (info.shape == 0) return 0;
+  const u32 begin = info.phase * kGranuleSize;
+  const u32 covered = info.remaining < kGranulesPerPage ? info.remaining : kGranulesPerPage;
+  for_each_slot(shapes, info.shape, begin, begin + covered * kGranuleSize,
+                [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
+  return covered;
+}
+
+/// The slots on this page of an object that begins at its granule `at`.
+void patch_object(Patch& patch, const ShapeTable& shapes, u32 shape, u32 at, u32 granules) {
+  const u32 end = granules < kGranulesPerPage - at ? granules : kGranulesPerPage - at;
+  for_each_slot(shapes, shape, kGranuleSize, end * kGranuleSize,
+                [&](u32 offset, bool is_value) { patch.slot(at * kGranuleSize + offset, is_value); });
+}
+
 }  // namespace
 
 PageKind PageBuilder::kind(u32 page) const {
@@ -165,14 +182,14 @@ void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granul
 }
 
 PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
-  const Forwarding& f = heap_.forwarding;
   const PageInfo& info = heap_.page_infos[page];
-  const u32 left = f.compact_end.index - page * kGranulesPerPage;
-  const u32 granules = left < kGranulesPerPage ? left : kGranulesPerPage;
+  if (info.last == info.source + kGranulesPerPage - 1 && info.source % kGranulesPerPage == 0) {
+    return build_whole(info.source / kGranulesPerPage, info, buffer);
+  }
   const u8* from = heap_.space.from_space();
   u32 source = info.source;
   u32 filled = 0;
-  while (filled < granules) {
+  while (source <= info.last) {
     const u32 bit = source % kGranulesPerBlock;
     u64 bits = heap_.blocks.at(source / kGranulesPerBlock).live.load(std::memory_order_relaxed) >> bit;
     if (bits == 0) {
@@ -184,13 +201,13 @@ PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
     bits >>= skip;
     u32 run = ~bits == 0 ? kGranulesPerBlock : static_cast<u32>(__builtin_ctzll(~bits));
     if (run > kGranulesPerBlock - source % kGranulesPerBlock) run = kGranulesPerBlock - source % kGranulesPerBlock;
-    if (run > granules - filled) run = granules - filled;
+    if (run > info.last + 1 - source) run = info.last + 1 - source;
     std::memcpy(buffer + filled * kGranuleSize, from + std::size_t{source} * kGranuleSize, run * kGranuleSize);
     filled += run;
     source += run;
   }
   std::memset(buffer + filled * kGranuleSize, 0, kPageSize - filled * kGranuleSize);
-  translate_objects(buffer, info, granules);
+  translate_objects(buffer, info, filled);
   return PageContent::Buffer;
 }
 
@@ -198,9 +215,22 @@ PageContent PageBuilder::build_black(u32 page, u8* buffer) const {
   const u32 source = source_page(page);
   const PageInfo& info = heap_.black_infos[source];
   if (info.shape == layout::kFillerShape && info.remaining >= kGranulesPerPage) return PageContent::Zero;
-  std::memcpy(buffer, heap_.space.from_page({source}), kPageSize);
-  translate_objects(buffer, info, kGranulesPerPage);
-  return PageContent::Buffer;
+  return build_whole(source, info, buffer);
+}
+
+PageContent PageBuilder::build_whole(u32 source_page, const PageInfo& info, u8* buffer) const {
+  const u8* source = heap_.space.from_page({source_page});
+  Patch patch(heap_.forwarding, source);
+  u32 at = patch_covered(patch, heap_.shapes, info);
+  while (at < kGranulesPerPage) {
+    const u8* object = source + at * kGranuleSize;
+    const u32 shape = word_at(object);
+    if (shape == layout::kFreeShape) break;  // the unused rest of a TLAB
+    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
+    if (shape != layout::kFillerShape) patch_object(patch, heap_.shapes, shape, at, size);
+    at += size;
+  }
+  return patch.apply(buffer);
 }
 
 PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
@@ -208,14 +238,7 @@ PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
   const u8* source = heap_.space.from_page({page});
   Patch patch(heap_.forwarding, source);
   const u32 first = page * kGranulesPerPage;
-  u32 at = 0;
-  if (info.shape != 0) {
-    const u32 begin = info.phase * kGranuleSize;
-    const u32 covered = info.remaining < kGranulesPerPage ? info.remaining : kGranulesPerPage;
-    for_each_slot(heap_.shapes, info.shape, begin, begin + covered * kGranuleSize,
-                  [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
-    at = covered;
-  }
+  u32 at = patch_covered(patch, heap_.shapes, info);
   while (at < kGranulesPerPage) {
     const u32 next = next_live(heap_.blocks, {first + at}, {first + kGranulesPerPage}).index - first;
     // What lies between live objects is dead: a filler keeps the page walkable and its stale references out of sight.
@@ -224,10 +247,7 @@ PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
     const u8* object = source + next * kGranuleSize;
     const u32 shape = word_at(object);
     const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
-    const u32 end = size < kGranulesPerPage - next ? size : kGranulesPerPage - next;
-    const u32 base = next * kGranuleSize;
-    for_each_slot(heap_.shapes, shape, kGranuleSize, end * kGranuleSize,
-                  [&](u32 offset, bool is_value) { patch.slot(base + offset, is_value); });
+    patch_object(patch, heap_.shapes, shape, next, size);
     at = next + size;
   }
   return patch.apply(buffer);

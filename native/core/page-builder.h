@@ -48,6 +48,8 @@ class PageBuilder {
  private:
   PageContent build_compacted(u32 page, u8* buffer) const;
   PageContent build_black(u32 page, u8* buffer) const;
+  /// A page whose source is one page, whole.
+  PageContent build_whole(u32 source_page, const PageInfo& info, u8* buffer) const;
   PageContent build_prefix(u32 page, u8* buffer) const;
   PageContent build_large(u32 page, u8* buffer) const;
   PageContent build_root(u32 page, u8* buffer) const;

@@ -1,6 +1,7 @@
 // Prepare: from live bits to a complete forwarding, while mutators run and allocate black above `black_begin`.
 //
-// One pass counts live granules by page and chooses the dense prefix; a second gives every block its destination (an
+// One pass counts live granules by page and chooses the dense prefix; a second finds the dense runs that slide by whole
+// pages and makes fillers of their holes, which are live from then on; a third gives every block its destination (an
 // exclusive scan) and every to-space page the object that covers its first byte. Headers are read in place: shapes and
 // lengths do not change while an object is live (setShape keeps size and reference map).
 #include <algorithm>
@@ -40,6 +41,48 @@ u32 Heap::choose_prefix(bool forced) {
   }
   statistics.bytesLive.store(live * kGranuleSize, std::memory_order_relaxed);
   return options.fresh_windows ? begin : prefix;
+}
+
+void Heap::align_runs(bool forced) {
+  aligned_pages_.clear();
+  const double density = forced ? 1.0 : kPrefixDensity;
+  const u32 end = moving.black_begin;
+  for (u32 page = forwarding.prefix_end.index / kGranulesPerPage; page < end;) {
+    u64 live = 0;
+    u32 first = page;
+    for (; page < end; page++) {
+      const double possible = static_cast<double>(page + 1 - first) * kGranulesPerPage;
+      if (page_live[page] < kGranulesPerPage / 2 || static_cast<double>(live + page_live[page]) < density * possible) break;
+      live += page_live[page];
+    }
+    Granule header;
+    while (first < page && blocks.covering_header(first * kBlocksPerPage, header)) first++;
+    if (page - first >= kAlignedRun) {
+      fill_holes({first * kGranulesPerPage}, {page * kGranulesPerPage});
+      std::fill(&page_live[first], &page_live[first] + (page - first), static_cast<u16>(kGranulesPerPage));
+      aligned_pages_.push_back(first);
+    }
+    if (page == first || page_live[page] < kGranulesPerPage / 2) page++;
+  }
+}
+
+void Heap::fill_holes(Granule begin, Granule end) {
+  // Nobody can reach what is dead: a filler may be written there while mutators run.
+  for (u32 at = begin.index; at < end.index;) {
+    const u32 bit = at % kGranulesPerBlock;
+    const u64 dead = ~blocks.of({at}).live.load(std::memory_order_relaxed) >> bit;
+    if (dead == 0) {
+      at += kGranulesPerBlock - bit;
+      continue;
+    }
+    at += static_cast<u32>(__builtin_ctzll(dead));
+    const u32 next = next_live(blocks, {at}, end).index;
+    u32* words = reinterpret_cast<u32*>(granule_address({at}));
+    words[0] = layout::kFillerShape;
+    words[1] = (next - at) << layout::kFlagBits;
+    blocks.mark<false>({at}, next - at);
+    at = next;
+  }
 }
 
 void Heap::scan_blocks() {
@@ -86,10 +129,18 @@ void Heap::scan_blocks() {
       if (page_live[source]) source_counts[source].fetch_add(1, std::memory_order_relaxed);
     }
   };
+  auto aligned = aligned_pages_.begin();
   for (u32 b = prefix_block; b < end_block; b++) {
-    if (b % kBlocksPerPage == 0 && page_live[b / kBlocksPerPage] == 0) {
-      b += kBlocksPerPage - 1;
-      continue;
+    if (b % kBlocksPerPage == 0) {
+      const u32 page = b / kBlocksPerPage;
+      if (page_live[page] == 0) {
+        b += kBlocksPerPage - 1;
+        continue;
+      }
+      if (aligned != aligned_pages_.end() && page == *aligned) {
+        next = static_cast<u32>(round_up(next, kGranulesPerPage));
+        aligned++;
+      }
     }
     Block& block = blocks.at(b);
     const u64 bits = block.live.load(std::memory_order_relaxed);
@@ -142,6 +193,7 @@ bool Heap::plan(bool forced) {
     else return false;
   }
   f.to_begin = {to_begin * kGranulesPerPage};
+  align_runs(forced);
   scan_blocks();
   f.to_black_begin = {static_cast<u32>(round_up(f.compact_end.index, kGranulesPerPage))};
   if (options.fresh_windows) return true;

@@ -110,6 +110,14 @@ std::string Verification::check_cards() {
   return violation;
 }
 
+bool Verification::is_full_run(Granule at) const {
+  if (at.index + kAlignedRun * kGranulesPerPage > heap_.forwarding.black_begin.index) return false;
+  for (u32 i = 0; i < kAlignedRun * kGranulesPerPage; i++) {
+    if (!heap_.blocks.is_live({at.index + i})) return false;
+  }
+  return true;
+}
+
 void Verification::check_forwarding() {
   checks_.fetch_add(1, std::memory_order_relaxed);
   const Forwarding& f = heap_.forwarding;
@@ -118,8 +126,11 @@ void Verification::check_forwarding() {
   while ((at = next_live(heap_.blocks, at, f.black_begin)) < f.black_begin) {
     const u8* object = heap_.granule_address(at);
     const u32 shape = word_at(object);
-    if (!heap_.shapes.is_defined(shape)) return fail("live bits at granule " + std::to_string(at.index) + " without an object");
+    if (shape != layout::kFillerShape && !heap_.shapes.is_defined(shape)) return fail("live bits at granule " + std::to_string(at.index) + " without an object");
     const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
+    if (at >= f.prefix_end && at.index % kGranulesPerPage == 0 && f.of(at).index == round_up(next, kGranulesPerPage) && is_full_run(at)) {
+      next = f.of(at).index;
+    }
     for (u32 i = 0; i < granules; i++) {
       const Granule g{at.index + i};
       if (!heap_.blocks.is_live(g)) return fail("a hole in the live bits of granule " + std::to_string(at.index));

@@ -45,6 +45,8 @@ class Verification {
  private:
   void fail(const std::string& what);
   bool is_object(Ref ref, std::string& why) const;
+  /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
+  bool is_full_run(Granule at) const;
 
   Heap& heap_;
   u32 level_ = 0;
