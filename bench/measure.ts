@@ -77,7 +77,7 @@ function percentiles({ count, p50, p99, p999, p9999, max }: HistogramSummary): L
 
 /** Everything a heap counted that a row shows. */
 export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms' | 'series'> {
-  const { pauses, pages, collections, barrierFaults, raw, fallbacks } = heap.stats()
+  const { pauses, pages, collections, barrierFaults, maxBytes, raw, fallbacks } = heap.stats()
   const { counters } = raw
   const milliseconds = (name: string): number => (counters[name] ?? 0) / 1e6
   const kinds = {
@@ -92,6 +92,7 @@ export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms' 
   const entries = Object.entries(kinds).filter(([, { count }]) => count > 0)
   return {
     figures: {
+      heapMiB: maxBytes / 2 ** 20,
       collections,
       barrierFaults,
       faultsReady: counters['faultsReady'] ?? 0,

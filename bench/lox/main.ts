@@ -12,7 +12,7 @@ import type { Row } from '../rows.js'
 
 const root = new URL('../../../', import.meta.url)
 const programs = new URL('bench/lox/programs/', root)
-const lox = fileURLToPath(new URL('dist/examples/lox/main.js', root))
+const lox = fileURLToPath(new URL('dist/bin/lox.cjs', root))
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

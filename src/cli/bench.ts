@@ -36,6 +36,12 @@ interface Suite {
   }): Promise<Report>
 }
 
+/** What bench/report/tables.ts exports. */
+interface Tables {
+  cellsOf(bench: string, rows: readonly Row[]): string[][]
+  markdown(report: Report, list: ReturnType<Suite['list']>): string
+}
+
 const NAMES = [
   'micro',
   'pauses',
@@ -91,6 +97,7 @@ export const bench: CliCommand = {
       if (!NAMES.includes(name)) throw new UsageError(`no benchmark is called '${name}': there are ${NAMES.join(', ')}`)
     }
     const suite = await load<Suite>('suite')
+    const { cellsOf, markdown } = await load<Tables>('report/tables')
     const status = new StatusLine()
     const say = (text: string): void => {
       status.clear()
@@ -115,7 +122,7 @@ export const bench: CliCommand = {
           status.clear()
           console.error(text)
         },
-        onRows: (of, rows) => say(table(of, rows)),
+        onRows: (of, rows) => say(table(of, cellsOf(of.name, rows))),
       })
     const from = given['from'] as string | undefined
     const report = from === undefined ? await runAll() : readReports(from)
@@ -124,7 +131,7 @@ export const bench: CliCommand = {
     if (from !== undefined) {
       for (const of of suite.list()) {
         const rows = report.rows.filter((row) => row.bench === of.name)
-        if (rows.length > 0) say(table(of, rows))
+        if (rows.length > 0) say(table(of, cellsOf(of.name, rows)))
       }
     }
     const json = given['json'] as string | undefined
@@ -140,10 +147,7 @@ export const bench: CliCommand = {
       console.error(`report written to ${html}`)
     }
     if (text !== undefined) {
-      writeFileSync(
-        text,
-        markdown(report, () => suite.list()),
-      )
+      writeFileSync(text, markdown(report, suite.list()))
       console.error(`tables written to ${text}`)
     }
     return report.rows.length > 0 ? 0 : 1
@@ -169,87 +173,10 @@ function readReports(path: string): Report {
   }
 }
 
-const at = (row: Row, histogram: string, percentile: string): number | undefined =>
-  (row[histogram] as { readonly [percentile: string]: number } | undefined)?.[percentile]
-const micros = (v: number): string =>
-  v >= 10_000 ? `${(v / 1000).toFixed(1)} ms` : v >= 100 ? v.toFixed(0) : v.toFixed(1)
-/** On plain objects the stops are those of V8's collector. */
-const stops = (row: Row): string => (row.system.startsWith('v8') ? 'v8StopUs' : 'stopUs')
-const percent = (v: number): string => `${(v * 100).toFixed(0)} %`
-const mmu = (row: Row, ms: number): number | undefined =>
-  (row['series'] as { readonly mmu?: readonly (readonly number[])[] } | undefined)?.mmu?.find(
-    ([window]) => window === ms,
-  )?.[1]
-
-type Column = readonly [heading: string, pick: (row: Row) => unknown, write: (value: number) => string]
-const stall = (name: string, histogram: string, ...percentiles: readonly string[]): Column[] =>
-  percentiles.map((p) => [`${name} ${p}`, (row) => at(row, histogram, p), micros])
-
-/** Columns of the tables: heading, where the figure comes from, how it is written. Times are µs but where they say ms. */
-const COLUMNS: readonly Column[] = [
-  ['wall s', (row) => row['wallS'], (v) => v.toFixed(2)],
-  ['cpu s', (row) => row['cpuS'], (v) => v.toFixed(2)],
-  ['× none', (row) => row['overNone'], (v) => v.toFixed(2)],
-  ['rss MiB', (row) => row['peakRssMiB'], (v) => v.toFixed(0)],
-  ['steps/s', (row) => row['stepsPerS'], (v) => Math.round(v).toLocaleString('en-US')],
-  ['p50 µs', (row) => at(row, 'latencyUs', 'p50'), micros],
-  ['p99', (row) => at(row, 'latencyUs', 'p99'), micros],
-  ['p99.9', (row) => at(row, 'latencyUs', 'p999'), micros],
-  ['p99.99', (row) => at(row, 'latencyUs', 'p9999'), micros],
-  ['worst', (row) => at(row, 'latencyUs', 'max'), micros],
-  ['stop p50', (row) => at(row, stops(row), 'p50'), micros],
-  ['stop max', (row) => at(row, stops(row), 'max'), micros],
-  ...stall('fault', 'faultUs', 'p50', 'max'),
-  ...stall('wait', 'allocationStallUs', 'max'),
-  ['MMU 1 ms', (row) => mmu(row, 1), percent],
-  ['10 ms', (row) => mmu(row, 10), percent],
-  ['100 ms', (row) => mmu(row, 100), percent],
-  ['× first touch', (row) => row['faultOverFirstTouch'], (v) => v.toFixed(2)],
-  ['a page', (row) => row['perPageWithFaultAround'], (v) => v.toFixed(3)],
-]
-/** Benchmarks that are about something else than running a program have columns of their own. */
-const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
-  micro: [
-    ['ns/op', (row) => row['nsPerOp'], (v) => v.toFixed(2)],
-    ['× V8', (row) => row['overV8'], (v) => v.toFixed(2)],
-    ['± %', (row) => row['errorPercent'], (v) => v.toFixed(0)],
-  ],
-  pauses: [
-    ...stall('flip', 'flipUs', 'p50', 'p99', 'max'),
-    ...stall('remark', 'remarkUs', 'p50', 'p99', 'max'),
-    ...stall('safepoint', 'timeToSafepointUs', 'p50', 'p99'),
-    ...stall('stop', 'stopUs', 'p50', 'p99', 'max'),
-    ...stall('fault', 'faultUs', 'p50', 'p99'),
-    ['collections', (row) => row['collections'], (v) => v.toFixed(0)],
-  ],
-  relocation: [
-    ['compact ms', (row) => row['compactionMs'], (v) => v.toFixed(1)],
-    ['µs a page', (row) => row['compactUsPerPage'], (v) => v.toFixed(2)],
-    ['build µs', (row) => row['buildUsPerPage'], (v) => v.toFixed(2)],
-    ['place µs', (row) => row['placeUsPerPage'], (v) => v.toFixed(3)],
-    ['move/copy', (row) => row['moveOverCopy'], (v) => v.toFixed(2)],
-    ['placing', (row) => row['placeMoveOverCopy'], (v) => v.toFixed(2)],
-  ],
-}
-
-/** The rows of one benchmark as text, headings first; only columns that say something. */
-function cellsOf(bench: string, rows: readonly Row[]): string[][] {
-  const columns = (OWN_COLUMNS[bench] ?? COLUMNS).filter(([, pick]) => rows.some((row) => pick(row) !== undefined))
-  const lines = rows.map((row, i) => [
-    i > 0 && rows[i - 1].workload === row.workload ? '' : row.workload,
-    row.system,
-    ...columns.map(([, pick, write]) => {
-      const value = pick(row)
-      return value === undefined ? '' : write(value as number)
-    }),
-  ])
-  return [['', '', ...columns.map(([heading]) => heading)], ...lines]
-}
-
 /** The rows of one benchmark, for the terminal. */
-export function table(of: { readonly name: string; readonly summary: string }, rows: readonly Row[]): string {
+function table(of: { readonly name: string; readonly summary: string }, lines: readonly (readonly string[])[]): string {
   const paint = painter()
-  const [headings, ...cells] = cellsOf(of.name, rows)
+  const [headings, ...cells] = lines
   const widths = headings.map((heading, c) => Math.max(heading.length, ...cells.map((line) => line[c].length)))
   const pad = (line: readonly string[]): string =>
     line.map((cell, c) => (c < 2 ? cell.padEnd(widths[c]) : cell.padStart(widths[c]))).join('  ')
@@ -259,21 +186,4 @@ export function table(of: { readonly name: string; readonly summary: string }, r
     paint('dim', pad(headings).trimEnd()),
     ...cells.map((line) => pad(line).trimEnd()),
   ].join('\n')
-}
-
-/** All rows as tables of Markdown, one to a benchmark, to be pasted. */
-export function markdown({ machine, rows, skipped }: Report, list: Suite['list']): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  const sections = list().flatMap(({ name, summary }) => {
-    const own = rows.filter((row) => row.bench === name)
-    if (own.length === 0) return []
-    const [headings, ...cells] = cellsOf(name, own)
-    const rule = headings.map((_, c) => (c < 2 ? '---' : '--:'))
-    const runs = [...new Set(own.map((row) => row.runs))].sort((a, b) => a - b).join(' to ')
-    const head = `### ${name}\n\n${summary}; runs of each: ${runs}.\n`
-    return [[head, line(headings), line(rule), ...cells.map(line), ''].join('\n')]
-  })
-  const facts = Object.entries(machine).map(([what, value]) => `${what} ${String(value)}`)
-  const missing = skipped.map((why) => `- not run: ${why}`)
-  return `${[`${facts.join(' · ')}\n`, ...sections, ...missing].join('\n').trimEnd()}\n`
 }

@@ -1,0 +1,99 @@
+// The tables of results: which figures a benchmark shows, in which order, and how they are written. The terminal, Markdown
+// and the report in HTML show the same cells.
+
+import type { Latency, Points, Report, Row } from '../rows.js'
+
+const at = (row: Row, histogram: string, percentile: string): number | undefined =>
+  (row[histogram] as Latency | undefined)?.[percentile as keyof Latency]
+const micros = (v: number): string =>
+  v >= 10_000 ? `${(v / 1000).toFixed(1)} ms` : v >= 100 ? v.toFixed(0) : v.toFixed(1)
+/** On plain objects the stops are those of V8's collector. */
+const stops = (row: Row): string => (row.system.startsWith('v8') ? 'v8StopUs' : 'stopUs')
+const percent = (v: number): string => `${(v * 100).toFixed(0)} %`
+const mmu = (row: Row, ms: number): number | undefined =>
+  (row.series?.['mmu'] as Points | undefined)?.find(([window]) => window === ms)?.[1]
+
+type Column = readonly [heading: string, pick: (row: Row) => unknown, write: (value: number) => string]
+const stall = (name: string, histogram: string, ...percentiles: readonly string[]): Column[] =>
+  percentiles.map((p) => [`${name} ${p}`, (row) => at(row, histogram, p), micros])
+
+/** Columns of the tables: heading, where the figure comes from, how it is written. Times are µs but where they say ms. */
+const COLUMNS: readonly Column[] = [
+  ['wall s', (row) => row['wallS'], (v) => v.toFixed(2)],
+  ['cpu s', (row) => row['cpuS'], (v) => v.toFixed(2)],
+  ['× none', (row) => row['overNone'], (v) => v.toFixed(2)],
+  ['rss MiB', (row) => row['peakRssMiB'], (v) => v.toFixed(0)],
+  ['steps/s', (row) => row['stepsPerS'], (v) => Math.round(v).toLocaleString('en-US')],
+  ['p50 µs', (row) => at(row, 'latencyUs', 'p50'), micros],
+  ['p99', (row) => at(row, 'latencyUs', 'p99'), micros],
+  ['p99.9', (row) => at(row, 'latencyUs', 'p999'), micros],
+  ['p99.99', (row) => at(row, 'latencyUs', 'p9999'), micros],
+  ['worst', (row) => at(row, 'latencyUs', 'max'), micros],
+  ['stop p50', (row) => at(row, stops(row), 'p50'), micros],
+  ['stop max', (row) => at(row, stops(row), 'max'), micros],
+  ...stall('fault', 'faultUs', 'p50', 'max'),
+  ...stall('wait', 'allocationStallUs', 'max'),
+  ['MMU 1 ms', (row) => mmu(row, 1), percent],
+  ['10 ms', (row) => mmu(row, 10), percent],
+  ['100 ms', (row) => mmu(row, 100), percent],
+  ['× first touch', (row) => row['faultOverFirstTouch'], (v) => v.toFixed(2)],
+  ['a page', (row) => row['perPageWithFaultAround'], (v) => v.toFixed(3)],
+]
+/** Benchmarks that are about something else than running a program have columns of their own. */
+const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
+  micro: [
+    ['ns/op', (row) => row['nsPerOp'], (v) => v.toFixed(2)],
+    ['× V8', (row) => row['overV8'], (v) => v.toFixed(2)],
+    ['± %', (row) => row['errorPercent'], (v) => v.toFixed(0)],
+  ],
+  pauses: [
+    ...stall('flip', 'flipUs', 'p50', 'p99', 'max'),
+    ...stall('remark', 'remarkUs', 'p50', 'p99', 'max'),
+    ...stall('safepoint', 'timeToSafepointUs', 'p50', 'p99'),
+    ...stall('stop', 'stopUs', 'p50', 'p99', 'max'),
+    ...stall('fault', 'faultUs', 'p50', 'p99'),
+    ['collections', (row) => row['collections'], (v) => v.toFixed(0)],
+  ],
+  relocation: [
+    ['compact ms', (row) => row['compactionMs'], (v) => v.toFixed(1)],
+    ['µs a page', (row) => row['compactUsPerPage'], (v) => v.toFixed(2)],
+    ['build µs', (row) => row['buildUsPerPage'], (v) => v.toFixed(2)],
+    ['place µs', (row) => row['placeUsPerPage'], (v) => v.toFixed(3)],
+    ['move/copy', (row) => row['moveOverCopy'], (v) => v.toFixed(2)],
+    ['placing', (row) => row['placeMoveOverCopy'], (v) => v.toFixed(2)],
+  ],
+}
+
+/** The rows of one benchmark as text, headings first; only columns that say something. */
+export function cellsOf(bench: string, rows: readonly Row[]): string[][] {
+  const columns = (OWN_COLUMNS[bench] ?? COLUMNS).filter(([, pick]) => rows.some((row) => pick(row) !== undefined))
+  const lines = rows.map((row, i) => [
+    i > 0 && rows[i - 1].workload === row.workload ? '' : row.workload,
+    row.system,
+    ...columns.map(([, pick, write]) => {
+      const value = pick(row)
+      return value === undefined ? '' : write(value as number)
+    }),
+  ])
+  return [['', '', ...columns.map(([heading]) => heading)], ...lines]
+}
+
+/** All rows as tables of Markdown, one to a benchmark, to be pasted. */
+export function markdown(
+  { machine, rows, skipped }: Report,
+  list: readonly { readonly name: string; readonly summary: string }[],
+): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  const sections = list.flatMap(({ name, summary }) => {
+    const own = rows.filter((row) => row.bench === name)
+    if (own.length === 0) return []
+    const [headings, ...cells] = cellsOf(name, own)
+    const rule = headings.map((_, c) => (c < 2 ? '---' : '--:'))
+    const runs = [...new Set(own.map((row) => row.runs))].sort((a, b) => a - b).join(' to ')
+    const head = `### ${name}\n\n${summary}; runs of each: ${runs}.\n`
+    return [[head, line(headings), line(rule), ...cells.map(line), ''].join('\n')]
+  })
+  const facts = Object.entries(machine).map(([what, value]) => `${what} ${String(value)}`)
+  const missing = skipped.map((why) => `- not run: ${why}`)
+  return `${[`${facts.join(' · ')}\n`, ...sections, ...missing].join('\n').trimEnd()}\n`
+}

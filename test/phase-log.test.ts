@@ -1,0 +1,113 @@
+// What a heap tells about time: histograms of stalls, the log of phases, and stops as a thread feels them.
+
+import { Heap, type HeapStatistics, type PhaseChange } from 'glissade'
+import { describe, expect, it } from 'vitest'
+import { configurations } from './conformance/configurations.js'
+
+const collectors = [...new Set(configurations.map(({ options }) => options.collector))].filter(
+  (name) => name !== 'none',
+)
+const concurrent = collectors.includes('concurrent')
+
+/** A heap in which half of what was allocated is garbage, so that a collection has something to move. */
+function fill(heap: Heap): void {
+  const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+  heap.run((m) => {
+    const { i32, rootsI32, cards } = m
+    const stack = m.roots.stack('ref', 16)
+    stack.top = 1
+    rootsI32[stack.base] = 0
+    const allocate = m.allocator(node)
+    for (let i = 0; i < 50_000; i++) {
+      const kept = allocate()
+      i32[kept + node.at.next] = rootsI32[stack.base]
+      cards[(kept + node.at.next) >>> 8] = 1
+      rootsI32[stack.base] = kept
+      allocate()
+    }
+  })
+}
+
+describe.each(collectors)('%s', (collector) => {
+  it('the buckets of a histogram hold what it counted, and its percentiles', () => {
+    using heap = Heap.create({ maxBytes: '16m', collector })
+    fill(heap)
+    for (let i = 0; i < 5; i++) heap.collectSync()
+    const { pauses } = heap.stats()
+    const kind: keyof HeapStatistics['pauses'] = collector === 'concurrent' ? 'remark' : 'pause'
+    const { count, p50, max, buckets } = pauses[kind]
+    expect(count).toBeGreaterThanOrEqual(5)
+    expect(buckets.reduce((sum, [, n]) => sum + n, 0)).toBe(count)
+    const edges = buckets.map(([edge]) => edge)
+    expect(edges).toEqual([...edges].sort((a, b) => a - b))
+    // A percentile is the upper edge of its bucket, but no larger than the maximum.
+    expect([...edges, max]).toContain(p50)
+    expect(edges.at(-1)).toBeGreaterThanOrEqual(max)
+    expect(edges.at(-1)).toBeLessThanOrEqual(max * 1.04 + 0.001)
+  })
+
+  it('the log has a collection’s phases in their order, when they were and what the heap held', () => {
+    using heap = Heap.create({ maxBytes: '16m', collector })
+    fill(heap)
+    const known = heap.phaseLog().length
+    const before = performance.now()
+    heap.collectSync()
+    const after = performance.now()
+    // The collector enters `idle` before it wakes the caller; one more collection may have begun by itself.
+    const log = heap.phaseLog().slice(known)
+    const first = log.findIndex(({ phase }) => phase === 'mark')
+    const phases = log.slice(first, log.findIndex(({ phase }, i) => i > first && phase === 'idle') + 1)
+    const names = phases.map(({ phase }) => phase)
+    const all: PhaseChange['phase'][] =
+      collector === 'concurrent'
+        ? ['mark', 'remark', 'reclaim', 'prepare', 'flip', 'compact', 'idle']
+        : ['mark', 'prepare', 'compact', 'idle']
+    expect(names).toEqual(all)
+    const times = phases.map(({ at }) => at)
+    expect(times).toEqual([...times].sort((a, b) => a - b))
+    // The two clocks are read one after the other: a hundredth of a millisecond apart at most, a whole one allowed.
+    expect(times[0]).toBeGreaterThan(before - 1)
+    expect(times.at(-1)).toBeLessThan(after + 1)
+    const [start, end] = [phases[0], phases.at(-1) as PhaseChange]
+    expect(start.bytesUsed).toBeGreaterThanOrEqual(50_000 * 2 * 16)
+    expect(end.bytesUsed).toBeLessThan(start.bytesUsed * 0.6)
+  })
+
+  it('the log keeps the latest phases and stays bounded', () => {
+    using heap = Heap.create({ maxBytes: '4m', collector })
+    heap.defineShape('Node', { next: 'ref' })
+    const collections = collector === 'concurrent' ? 420 : 700
+    for (let i = 0; i < collections; i++) heap.collectSync()
+    const log = heap.phaseLog()
+    expect(log.length).toBeLessThanOrEqual(2048)
+    expect(log.length).toBeGreaterThan(1000)
+    const times = log.map(({ at }) => at)
+    expect(times).toEqual([...times].sort((a, b) => a - b))
+    expect(log.at(-1)?.phase).toBe('idle')
+    expect(performance.now() - (times.at(-1) as number)).toBeLessThan(performance.now() - times[0])
+  })
+})
+
+it.runIf(concurrent)('a running thread’s stop lasts at least as long as the work it waits for', async () => {
+  using heap = Heap.create({ maxBytes: '16m', collector: 'concurrent' })
+  fill(heap)
+  heap.collectSync()
+  const before = heap.phaseLog().length
+  let collected: Promise<void> | undefined
+  heap.run((m) => {
+    collected = heap.collect()
+    const deadline = performance.now() + 20_000
+    // This thread never parks, so that the cycle can end only by stopping it, for remark and for the flip.
+    while (heap.phaseLog().slice(before).at(-1)?.phase !== 'idle' && performance.now() < deadline) {
+      if (m.mustPoll()) m.poll()
+    }
+  })
+  await collected
+  const entries = heap.phaseLog().slice(before)
+  const remark = entries.findIndex(({ phase }) => phase === 'remark')
+  const { stop } = heap.stats().pauses
+  expect(remark).toBeGreaterThan(0)
+  expect(stop.count).toBeGreaterThanOrEqual(2)
+  // `remark` is entered and left inside the pause.
+  expect(stop.max).toBeGreaterThanOrEqual((entries[remark + 1].at - entries[remark].at) * 1000 - 1)
+})
