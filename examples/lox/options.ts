@@ -61,7 +61,7 @@ export function parseOptions(args: readonly string[]): Options {
   const options: Options = { file: null, heap: {}, stats: 'none', gcLog: false, showCode: false, help: false }
   for (let i = 0; i < args.length; i++) {
     const [name, ...rest] = args[i].split('=')
-    const flag = FLAGS[name]
+    const flag = Object.hasOwn(FLAGS, name) ? FLAGS[name] : undefined
     if (flag?.value) {
       const value = rest.length > 0 ? rest.join('=') : args[++i]
       if (value === undefined) throw new UsageError(`${name} takes a value: ${name} ${flag.value}`)

@@ -10,7 +10,7 @@ const folder = mkdtempSync(join(tmpdir(), 'lox-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 function lox(args: readonly string[], input = ''): { code: number | null; out: string; err: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/examples/lox/main.js', ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/bin/lox.cjs', ...args], {
     input,
     encoding: 'latin1',
   })

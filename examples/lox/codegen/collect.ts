@@ -142,5 +142,14 @@ export function collect(script: FunctionNode): Collected {
 
   walkFunction(script)
   for (const own of fieldsOf.values()) for (const name of own) foreignFields.delete(name)
-  return { functions, classes, fieldsOf, foreignFields, globalFunctions, globalClasses, outlined: loops.outlined, shared: loops.shared() }
+  return {
+    functions,
+    classes,
+    fieldsOf,
+    foreignFields,
+    globalFunctions,
+    globalClasses,
+    outlined: loops.outlined,
+    shared: loops.shared(),
+  }
 }

@@ -48,6 +48,9 @@ export class FrameWriter {
   readonly #homes = new Map<Local, number>()
   #locals = new JsLocals()
   #mostLocals = 0
+  /** JavaScript functions around the text being written, and the most there were. */
+  #nesting = 1
+  #mostNesting = 1
   #facts: Facts = { locals: new Map(), globals: new Set() }
   protected hasLoop = false
   protected makesCalls = false
@@ -270,16 +273,18 @@ export class FrameWriter {
     const outer = this.#locals
     this.#locals = new JsLocals()
     this.forgetAll()
+    this.#mostNesting = Math.max(this.#mostNesting, ++this.#nesting)
     const lines = this.capture(body)
+    this.#nesting--
     const text = this.#function(name, lines)
     this.forgetAll()
     this.#locals = outer
     return text
   }
 
-  /** Number of JavaScript locals of the longest function. */
-  get localCount(): number {
-    return this.#mostLocals
+  /** The JavaScript frames that stand for one frame of the function at most, and the locals in the longest of them. */
+  get frames(): { count: number; locals: number } {
+    return { count: this.#mostNesting, locals: this.#mostLocals }
   }
 
   protected finish(pieces: readonly string[]): string {

@@ -16,7 +16,8 @@ const FRAME_BYTES = 280
 const LOCAL_BYTES = 8
 
 /** How many slots a frame must have so that the value stack ends before V8's does. */
-const slotsFor = (locals: number): number => Math.ceil((FRAME_BYTES + locals * LOCAL_BYTES) / STACK_BYTES_PER_SLOT)
+const slotsFor = (frames: { count: number; locals: number }): number =>
+  Math.ceil((frames.count * (FRAME_BYTES + frames.locals * LOCAL_BYTES)) / STACK_BYTES_PER_SLOT)
 
 /** Generates and links the code of a script; the result runs it, with `sp` as its frame. */
 export function generate(runtime: Runtime, script: FunctionNode): Enter {
@@ -55,10 +56,10 @@ ${OUTER_VIEWS}`
 /** Writes a function, and once more if its frame turns out to need more slots than a first guess. */
 function writeFunction(program: Program, info: FunctionInfo): string {
   const sites = program.siteNames.length
-  const guess = slotsFor(8)
+  const guess = slotsFor({ count: 1, locals: 8 })
   const first = new StatementWriter(program, info, guess)
   const text = first.write()
-  const needed = slotsFor(first.localCount)
+  const needed = slotsFor(first.frames)
   if (needed <= guess || info.node.kind === 'script') return text
   program.siteNames.length = sites
   return new StatementWriter(program, info, needed).write()

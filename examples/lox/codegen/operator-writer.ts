@@ -186,11 +186,22 @@ export abstract class OperatorWriter extends VariableWriter {
         return `(${tag} === ${Tag.Boolean} && ${payload} === +${left.js})`
     }
     if (left.origin === 'constant' && right.origin === 'constant') return String(left.slot.index === index)
-    if (left.origin === 'constant') return `same(${left.slot.index}, ${index})`
-    if (right.origin === 'constant') return `same(${left.slot.index}, ${index})`
+    const areSame = this.#areSame(left, right)
+    if (left.origin === 'constant' || right.origin === 'constant') return areSame
     const x = this.view(left)
     const y = this.view(right)
-    return `(${x} === ${y} || ${x} !== ${x} && ${y} !== ${y} && same(${left.slot.index}, ${index}))`
+    return `(${x} === ${y} || ${x} !== ${x} && ${y} !== ${y} && ${areSame})`
+  }
+
+  /** Two values that are not both numbers. Symbols are equal if they are one object; only others need a call. */
+  #areSame(left: SlotOperand, right: SlotOperand): string {
+    const { symbolShape } = this.program.runtime.strings
+    const areSymbols = [left, right]
+      .filter(({ origin }) => origin !== 'constant')
+      .map(({ slot: { tag, payload } }) => `${tag} === ${Tag.Ref} && i32[${payload}] === ${symbolShape}`)
+      .join(' && ')
+    const { slot } = left
+    return `(${areSymbols} ? ${slot.payload} === ${right.slot.payload} : same(${slot.index}, ${right.slot.index}))`
   }
 
   // ---- and, or

@@ -23,7 +23,9 @@ export interface Operators {
 }
 
 export function createOperators(machine: Machine, strings: Strings): Operators {
-  const { slots, words } = machine
+  const { slots, words, m } = machine
+  const { i32 } = m
+  const { symbolShape } = strings
 
   const isNumber = (slot: number): boolean => words[2 * slot + 1] < Tag.First
   const isString = (slot: number): boolean => words[2 * slot + 1] === Tag.Ref && strings.isString(words[2 * slot])
@@ -51,11 +53,12 @@ export function createOperators(machine: Machine, strings: Strings): Operators {
     },
     same(a, b) {
       const tag = words[2 * a + 1]
-      if (tag !== words[2 * b + 1] || tag < Tag.First) return false
+      if (tag !== words[2 * b + 1]) return false
       const left = words[2 * a]
       const right = words[2 * b]
-      if (left === right) return true
-      return tag === Tag.Ref && strings.isString(left) && strings.isString(right) && strings.same(left, right)
+      if (left === right) return tag >= Tag.First
+      if (tag !== Tag.Ref || (i32[left] === symbolShape && i32[right] === symbolShape)) return false
+      return strings.isString(left) && strings.isString(right) && strings.same(left, right)
     },
   }
 }

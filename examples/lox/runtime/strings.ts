@@ -14,7 +14,7 @@ export interface Strings {
   /** The cell that holds the constant with these bytes. Allocates; the caller has published the stack. */
   constant(bytes: string): number
   isString(ref: number): boolean
-  /** Whether two strings have the same bytes. */
+  /** Whether two strings have the same bytes. (Two symbols have if they are the same object: no need to ask.) */
   same(a: number, b: number): boolean
   /** Concatenates the strings in slots `a` and `b` into slot `target`. A safepoint. */
   concatenate(a: number, b: number, target: number, top: number): void
@@ -63,7 +63,6 @@ export function createStrings(machine: Machine): Strings {
     isString: (ref) => i32[ref] === stringShape || i32[ref] === symbolShape,
 
     same(a, b) {
-      if (i32[a] === symbolShape && i32[b] === symbolShape) return a === b
       if (i32[a + 1] >>> 2 !== i32[b + 1] >>> 2) return false
       // Bytes past the end of an array are zero, so whole words may be compared.
       const end = (length(a) + 3) >>> 2
