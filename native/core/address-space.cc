@@ -1,10 +1,14 @@
 // Maps and moves the ranges of one heap; see address-space.h for why they lie as they do.
 #include "address-space.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "injection.h"
@@ -89,15 +93,51 @@ int AddressSpace::move_to_from_space() {
   if (int injected = injection::check(injection::Op::Mremap)) return injected;
   void* moved = mremap(flipped_, geometry_.flipped_bytes, geometry_.flipped_bytes,
                        MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, from_);
-  return moved == from_ ? 0 : errno;
+  if (moved == from_) return 0;
+  const int error = errno;
+  // A range that somebody has split (by locking or protecting a part) may have moved in part.
+  copy_back();
+  return error;
 }
 
 int AddressSpace::move_back() {
-  void* moved = mremap(from_, geometry_.flipped_bytes, geometry_.flipped_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, flipped_);
-  if (moved != flipped_) return errno;
-  // The plain move left a hole where from-space was: reserve it again before anybody else maps something there.
-  void* held = mmap(from_, geometry_.flipped_bytes, PROT_NONE, kReserveFlags | MAP_FIXED_NOREPLACE, -1, 0);
-  return held == from_ ? 0 : errno;
+  int error = injection::check(injection::Op::Mremap);
+  // DONTUNMAP again: a plain move would leave a hole where from-space was, for anybody to map something into.
+  if (error == 0 && mremap(from_, geometry_.flipped_bytes, geometry_.flipped_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                           flipped_) != flipped_) {
+    error = errno;
+  }
+  if (error == 0) reset_from_space();
+  else copy_back();
+  return error;
+}
+
+void AddressSpace::copy_back() {
+  const std::size_t bytes = geometry_.flipped_bytes;
+  unsigned char state;
+  // What mremap replaces it unmaps first.
+  const auto mapped = [&](u8* page) { return mincore(page, kPageSize, &state) == 0; };
+  if (!mapped(flipped_) && !map_readwrite(flipped_, bytes)) {
+    std::fprintf(stderr, "glissade: a flip could not be undone: %s\n", std::strerror(errno));
+    std::abort();
+  }
+  mprotect(from_, bytes, PROT_READ);
+  // Present or swapped; the other pages, and what is not mapped, would cost a look at each.
+  constexpr u64 kHasPage = u64{3} << 62;
+  constexpr std::size_t kPages = 512;
+  u64 entries[kPages];
+  static constexpr u8 zeros[kPageSize] = {};
+  const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  for (std::size_t at = 0; at < bytes; at += kPages * kPageSize) {
+    const bool known = pread(pagemap, entries, sizeof entries, static_cast<off_t>((reinterpret_cast<std::uintptr_t>(from_) + at) / kPageSize * 8)) == sizeof entries;
+    for (std::size_t i = 0; i < kPages; i++) {
+      u8* from = from_ + at + i * kPageSize;
+      if (known ? (entries[i] & kHasPage) == 0 : !mapped(from)) continue;
+      if (std::memcmp(from, zeros, kPageSize) != 0) std::memcpy(flipped_ + at + i * kPageSize, from, kPageSize);
+    }
+  }
+  if (pagemap >= 0) ::close(pagemap);
+  reset_from_space();
 }
 
 void AddressSpace::reset_from_space() {

@@ -72,7 +72,7 @@ class AddressSpace {
 
   /// mremap of the flipped range to from-space, leaving it mapped and empty. 0 or errno; on error nothing has moved.
   int move_to_from_space();
-  /// Undoes it when registering failed. 0 or errno.
+  /// Undoes it when registering failed: all is where it was. 0, or the errno for which it had to be copied.
   int move_back();
   /// Frees from-space's pages and page tables, in pieces short enough not to hold the mmap lock for long.
   void reset_from_space();
@@ -80,6 +80,9 @@ class AddressSpace {
   void drop_overflow(u32 pages);
 
  private:
+  /// Copies back whatever lies in from-space: slow, and what no mremap can refuse.
+  void copy_back();
+
   Geometry geometry_{};
   u8* reservation_ = nullptr;
   std::size_t reservation_bytes_ = 0;

@@ -35,11 +35,7 @@ void Heap::flip_in_pause() {
   } else {
     if (barrier.arm(space.flipped(), geometry().flipped_bytes) != 0) {
       flip_failed_ = true;
-      if (const int lost = space.move_back()) {
-        // The heap's memory is at an address that nobody can reach: nothing can go on.
-        std::fprintf(stderr, "glissade: a flip could not be undone (mremap: errno %d)\n", lost);
-        std::abort();
-      }
+      if (const int refused = space.move_back()) barrier.record(injection::Op::Mremap, refused);
     }
   }
   if (flip_failed_) {

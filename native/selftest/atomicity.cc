@@ -329,11 +329,16 @@ void print(How how, Faults faults, u64 seed, const Tally& t, const char* failed)
 }
 
 constexpr u64 kSeed = 20;
+#ifdef GLISSADE_SANITIZE
+constexpr double kSeconds = 0.25;
+#else
+constexpr double kSeconds = 0.5;
+#endif
 
 void check(How how, Faults faults) {
   if (const char* missing = why_no_userfaultfd()) SKIP(missing);
   Tally tally;
-  const char* failed = run(how, faults, 0.3, kSeed, tally);
+  const char* failed = run(how, faults, kSeconds, kSeed, tally);
   if (failed != nullptr || tally.violations() != 0) print(how, faults, kSeed, tally, failed);
   CHECK(failed == nullptr);
   CHECK_EQ(tally.violations(), 0u);

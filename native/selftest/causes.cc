@@ -173,7 +173,11 @@ bool may_swap() {
 /// state of a page meets the kernel), then nodes with garbage between them, which make the collection worth a flip.
 class Payload {
  public:
+#ifdef GLISSADE_SANITIZE
+  static constexpr u32 kArrays = 200, kBytes = 4088, kNodes = 5'000;
+#else
   static constexpr u32 kArrays = 1000, kBytes = 4088, kNodes = 20'000;
+#endif
 
   Payload(TestHeap& test, bool equal = false) : m(test, kArrays + 8), test_(test), equal_(equal) {
     for (u32 i = 0; i < kArrays; i++) {
@@ -205,6 +209,12 @@ class Payload {
   TestHeap& test_;
   bool equal_;
 };
+
+#ifdef GLISSADE_SANITIZE
+constexpr u32 kForks = 2, kCloses = 4;
+#else
+constexpr u32 kForks = 12, kCloses = 15;
+#endif
 
 /// A collection and its consequences: what was there is there, and goes on being there without the cause.
 void survives(TestHeap& test, Payload& payload) {
@@ -357,7 +367,7 @@ TEST(cause_forks_while_mutators_run_and_pages_move) {
   Payload payload(test);
   REQUIRE(allow_sharing(test));
   Collecting collecting(test);
-  for (u32 round = 0; round < 12; round++) {
+  for (u32 round = 0; round < kForks; round++) {
     CHECK_EQ(in_child([] { return 0; }), 0);
     payload.grow();
     CHECK(payload.intact());
@@ -715,7 +725,7 @@ TEST(cause_faults_that_race_the_close) {
     Threads threads;
     threads.start(touch_empty_pages, &late);
     threads.start(touch_empty_pages, &late);
-    for (u32 round = 0; round < 15; round++) {
+    for (u32 round = 0; round < kCloses; round++) {
       build_list(m, 0, 4'000, 2);
       m.collect();
       CHECK(list_intact(m, 0, 4'000));
@@ -725,7 +735,7 @@ TEST(cause_faults_that_race_the_close) {
     threads.join();
     m.unpark();
     const Statistics& s = test.heap->statistics;
-    CHECK(s.flips.load() >= 15);
+    CHECK(s.flips.load() >= kCloses);
     CHECK(s.faultsZero.load() > 0);
     CHECK_EQ(s.faultsBuilt.load() + s.faultsOvertaken.load() + s.faultsReady.load() + s.faultsMapped.load() + s.faultsZero.load(),
              s.barrierFaults.load());
