@@ -9,6 +9,7 @@ import { graphHash as hashOf, type GraphHash } from './gc/graph-hash.js'
 import { PHASE_NAMES } from './heap/layout.js'
 
 export type { GraphHash } from './gc/graph-hash.js'
+export { tuned } from './testing/tuned.js'
 export { Random, seedFromEnvironment } from './testing/random.js'
 export { corrupt, type Corruption } from './testing/corrupt.js'
 

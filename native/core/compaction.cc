@@ -157,7 +157,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     }
     if (left.last) release_sources(page, left.buffer, recycle);
     if (left.published) {
-      const bool joins = run.pages && run.page + run.pages == page && result != Placement::kZeroBuffer &&
+      const bool joins = run.pages && run.pages < heap_.options.placing_batch && run.page + run.pages == page && result != Placement::kZeroBuffer &&
                          run.buffer != Placement::kZeroBuffer && run.buffer + run.pages == result;
       if (!joins) flush();
       if (run.pages == 0) run = {page, result, 0};

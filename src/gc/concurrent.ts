@@ -10,11 +10,17 @@ import { PHASE_NAMES } from '../heap/layout.js'
 import type { HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
-import type { NativeBinding, NativeError, NativeHeap } from './native.js'
+import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
 import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
 /** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
+
+let tuning: NativeTuning = {}
+/** For heaps made from now on. */
+export function setTuning(given: NativeTuning): void {
+  tuning = given
+}
 
 export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
@@ -45,6 +51,7 @@ export class ConcurrentCollector implements Collector {
           freshWindows: options.checked ? 1 : 0,
           stepping: options.stepping ? 1 : 0,
           verify: options.verify,
+          ...tuning,
         }),
       ),
     )

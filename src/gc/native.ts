@@ -22,6 +22,16 @@ export interface NativeHeapOptions {
   readonly verify: number
 }
 
+/** What the core can be told beyond the options of a heap; for tests and benchmarks (`tuned` of glissade/testing). */
+export interface NativeTuning {
+  /** 1: every collection moves every object, unchecked heaps' too. */
+  readonly freshWindows?: number
+  /** A heap smaller than this does not collect by itself. */
+  readonly minBytes?: number
+  /** Built pages that the collector places in one call, at the most. */
+  readonly placingBatch?: number
+}
+
 export interface NativeHeap extends HeapMemory {
   readonly id: number
   /** Ref of the moving space's first word; pointer-free large objects lie below. */
@@ -50,7 +60,7 @@ export interface NativeHeap extends HeapMemory {
 export interface NativeBinding {
   readonly layout: { readonly [name: string]: number }
   probe(): Probe
-  create(options: NativeHeapOptions): NativeHeap
+  create(options: NativeHeapOptions & NativeTuning): NativeHeap
   open(id: number): NativeHeap
   /** Puts the collector's SIGBUS handler back over one that replaced it, and hands on to that. */
   reinstallHandler(): void

@@ -1,29 +1,19 @@
 // SIGBUS belongs to everybody: what is not a page of a heap goes to the handler that was there, or kills as before; what is
 // put over the collector's handler does not keep it from its pages; profilers interrupt faults without harm.
 //
-// Each program is a process of its own, with a small addon (test/fixtures/signals.cc) for what JavaScript cannot do.
+// Each program is a process of its own, with a small addon (test/fixtures/system.cc) for what JavaScript cannot do.
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { configurations } from '../conformance/configurations.js'
+import { systemAddon } from './system-addon.js'
 
 const here = configurations.some(({ concurrent }) => concurrent)
 const folder = mkdtempSync(join(tmpdir(), 'glissade-signals-'))
 afterAll(() => rmSync(folder, { recursive: true }))
-const addon = here ? compiled() : undefined
-
-/** The addon, or undefined where there is no compiler. */
-function compiled(): string | undefined {
-  const path = join(folder, 'signals.node')
-  try {
-    execFileSync('g++', ['-shared', '-fPIC', '-O1', 'test/fixtures/signals.cc', '-o', path])
-    return path
-  } catch {
-    return undefined
-  }
-}
+const addon = systemAddon()
 
 interface Ended {
   readonly status: number | null

@@ -1,0 +1,18 @@
+// Heaps of which the core is told more than the options of a heap can say.
+
+import { setTuning } from '../gc/concurrent.js'
+import type { NativeTuning } from '../gc/native.js'
+
+/**
+ * What `make` creates is made with options of the concurrent collector that no heap option sets: `minBytes`, below which a
+ * heap does not collect by itself; `freshWindows: 1`, every collection moves every object; `placingBatch`, pages that the
+ * collector places in one system call.
+ */
+export function tuned<T>(options: NativeTuning, make: () => T): T {
+  setTuning(options)
+  try {
+    return make()
+  } finally {
+    setTuning({})
+  }
+}
