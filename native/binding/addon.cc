@@ -4,6 +4,7 @@
 #include "binding/heap.h"
 #include "binding/injection.h"
 #include "binding/probe.h"
+#include "binding/stepping.h"
 
 static_assert(__cplusplus >= 202002L, "the core is C++20; see binding.gyp on how the flag can get lost");
 
@@ -13,6 +14,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("open", Napi::Function::New<glissade::binding::open_heap>(env, "open"));
   exports.Set("reinstallHandler", Napi::Function::New<glissade::binding::reinstall_handler>(env, "reinstallHandler"));
   exports.Set("layout", glissade::binding::layout_constants(env));
+  exports.Set("stepping", glissade::binding::stepping_names(env));
   exports.Set("configureInjection", Napi::Function::New<glissade::binding::configure_injection>(env));
   exports.Set("injectionCounts", Napi::Function::New<glissade::binding::injection_counts>(env));
   return exports;

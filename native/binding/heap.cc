@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "binding/stepping.h"
 #include "core/fault-handler.h"
 #include "core/heap.h"
 
@@ -426,6 +427,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
     napi_create_function(env, method.name, NAPI_AUTO_LENGTH, method.callback, binding, &function);
     object.Set(method.name, Napi::Value(env, function));
   }
+  if (heap.stepping) bind_stepping(env, object, heap);
   return object;
 }
 

@@ -57,7 +57,32 @@ export interface NativeHeap extends HeapMemory {
   close(): void
 }
 
+/** What a heap made with `stepping` has besides; native/binding/stepping.cc says what each does. */
+export interface NativeStepping {
+  rest(): number
+  portion(objects: number): void
+  marked(): number
+  pageWord(page: number): number
+  pageKind(page: number): number
+  pageContent(page: number): readonly number[]
+  compactPage(page: number): boolean
+  holdPage(page: number, point: number): boolean
+  releasePage(): void
+  touch(page: number): boolean
+  interleave(page: number, order: Uint8Array): readonly NativeTurn[] | null
+}
+
+/** One turn of a schedule: actors 0 and 1, hold points by number, the page's word before and after. */
+export interface NativeTurn {
+  readonly actor: number
+  readonly from: number
+  readonly enabled: number
+  readonly before: number
+  readonly after: number
+}
+
 export interface NativeBinding {
+  readonly stepping: { readonly [list: string]: readonly string[] }
   readonly layout: { readonly [name: string]: number }
   probe(): Probe
   create(options: NativeHeapOptions & NativeTuning): NativeHeap
