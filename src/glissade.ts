@@ -48,10 +48,11 @@ export class Heap extends HeapBase {
 
   /** Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. */
   static attach(token: HeapToken): Heap {
-    if (token?.kind !== 'glissade-heap') {
+    if (!isToken(token)) {
       throw new HeapError('ERR_BAD_VALUE', `Heap.attach takes what heap.share() returned; got ${show(token)}`)
     }
     const heap = new Heap(token.options, reopenCollector(token.id, token.capabilities), false)
+    heap._core.checkOpen()
     heap._core.shapes.adopt(token.shapes)
     return heap
   }
@@ -110,6 +111,13 @@ export class Heap extends HeapBase {
   #inside<T>(work: (core: HeapCore) => T): T {
     return this._inspect((core) => stopped(core, () => work(core)))
   }
+}
+
+/** Tokens come by postMessage, where anything may come from. */
+function isToken(token: HeapToken): boolean {
+  const { kind, id, options, capabilities, shapes } = token ?? {}
+  const objects = [options, capabilities].every((part) => typeof part === 'object' && part !== null)
+  return kind === 'glissade-heap' && Number.isInteger(id) && id > 0 && id < 2 ** 31 && objects && Array.isArray(shapes)
 }
 
 function stopped<T>(core: HeapCore, work: () => T): T {

@@ -175,7 +175,9 @@ function parseTable(table: { readonly [name: string]: Spec }, input: unknown, pr
     if (Object.hasOwn(table, name)) continue
     const near = suggest(name, Object.keys(table))
     const remedy = near ? `did you mean '${prefix}${near}'?` : `known options: ${Object.keys(table).join(', ')}`
-    throw optionError(`unknown option '${prefix}${name}': ${remedy}`)
+    // A name that is no word, or a very long one, is shown as the text that it is.
+    const shown = /^\w{1,60}$/.test(name) ? `'${prefix}${name}'` : show(prefix + name)
+    throw optionError(`unknown option ${shown}: ${remedy}`)
   }
   const parsed: Record<string, unknown> = {}
   for (const [name, spec] of Object.entries(table)) {

@@ -147,13 +147,28 @@ export class ShapeTable {
     return this.#add(new ArrayShape(id, name, kind))
   }
 
-  /** Shapes that another isolate defined; their control words exist already. */
+  /** Shapes that another isolate defined. Their control words exist already, and must say the same. */
   adopt(descriptions: readonly ShapeDescription[]): void {
-    for (const { id, name, slots } of descriptions) {
-      this.#add(
-        typeof slots === 'string' ? new ArrayShape(id, name, slots) : fixedShape(id, name, slots, layOut(name, slots)),
-      )
+    for (const { id, name, slots } of descriptions.map((description) => Object(description) as ShapeDescription)) {
+      checkName(name)
+      if (typeof slots === 'string') {
+        checkKind(`array shape '${name}'`, slots)
+        this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]))
+        this.#add(new ArrayShape(id, name, slots))
+      } else {
+        checkSlots(name, slots)
+        const layout = layOut(name, slots)
+        this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules)
+        this.#add(fixedShape(id, name, slots, layout))
+      }
     }
+  }
+  #checkDefined(id: number, name: string, kind: number, size: number): void {
+    const control = this.#control
+    const entry = SHAPE_BASE + id * SHAPE_WORDS
+    const known = Number.isInteger(id) && id >= FIRST_SHAPE && id < control[Word.ShapeCount]
+    if (known && control[entry + ShapeWord.Kind] === kind && control[entry + ShapeWord.Size] === size) return
+    throw new HeapError('ERR_BAD_SHAPE', `shape '${name}' of the token is not shape ${show(id)} of the heap`)
   }
   describeAll(): ShapeDescription[] {
     return this.all().map((s) => ({ id: s.id, name: s.name, slots: s.array ? s.kind : { ...s.slots } }))
