@@ -12,6 +12,8 @@ export interface Axis {
 /** Average width of a character of a label, in units of the charts (text of 12 units). */
 const CHARACTER = 6.4
 const GAP = 7
+/** About how wide a text is drawn. */
+export const textWidth = (text: string): number => text.length * CHARACTER
 
 export function place(axis: Axis, value: number, start: number, end: number): number {
   const share =
@@ -31,10 +33,9 @@ export interface Tick {
  * before are left empty. The last tick keeps its label, it says how far the axis goes.
  */
 export function ticksBetween(axis: Axis, start: number, end: number, left: number, right: number): Tick[] {
-  const width = (label: string): number => label.length * CHARACTER
   const all = axis.ticks.map(([value, label]) => {
     const at = place(axis, value, start, end)
-    const half = width(label) / 2
+    const half = textWidth(label) / 2
     const anchor: Anchor = at + half > right ? 'end' : at - half < left ? 'start' : 'middle'
     const from = anchor === 'start' ? at : anchor === 'end' ? at - 2 * half : at - half
     return { at, label, anchor, from, to: from + 2 * half }

@@ -4,7 +4,7 @@
 // All charts are drawn in a box of 400 units and scale with the column they stand in; text is 12 units, which a phone shows
 // at ten pixels. What has to be wide (time) is in timeline.ts.
 
-import { place, showMicros, ticksBetween, type Axis } from './axes.js'
+import { place, showMicros, textWidth, ticksBetween, type Axis } from './axes.js'
 
 export interface Line {
   readonly name: string
@@ -67,6 +67,27 @@ export function lineChart(label: string, lines: readonly Line[], x: Axis, y: Axi
   return svg(height, label, vertical.join('') + horizontalAxis(x, LEFT, bottom) + drawn.join('')) + legend(lines)
 }
 
+/** A name and what is said about it, above a bar: side by side, or below each other where one of the chart's is too long. */
+interface Caption {
+  readonly name: string
+  readonly note: string
+}
+function captions(all: readonly Caption[]): {
+  readonly height: number
+  readonly write: (of: Caption, y: number) => string
+} {
+  const tall = all.some(({ name, note }) => textWidth(name) + textWidth(note) + 8 > WIDTH - 2 * EDGE)
+  return {
+    height: tall ? 31 : 17,
+    write({ name, note }, y) {
+      return (
+        `<text class="name" x="${EDGE}" y="${y + 12}">${escape(name)}</text>` +
+        `<text x="${WIDTH - EDGE}" y="${y + (tall ? 26 : 12)}" text-anchor="end">${escape(note)}</text>`
+      )
+    },
+  }
+}
+
 /** One row for each thing: a bar from the median to the tail, a whisker to the highest. */
 export interface Range {
   readonly name: string
@@ -76,18 +97,24 @@ export interface Range {
   readonly high: number
 }
 export function rangeChart(label: string, ranges: readonly Range[], x: Axis): string {
-  const row = 34
+  const noted = ranges.map((range) => ({
+    ...range,
+    note: [range.low, range.tail, range.high].map(showMicros).join(' · '),
+  }))
+  const caption = captions(noted)
+  const row = caption.height + 17
   const bottom = TOP + ranges.length * row
-  const rows = ranges.map(({ name, colour, low, tail, high }, i) => {
+  const rows = noted.map((range, i) => {
+    const { colour, low, tail, high } = range
     const y = TOP + i * row
+    const bar = y + caption.height
     const at = (value: number): number => place(x, value, EDGE, WIDTH - RIGHT)
     const width = Math.max(2, at(tail) - at(low))
     return (
-      `<text class="name" x="${EDGE}" y="${y + 12}">${escape(name)}</text>` +
-      `<path class="whisker s${colour}" d="M${n(at(low))} ${y + 22}H${n(at(high))}"/>` +
-      `<rect class="bar s${colour}" x="${n(at(low))}" y="${y + 17}" width="${n(width)}" height="10" rx="2"/>` +
-      `<circle class="bar s${colour}" cx="${n(at(high))}" cy="${y + 22}" r="3.5"/>` +
-      `<text x="${WIDTH - EDGE}" y="${y + 12}" text-anchor="end">${escape([low, tail, high].map(showMicros).join(' · '))}</text>`
+      caption.write(range, y) +
+      `<path class="whisker s${colour}" d="M${n(at(low))} ${bar + 5}H${n(at(high))}"/>` +
+      `<rect class="bar s${colour}" x="${n(at(low))}" y="${bar}" width="${n(width)}" height="10" rx="2"/>` +
+      `<circle class="bar s${colour}" cx="${n(at(high))}" cy="${bar + 5}" r="3.5"/>`
     )
   })
   return svg(bottom + BOTTOM - (x.title === '' ? 16 : 0), label, horizontalAxis(x, EDGE, bottom) + rows.join(''))
@@ -101,7 +128,8 @@ export interface Stack {
 }
 /** `relative`: each bar is as long as the box, and shows shares; otherwise all are to one scale. */
 export function stackChart(label: string, stacks: readonly Stack[], relative: boolean): string {
-  const row = 34
+  const caption = captions(stacks)
+  const row = caption.height + 17
   const height = TOP + stacks.length * row
   const sum = ({ parts }: Stack): number => parts.reduce((total, { value }) => total + value, 0)
   const largest = Math.max(...stacks.map(sum))
@@ -111,11 +139,11 @@ export function stackChart(label: string, stacks: readonly Stack[], relative: bo
     let x = EDGE
     const bars = stack.parts.map(({ name, colour, value }) => {
       const width = whole === 0 ? 0 : (value / whole) * (WIDTH - 2 * EDGE)
-      const bar = `<rect class="bar s${colour}" x="${n(x)}" y="${y + 17}" width="${n(Math.max(1, width))}" height="10"><title>${escape(name)}: ${escape(value.toLocaleString('en-US'))}</title></rect>`
+      const bar = `<rect class="bar s${colour}" x="${n(x)}" y="${y + caption.height}" width="${n(Math.max(1, width))}" height="10"><title>${escape(name)}: ${escape(value.toLocaleString('en-US'))}</title></rect>`
       x += width
       return bar
     })
-    return `<text class="name" x="${EDGE}" y="${y + 12}">${escape(stack.name)}</text><text x="${WIDTH - EDGE}" y="${y + 12}" text-anchor="end">${escape(stack.note)}</text>${bars.join('')}`
+    return caption.write(stack, y) + bars.join('')
   })
   const entries = new Map(stacks.flatMap(({ parts }) => parts.map(({ name, colour }) => [name, colour] as const)))
   const names = relative ? legend([...entries].map(([name, colour]) => ({ name, colour }))) : ''

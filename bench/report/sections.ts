@@ -268,6 +268,32 @@ function microCards(rows: readonly Row[]): string {
   return card('As a multiple of plain objects', stacks.length === 0 ? '' : stackChart('operations', stacks, false))
 }
 
+/** One card for each group of rows that `key` puts together. */
+function grouped(rows: readonly Row[], key: (row: Row) => string, draw: (rows: readonly Row[]) => string): string {
+  return [...new Set(rows.map(key))].map((name) => card(name, draw(rows.filter((row) => key(row) === name)))).join('')
+}
+
+function barrierCards(rows: readonly Row[]): string {
+  const plain = rows.filter(({ system }) => system === 'native')
+  const heap = rows.filter(({ workload }) => workload.startsWith('heap'))
+  const bare = rows.filter((row) => !plain.includes(row) && !heap.includes(row))
+  const draw = (own: readonly Row[], name: (row: Row) => string): string =>
+    rangesChart('faults', rangesOf(own, name, [['latencyUs', '']]))
+  return (
+    grouped(
+      bare,
+      ({ workload }) => workload,
+      (own) => draw([...plain, ...own], (row) => (plain.includes(row) ? row.workload : row.system)),
+    ) +
+    card(
+      'Faults of a program on a heap',
+      draw([...plain, ...heap], (row) =>
+        plain.includes(row) ? row.workload : `${row.workload.replace('heap: ', '')}, ${row.system}`,
+      ),
+    )
+  )
+}
+
 function pausesCards(rows: readonly Row[]): string {
   const own = rows.filter(({ system }) => system === 'concurrent')
   const of = (kind: string): string =>
@@ -295,23 +321,26 @@ function pausesCards(rows: readonly Row[]): string {
   ].join('')
 }
 
-function relocationCards(rows: readonly Row[]): string {
+const untilComma = ({ workload }: Row): string => workload.split(',')[0]
+const afterComma = ({ workload }: Row): string => workload.split(',').slice(1).join(',').trim() || workload
+
+function relocationChart(rows: readonly Row[]): string {
   const stacks = rows.map((row) => ({
-    name: `${row.workload}, ${row.system}`,
+    name: `${afterComma(row)}: ${row.system}`,
     note: showMicros(figure(row, 'compactUsPerPage')),
     parts: [{ name: row.system, colour: colourOf(row.system), value: figure(row, 'compactUsPerPage') }],
   }))
-  return card('Compaction, each page', stackChart('relocation', stacks, false))
+  return stackChart('relocation', stacks, false)
 }
 
 /** What the same program costs in heaps of different size, and the like: one bar to each row. */
-function listCards(rows: readonly Row[]): string {
+function wallChart(rows: readonly Row[]): string {
   const stacks = rows.map((row) => ({
-    name: `${row.workload}, ${row.system}`,
+    name: `${afterComma(row)}: ${row.system}`,
     note: `${seconds(row.wallS)}${row['overNone'] === undefined ? '' : `, CPU ${figure(row, 'overNone')} × none`}`,
     parts: [{ name: row.system, colour: colourOf(row.system), value: row.wallS }],
   }))
-  return card('Wall time', stackChart('wall time', stacks, false))
+  return stackChart('wall time', stacks, false)
 }
 
 export function cardsOf(bench: string, rows: readonly Row[]): string {
@@ -322,20 +351,13 @@ export function cardsOf(bench: string, rows: readonly Row[]): string {
     case 'pauses':
       return inGrid(pausesCards(rows))
     case 'barrier':
-      return inGrid(
-        card(
-          'Touching a page: median · 99th percentile · longest',
-          rangesChart(
-            'faults',
-            rangesOf(rows, ({ workload, system }) => `${workload}, ${system}`, [['latencyUs', '']]),
-          ),
-        ),
-      )
+      return inGrid(barrierCards(rows))
     case 'relocation':
-      return inGrid(relocationCards(rows))
+      return inGrid(grouped(rows, (row) => `${untilComma(row)}: compaction, each page`, relocationChart))
     case 'multiples':
+      return inGrid(grouped(rows, (row) => `${untilComma(row)}: wall time`, wallChart))
     case 'lox':
-      return inGrid(listCards(rows))
+      return inGrid(grouped(rows, untilComma, wallChart))
     default: {
       const workloads = [...new Set(rows.map(({ workload }) => workload))]
       return workloads

@@ -36,8 +36,6 @@ const COLUMNS: readonly Column[] = [
   ['MMU 1 ms', (row) => mmu(row, 1), percent],
   ['10 ms', (row) => mmu(row, 10), percent],
   ['100 ms', (row) => mmu(row, 100), percent],
-  ['× first touch', (row) => row['faultOverFirstTouch'], (v) => v.toFixed(2)],
-  ['a page', (row) => row['perPageWithFaultAround'], (v) => v.toFixed(3)],
 ]
 /** Benchmarks that are about something else than running a program have columns of their own. */
 const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
@@ -53,6 +51,13 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
     ...stall('stop', 'stopUs', 'p50', 'p99', 'max'),
     ...stall('fault', 'faultUs', 'p50', 'p99'),
     ['collections', (row) => row['collections'], (v) => v.toFixed(0)],
+  ],
+  barrier: [
+    ...stall('touch', 'latencyUs', 'p50', 'p99', 'p9999', 'max'),
+    ['× first touch', (row) => row['faultOverFirstTouch'], (v) => v.toFixed(2)],
+    ['µs a page', (row) => row['perPageUs'], (v) => v.toFixed(2)],
+    ['a page / first touch', (row) => row['perPageWithFaultAround'], (v) => v.toFixed(3)],
+    ...stall('handler', 'faultUs', 'p50', 'p99'),
   ],
   relocation: [
     ['compact ms', (row) => row['compactionMs'], (v) => v.toFixed(1)],
