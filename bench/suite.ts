@@ -20,6 +20,10 @@ export interface SuiteOptions {
   readonly runs: number
   /** Only cases whose `workload` and `system` together contain each of these texts. */
   readonly filter: readonly string[]
+  /** No case in which one of these occurs. */
+  readonly without: readonly string[]
+  /** Seconds after which no further run begins; 0: no limit. What was run by then is reported. */
+  readonly limitS: number
   readonly progress: (text: string) => void
   /** A case that failed, or was skipped. */
   readonly complain: (text: string) => void
@@ -74,14 +78,15 @@ function firstSentence(error: string): string {
   return lines.find((line) => /^\w*Error\b.*:|FATAL ERROR|error:/.test(line)) ?? lines.find((line) => line !== '') ?? ''
 }
 
-async function runBench(bench: Bench, options: SuiteOptions, skipped: string[]): Promise<Row[]> {
+async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], deadline: number): Promise<Row[]> {
   const skip = (why: string): void => {
     skipped.push(`${bench.name}: ${why}`)
     options.complain(`${bench.name}: skipped: ${why}`)
   }
-  const cases = bench
-    .cases({ quick: options.quick }, skip)
-    .filter(({ workload, system }) => options.filter.every((text) => `${workload} ${system}`.includes(text)))
+  const cases = bench.cases({ quick: options.quick }, skip).filter(({ workload, system }) => {
+    const name = `${workload} ${system}`
+    return options.filter.every((text) => name.includes(text)) && !options.without.some((text) => name.includes(text))
+  })
   const wanted = ({ runs }: Case): number => options.runs || (options.quick ? 1 : (runs ?? 5))
   const outcomes = new Map<Case, Outcome[]>(cases.map((one) => [one, []]))
   const failed = new Set<Case>()
@@ -90,6 +95,10 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[]):
   for (let round = 0; round < Math.max(0, ...cases.map(wanted)); round++) {
     for (const one of round % 2 === 0 ? cases : [...cases].reverse()) {
       if (round >= wanted(one) || failed.has(one)) continue
+      if (performance.now() > deadline) {
+        if (round === 0) skip(`${one.workload} on ${one.system}: the time was up`)
+        continue
+      }
       options.progress(`${bench.name} ${++done}/${total}: ${one.workload}, ${one.system}`)
       try {
         outcomes.get(one)?.push(await run(one))
@@ -114,9 +123,10 @@ export function list(): readonly { readonly name: string; readonly summary: stri
 export async function runSuite(options: SuiteOptions): Promise<Report> {
   const rows: Row[] = []
   const skipped: string[] = []
+  const deadline = options.limitS > 0 ? performance.now() + options.limitS * 1000 : Infinity
   for (const bench of BENCHES) {
     if (options.names.length > 0 && !options.names.includes(bench.name)) continue
-    const found = await runBench(bench, options, skipped)
+    const found = await runBench(bench, options, skipped, deadline)
     options.onRows(bench, found)
     rows.push(...found)
   }

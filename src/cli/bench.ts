@@ -30,6 +30,8 @@ interface Suite {
     readonly quick: boolean
     readonly runs: number
     readonly filter: readonly string[]
+    readonly without: readonly string[]
+    readonly limitS: number
     readonly progress: (text: string) => void
     readonly complain: (text: string) => void
     readonly onRows: (bench: { readonly name: string; readonly summary: string }, rows: readonly Row[]) => void
@@ -86,6 +88,15 @@ export const bench: CliCommand = {
       flags: '--filter <texts>',
       description: "only cases whose workload and system contain these texts, separated by semicolons: '2048 MiB; v8'",
     },
+    {
+      flags: '--without <texts>',
+      description: "no case that contains one of these texts: 'stop-the-world; semi-space'",
+    },
+    {
+      flags: '--limit <seconds>',
+      description: 'begin no further run after this time; what was run by then is reported',
+      parse: integer('--limit', 1),
+    },
   ],
   notes: [
     `Benchmarks: ${NAMES.join(', ')}. Without names: all of them.`,
@@ -113,7 +124,9 @@ export const bench: CliCommand = {
         names: operands,
         quick: given['quick'] === true,
         runs: (given['runs'] as number | undefined) ?? 0,
-        filter: ((given['filter'] as string | undefined) ?? '').split(';').map((text) => text.trim()),
+        filter: texts(given['filter']),
+        without: texts(given['without']).filter((text) => text !== ''),
+        limitS: (given['limit'] as number | undefined) ?? 0,
         progress(text) {
           doing = text
           tick()
@@ -153,6 +166,8 @@ export const bench: CliCommand = {
     return report.rows.length > 0 ? 0 : 1
   },
 }
+
+const texts = (given: unknown): string[] => ((given as string | undefined) ?? '').split(';').map((text) => text.trim())
 
 /** Reports that were written with --json: of one file, or of every .json file of a folder, taken together. */
 function readReports(path: string): Report {
