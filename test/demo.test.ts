@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 
-// The demo as a user runs it, on small input of every awkward kind.
+// The demos as a user runs them; the word index on small input of every awkward kind.
 const folder = mkdtempSync(join(tmpdir(), 'glissade-demo-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -79,6 +79,32 @@ describe('wrong use exits 2 with a sentence', () => {
   ])('%j', (args, sentence) => {
     const { status, out, err } = demo(...args)
     expect(err).toMatch(sentence)
+    expect({ status, out }).toEqual({ status: 2, out: '' })
+  })
+})
+
+describe('the bank in Lox', () => {
+  const bank = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/examples/lox/demo/main.js', ...args], {
+      encoding: 'utf8',
+    })
+    return { status, out: stdout, err: stderr }
+  }
+
+  it('sends more through its heap than fits, loses no money, and says what that cost', () => {
+    const { status, out, err } = bank('2')
+    expect({ status, err }).toEqual({ status: 0, err: '' })
+    expect(out).toContain('The books balance.')
+    const figure = (name: string): number => Number(new RegExp(`^${name} +([\\d.]+)`, 'm').exec(out)?.[1])
+    expect(figure('allocated')).toBeGreaterThan(64)
+    expect(figure('collections')).toBeGreaterThan(0)
+    for (const name of ['pages moved', 'page faults', 'longest stall'])
+      expect(figure(name), name).toBeGreaterThanOrEqual(0)
+  })
+
+  it('takes a number of days only', () => {
+    const { status, out, err } = bank('many')
+    expect(err).toMatch(/'many'[^]*usage/)
     expect({ status, out }).toEqual({ status: 2, out: '' })
   })
 })

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// The demo: a word index over real text, in a 64 MiB heap, while the collector behind it moves its objects.
+// A demo: a word index over real text, in a 64 MiB heap, while the collector behind it moves its objects.
 //
-//   npm run demo [-- FILES…] [--rounds N] [--window POSTINGS] [--heap SIZE] [--collector NAME] [--seed N] [--json]
+//   npm run demo:index [-- FILES…] [--rounds N] [--window POSTINGS] [--heap SIZE] [--collector NAME] [--seed N] [--json]
 //
 // Files stream through a window that holds the newest ones, each round in another order; what leaves the window
 // becomes garbage. At the end the index is compared, place by place, with one made from plain Maps. Exit status: 0 when
@@ -47,7 +47,7 @@ function settings(): Settings {
   const { values, positionals } = parsed
   if (values.help) {
     console.log(
-      'usage: npm run demo [-- FILES…] [--rounds N] [--window POSTINGS] [--heap SIZE] [--collector NAME] [--seed N] [--json]',
+      'usage: npm run demo:index [-- FILES…] [--rounds N] [--window POSTINGS] [--heap SIZE] [--collector NAME] [--seed N] [--json]',
     )
     process.exit(0)
   }

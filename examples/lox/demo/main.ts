@@ -1,5 +1,5 @@
-// `npm run demo:lox`: a Lox program allocates gigabytes in a heap of tens of megabytes while the collector moves what is alive
-// under it. Closes with what that cost.
+// The demo, `npm run demo [-- DAYS]`: a Lox program allocates gigabytes in a heap of tens of megabytes while the collector
+// moves what is alive under it. Closes with what that cost.
 
 import { readFileSync } from 'node:fs'
 import { Lox } from '../lox.js'
@@ -9,6 +9,14 @@ const HEAP = '32m'
 /** Lox programs are not compiled: they are read where they were written, from the built copy as well. */
 const program = new URL('../../../../examples/lox/demo/bank.lox', import.meta.url)
 
+/** The days that the bank is open for. */
+const days = process.argv[2] ?? '40'
+if (!/^[1-9]\d{0,5}$/.test(days)) {
+  console.error(`demo: a number of days, not '${days}'\nusage: npm run demo [-- DAYS]`)
+  process.exit(2)
+}
+const source = readFileSync(program, 'latin1').replace(/^var days = \d+;/m, `var days = ${days};`)
+
 const output = new BufferedOutput((bytes) => writeAll(1, bytes), true)
 const lox = new Lox({
   heap: { maxBytes: HEAP },
@@ -17,12 +25,12 @@ const lox = new Lox({
 })
 
 console.log(
-  `A bank with 2048 accounts makes three million transfers; no account is ever overwritten, every change copies.`,
+  `A bank with 2048 accounts makes 75 000 transfers on each of ${days} days; no account is ever overwritten, every change copies.`,
 )
 console.log(`Heap ${HEAP}, collector ${lox.heap.stats().collector}. This takes some seconds.\n`)
 
 const start = performance.now()
-const outcome = lox.run(readFileSync(program, 'latin1'))
+const outcome = lox.run(source)
 output.flush()
 const seconds = (performance.now() - start) / 1000
 
