@@ -13,6 +13,13 @@ inline u64 now_ns() {
   return static_cast<u64>(t.tv_sec) * 1'000'000'000ull + static_cast<u64>(t.tv_nsec);
 }
 
+/// Processor time of the calling thread: what it did, however busy the machine is. A system call.
+inline u64 thread_cpu_ns() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<u64>(t.tv_sec) * 1'000'000'000ull + static_cast<u64>(t.tv_nsec);
+}
+
 inline void cpu_pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

@@ -297,6 +297,7 @@ void Heap::run_cycle(bool forced) {
   if (worth) {
     set_phase(layout::Phase::Flip);
     const u64 flipping = now_ns();
+    const u64 cpu_before = thread_cpu_ns();
     // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
     if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
     const bool flipped = flip();
@@ -312,6 +313,7 @@ void Heap::run_cycle(bool forced) {
       compaction.close();
       note_close(flipping, pages_after_flip);
       Statistics::add(statistics.compactNs, now_ns() - flipping);
+      Statistics::add(statistics.compactCpuNs, thread_cpu_ns() - cpu_before);
     } else {
       compaction.unstock();
     }

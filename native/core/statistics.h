@@ -47,6 +47,7 @@ namespace glissade {
   X(markNs, "time spent marking concurrently")                                            \
   X(prepareNs, "time spent in reclaim and prepare")                                       \
   X(compactNs, "time from flip to close")                                                 \
+  X(compactCpuNs, "of that, processor time of the thread that drives the cycle")          \
   X(buildNs, "collector time spent building pages")                                       \
   X(placeNs, "collector time spent placing pages")
 
