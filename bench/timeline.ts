@@ -22,16 +22,19 @@ function spansOf(log: readonly { readonly at: number; readonly phase: number }[]
  */
 export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series {
   const end = clock.elapsedS * 1000
-  const log = heap
+  const all = heap
     .phaseLog()
     .map((entry) => ({
       ...entry,
       at: Math.round((entry.at - clock.startedAt) * 1000) / 1000,
       phase: PHASES.indexOf(entry.phase),
     }))
-    .filter(({ at }) => at >= 0 && at <= end)
+    .filter(({ at }) => at <= end)
+  // The run begins in the phase that was under way.
+  const under = all.findLast(({ at }) => at < 0)
+  const log = [...(under === undefined ? [] : [{ ...under, at: 0 }]), ...all.filter(({ at }) => at >= 0)]
+  if (log.every(({ phase }) => phase === 0)) return {}
   const starts = log.flatMap(({ phase }, i) => (phase === 1 && log[i - 1]?.phase !== 2 ? [i] : []))
-  if (starts.length === 0) return {}
   const many = starts.length > CYCLES
   const middle = many ? (starts.length - CYCLES) >> 1 : 0
   const first = many ? starts[middle] : 0

@@ -1,7 +1,7 @@
 // `glissade bench`: the command works from end to end and writes rows of the documented shape.
 
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -23,14 +23,19 @@ interface Latency {
 }
 type Row = { bench: string; workload: string; system: string; runs: number } & Record<string, number & Latency>
 
-async function bench(...args: string[]): Promise<{ machine: Record<string, unknown>; rows: Row[]; text: string }> {
+interface Report {
+  machine: Record<string, unknown>
+  rows: Row[]
+  skipped: string[]
+}
+type Points = number[][]
+
+async function bench(...args: string[]): Promise<Report & { text: string }> {
   const file = join(folder, 'rows.json')
   const { stdout } = await run(process.execPath, [program, 'bench', ...args, '--quick', '--json', file])
-  return {
-    ...(JSON.parse(readFileSync(file, 'utf8')) as { machine: Record<string, unknown>; rows: Row[] }),
-    text: stdout,
-  }
+  return { ...(JSON.parse(readFileSync(file, 'utf8')) as Report), text: stdout }
 }
+const seriesOf = (row: Row): Record<string, Points> => row['series'] as unknown as Record<string, Points>
 
 describe('glissade bench', () => {
   it('micro gives nanoseconds of an operation, here and on plain objects', async () => {
@@ -57,6 +62,81 @@ describe('glissade bench', () => {
     }
   })
 
+  it('a program’s rows have its steps, stalls as histograms, utilisation and a timeline', async () => {
+    const { rows } = await bench('pusher', '--without', 'java; boehm; none')
+    const systems = rows.map(({ system }) => system)
+    expect(systems).toContain('floor')
+    for (const row of rows) {
+      const { latencyUs } = row
+      const { latency, mmu, progress, timeline } = seriesOf(row)
+      expect(latencyUs.p50).toBeGreaterThan(0)
+      if (row.system !== 'floor') expect(latencyUs.count).toBe(200_000)
+      // The curve ends in the longest step and rises on its way there.
+      expect(latency.at(-1)?.[1]).toBeCloseTo(latencyUs.max, 0)
+      expect(latency.map(([, us]) => us)).toEqual(latency.map(([, us]) => us).sort((a, b) => a - b))
+      for (const [, share] of mmu) expect(share >= 0 && share <= 1).toBe(true)
+      expect(progress.length).toBeGreaterThan(10)
+      for (const [kind, points] of Object.entries(seriesOf(row))) {
+        if (!kind.endsWith('Us') || row[kind] === undefined) continue
+        expect(points.reduce((sum, [, n]) => sum + n, 0)).toBe(row[kind].count)
+      }
+      if (row.system !== 'concurrent') continue
+      const phases = timeline.map(([, phase]) => phase)
+      expect(phases).toContain(1)
+      for (const [ms, , mib] of timeline) expect(ms >= 0 && mib >= 0 && mib <= row['heapMiB']).toBe(true)
+    }
+  })
+
+  it('peers do the same work, or are skipped and named', async () => {
+    const { rows, skipped } = await bench('binary-trees', '--filter', 'depth 14', '--without', 'none; stop-the-world')
+    const own = rows.find(({ system }) => system === 'v8') as Row
+    for (const [peer, prefix] of [
+      ['no peers in Java', 'java '],
+      ['no peer in C', 'boehm'],
+    ]) {
+      const found = rows.filter(({ system }) => system.startsWith(prefix))
+      if (found.length === 0) expect(skipped.join()).toContain(peer)
+      for (const row of found) {
+        expect(row['steps']).toBe(own['steps'])
+        expect(row.latencyUs.count).toBe(own.latencyUs.count)
+        expect(row['cpuS']).toBeGreaterThan(0)
+        expect(row['peakRssMiB']).toBeGreaterThan(5)
+      }
+    }
+  })
+
+  it('results are taken together and written as a report without scripts and as Markdown', async () => {
+    const results = join(folder, 'results')
+    mkdirSync(results)
+    await bench('gcbench', '--filter', 'concurrent')
+    renameSync(join(folder, 'rows.json'), join(results, 'a.json'))
+    await bench('micro', '--filter', 'read a number')
+    renameSync(join(folder, 'rows.json'), join(results, 'b.json'))
+    const [html, markdown] = [join(folder, 'report.html'), join(folder, 'tables.md')]
+    await run(process.execPath, [program, 'bench', '--from', results, '--html', html, '--markdown', markdown])
+    const page = readFileSync(html, 'utf8')
+    expect(page).toContain('<section id="gcbench">')
+    expect(page).toContain('<section id="micro">')
+    expect(page).toContain('One run of the concurrent collector')
+    expect(page).not.toMatch(/<script|<link|<img|https?:|NaN|undefined|Infinity/)
+    const tables = readFileSync(markdown, 'utf8').split('\n')
+    const at = tables.indexOf('### gcbench')
+    expect(at).toBeGreaterThan(0)
+    const width = (line: string): number => line.split('|').length
+    const rows = tables.slice(at).filter((line) => line.startsWith('|'))
+    expect(rows.length).toBeGreaterThanOrEqual(3)
+    expect(width(rows[1])).toBe(width(rows[0]))
+    expect(width(rows[2])).toBe(width(rows[0]))
+  })
+
+  it('begins no run when the time is up, and says what was left out', async () => {
+    const late = run(process.execPath, [program, 'bench', 'hashtable', '--quick', '--without', 'java', '--limit', '1'])
+    const { stdout, stderr } = await late
+    expect(stdout).toContain('concurrent')
+    expect(stdout).not.toContain('v8')
+    expect(stderr).toContain('the time was up')
+  })
+
   it('lists in its help the benchmarks there are', async () => {
     const { stdout } = await run(process.execPath, [program, 'bench', '--help'])
     const suite = (await import(new URL('../dist/bench/suite.js', import.meta.url).href)) as {
@@ -74,5 +154,42 @@ describe('glissade bench', () => {
   it('names what it does not know', async () => {
     const wrong = run(process.execPath, [program, 'bench', 'macro'])
     await expect(wrong).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining("'macro'") as string })
+  })
+})
+
+describe('labels of an axis', () => {
+  it('never run into each other or out of the picture', async () => {
+    const { linearAxis, microsAxis, ninesAxis, textWidth, ticksBetween } = (await import(
+      new URL('../dist/bench/report/axes.js', import.meta.url).href
+    )) as {
+      linearAxis(title: string, largest: number, show: (v: number) => string): object
+      microsAxis(title: string, values: number[]): object
+      ninesAxis(largest: number): object
+      textWidth(text: string): number
+      ticksBetween(
+        axis: object,
+        start: number,
+        end: number,
+        left: number,
+        right: number,
+      ): { at: number; label: string; anchor: string }[]
+    }
+    const axes = [
+      ...[1e-2, 1, 300, 5e6].flatMap((low) => [2, 40, 1e4, 1e9].map((factor) => microsAxis('', [low, low * factor]))),
+      ...[1, 2, 3, 4, 5, 6, 7, 8].map((nines) => ninesAxis(1 - 10 ** -nines)),
+      ...[0.03, 7, 123, 98765].map((largest) => linearAxis('', largest, (v) => v.toLocaleString('en-US'))),
+    ]
+    for (const axis of axes) {
+      const ticks = ticksBetween(axis, 50, 390, 4, 396).filter(({ label }) => label !== '')
+      expect(ticks.length).toBeGreaterThanOrEqual(2)
+      let free = 4
+      for (const { at, label, anchor } of ticks) {
+        const width = textWidth(label)
+        const from = anchor === 'start' ? at : anchor === 'end' ? at - width : at - width / 2
+        expect(from).toBeGreaterThanOrEqual(free)
+        free = from + width
+        expect(free).toBeLessThanOrEqual(396.001)
+      }
+    }
   })
 })
