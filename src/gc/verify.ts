@@ -150,11 +150,12 @@ class Verification {
       for (let slot = 0; slot < top; slot++) {
         const word = start + slot * step
         const slotName = `${name}[${slot}]`
-        const ref = step === 1 ? rootsI32[word] : this.#valueRef(rootsI32, word, slotName, () => [slotName])
+        const where = (): string => slotName
+        const ref = step === 1 ? rootsI32[word] : this.#valueRef(rootsI32, word, where, () => [slotName])
         if (ref === 0) continue
         const root = -1 - (this.#rootNames.push(slotName) - 1)
-        if (weak) this.#checkHeader(ref, slotName, () => [slotName])
-        else this.#reach(ref, root, slotName)
+        if (weak) this.#checkHeader(ref, where, () => [slotName])
+        else this.#reach(ref, root, where)
       }
       const isStack = kind === AreaKind.RefStack || kind === AreaKind.ValueStack
       if (isStack && this.#options.afterCollection !== true) continue
@@ -168,32 +169,32 @@ class Verification {
   }
 
   /** The reference in a value, or 0; reports tags that no store makes. */
-  #valueRef(words: Int32Array, word: number, where: string, path: () => string[]): number {
+  #valueRef(words: Int32Array, word: number, where: () => string, path: () => string[]): number {
+    const report = (what: string): void => this.#report(what, where(), path())
     const high = words[word + 1]
     const low = words[word]
     if (high < Tag.First) return 0
     if (high === Tag.Ref) {
-      if (low === 0) this.#report('a value has the tag of a reference and no payload (a torn store?)', where, path())
+      if (low === 0) report('a value has the tag of a reference and no payload (a torn store?)')
       return low
     }
-    if (high > Tag.User3)
-      this.#report(`a value has the tag 0x${high.toString(16)}, which nothing stores`, where, path())
+    if (high > Tag.User3) report(`a value has the tag 0x${high.toString(16)}, which nothing stores`)
     else if ((high === Tag.Undefined || high === Tag.Nil) && low !== 0) {
-      this.#report(`nil or undefined has the payload ${low}`, where, path())
-    } else if (high === Tag.Boolean && low >>> 0 > 1) this.#report(`a boolean has the payload ${low}`, where, path())
+      report(`nil or undefined has the payload ${low}`)
+    } else if (high === Tag.Boolean && low >>> 0 > 1) report(`a boolean has the payload ${low}`)
     return 0
   }
 
   // ---- objects
 
-  #reach(ref: number, parent: number, where: string): void {
-    const path = (): string[] => [...this.#pathOf(parent), where]
+  #reach(ref: number, parent: number, where: () => string): void {
+    const path = (): string[] => [...this.#pathOf(parent), where()]
     if ((ref & 1) === 0 && this.#isSet(this.#starts, ref)) return
     const words = this.#checkHeader(ref, where, path)
     if (words === 0) return
     const granules = words / 2
     if (!this.#cover(ref >>> 1, granules)) {
-      this.#report(`the object at ${ref} overlaps another object: a Ref points into the middle of one`, where, path())
+      this.#report(`the object at ${ref} overlaps another object: a Ref points into the middle of one`, where(), path())
       return
     }
     this.#starts[ref >>> 6] |= 1 << ((ref >>> 1) & 31)
@@ -207,10 +208,10 @@ class Verification {
   }
 
   /** Words of the object at `ref` after checking that one begins there; 0 when it does not. */
-  #checkHeader(ref: number, where: string, path: () => string[]): number {
+  #checkHeader(ref: number, where: () => string, path: () => string[]): number {
     const { i32, control } = this.#core.views
     const fail = (what: string): 0 => {
-      this.#report(what, where, path())
+      this.#report(what, where(), path())
       return 0
     }
     if ((ref & 1) !== 0) return fail(`the Ref ${ref} is odd: objects begin at even word indices`)
@@ -269,12 +270,12 @@ class Verification {
     const { i32 } = this.#core.views
     const tagged = isValue && i32[word + 1] >= Tag.First
     if (isValue ? !tagged : i32[word] === 0) return
-    // The name of a slot is text: made only for what needs it.
     if (!isValue || i32[word + 1] === Tag.Ref) {
       if (i32[word] !== 0 && this.#isSet(this.#starts, i32[word]) && (i32[word] & 1) === 0) return
     }
-    const where = this.#slotName(this.#queue[k], word)
-    const ref = isValue ? this.#valueRef(i32, word, where, () => [...this.#pathOf(k), where]) : i32[word]
+    // The name of a slot is looked for among all of its shape: only where something is wrong.
+    const where = (): string => this.#slotName(this.#queue[k], word)
+    const ref = isValue ? this.#valueRef(i32, word, where, () => [...this.#pathOf(k), where()]) : i32[word]
     if (ref !== 0) this.#reach(ref, k, where)
   }
 
@@ -351,7 +352,11 @@ class Verification {
     return [this.#rootNames[-1 - index] ?? 'a root', ...path]
   }
   #wordsOf(ref: number): number {
-    return this.#checkHeader(ref, '', () => [])
+    return this.#checkHeader(
+      ref,
+      () => '',
+      () => [],
+    )
   }
 }
 

@@ -281,11 +281,12 @@ function describe(slots: SlotTable): string {
     .map(([slot, kind]) => `${slot}: ${kind}`)
     .join(', ')} }`
 }
+const shorten = (text: string): string => (text.length > 160 ? `${text.slice(0, 156)} … }` : text)
 function conflict(known: AnyShape, wanted: string): HeapError {
-  const was = known.array ? `array of ${known.kind}` : describe(known.slots)
+  const was = known.array ? `array of ${known.kind}` : shorten(describe(known.slots))
   return new HeapError(
     'ERR_SHAPE_CONFLICT',
-    `shape '${known.name}' is already defined as ${was}; got ${wanted}. A shape never changes: use another name`,
+    `shape '${known.name}' is already defined as ${was}; got ${shorten(wanted)}. A shape never changes: use another name`,
   )
 }
 

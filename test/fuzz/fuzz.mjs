@@ -86,7 +86,7 @@ function fuzz(name, ms) {
     }
     child.on('message', (message) => {
       if (message.kind === 'report') report = message
-      if (message.kind === 'failed') end({ what: message.what, input: message.input })
+      if (message.kind === 'failed') end({ what: message.what, input: readFileSync(current, 'latin1') })
       else if (message.kind === 'done') end(undefined)
       else watch()
     })

@@ -1,8 +1,8 @@
 // Making new inputs from old ones: of text, by cutting, joining and words of the format; of trees (the text is JSON), by
 // replacing, dropping, repeating and misspelling parts.
 
-/** Longer ones are not made. Shapes of 32 KiB are declared in fewer. */
-const MOST_TREE = 200_000
+/** Longer ones are not made. */
+const MOST_TREE = 10_000
 
 /** A new text from those in `pool`; `words` are pieces that mean something in the format. */
 export function mutate(random, pool, words) {

@@ -56,8 +56,8 @@ async function work({ name, ms, seed, corpus, current, replay }) {
       await target.run(input)
       return undefined
     } catch (error) {
-      const what = error instanceof Error ? error.stack : String(error)
-      process.send({ kind: 'failed', what, input })
+      const what = (error instanceof Error ? error.stack : String(error)).slice(0, 4000)
+      process.send({ kind: 'failed', what })
       return what
     }
   }

@@ -2,6 +2,7 @@
 //
 // Every shape that is accepted must work, on the collector that the input's length chooses: objects of it are allocated,
 // filled, linked, collected and read back. Every one that is refused leaves the heap as it was.
+// Among slots "@u8": 300 stands for three hundred slots of that kind.
 import { Heap, Tagged, Tag } from '../../../dist/index.js'
 import { SLOT_KINDS } from '../../../dist/heap/shapes.js'
 import { accept, demand, revive, SPECIAL_NAMES } from '../check.mjs'
@@ -22,7 +23,7 @@ const leaf = (random) =>
     () => ['Name' + random.below(4), random.pick(KINDS)],
     () => ['Name' + random.below(4), slots(random, random.pick([3, 12, 60]))],
     // Long ones: at the limit of 32 KiB, and beyond it.
-    () => ['Long', Object.fromEntries(Array.from({ length: 4088 + random.below(12) }, (_, i) => [`s${i}`, 'f64']))],
+    () => ['Long', { [`@${random.pick(KINDS)}`]: random.pick([300, 4090, 4094, 4095, 4096, 8190, 32760, 32752]) }],
   ])()
 
 /** The value number `i` of a slot of this kind, and how it reads. */
@@ -77,6 +78,17 @@ class Object_ {
   }
 }
 
+/** The slots with their abbreviations written out. */
+function writtenOut(slots) {
+  if (slots === null || typeof slots !== 'object' || Array.isArray(slots)) return slots
+  return Object.fromEntries(
+    Object.entries(slots).flatMap(([key, value]) => {
+      if (!key.startsWith('@') || !KINDS.includes(key.slice(1)) || !(value <= 40_000)) return [[key, value]]
+      return Array.from({ length: value }, (_, i) => [`s${i}`, key.slice(1)])
+    }),
+  )
+}
+
 function declare(heap, name, slots) {
   return typeof slots === 'string' ? heap.defineArray(name, slots) : heap.defineShape(name, slots)
 }
@@ -87,6 +99,7 @@ export const shapes = {
     '[["Pair",{"left":"ref","right":"ref"}],["Mixed",{"a":"u8","b":"value","c":"ref","d":"f64","e":"u16","f":"u32"}]]',
     '[["A","ref"],["B","value"],["C","u8"],["D","u16"],["E","i32"],["F","f64"],["G","u32"]]',
     '[["Empty",{}],["Empty",{}],["Empty",{"a":"u8"}]]',
+    '[["Long",{"@f64":4095}],["TooLong",{"@f64":4096}],["Bytes",{"@u8":32752}]]',
     '[["Same",{"a":"ref"}],["Same","ref"]]',
     '[["Odd",{"__proto__":"ref","constructor":"u8","hasOwnProperty":"u8","length":"i32","dispose":"ref"}]]',
     '[["",{"a":"ref"}],[5,"u8"],["Bad",{"a b":"ref"}],["Bad",{"a":"reff"}],["Bad",null],["Bad",[]]]',
@@ -104,7 +117,8 @@ export const shapes = {
     try {
       const shapes = []
       for (const entry of list) {
-        const [name, slots] = Array.isArray(entry) ? entry : [entry, undefined]
+        const [name, short] = Array.isArray(entry) ? entry : [entry, undefined]
+        const slots = writtenOut(short)
         const { value: shape, refused } = accept(
           () => declare(heap, name, slots),
           ['ERR_BAD_SHAPE', 'ERR_SHAPE_CONFLICT'],
