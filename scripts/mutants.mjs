@@ -418,14 +418,6 @@ export const MUTANTS = [
 
   // ── large objects, waiting, verification, stress
   {
-    name: 'nobody-told-of-memory',
-    what: 'threads that wait for memory are not told that a flip has freed some',
-    file: collector,
-    find: '      announce_memory();\n',
-    replace: '',
-    stress: of('lists', 'arrays'),
-  },
-  {
     name: 'large-object-not-cleared',
     what: 'a large object that takes recycled pages of the moving space begins with what was in them',
     file: 'native/core/allocation.cc',

@@ -111,8 +111,8 @@ function examineByTests(tests) {
     const [command, ...rest] = test.startsWith('test/')
       ? ['npx', 'vitest', 'run', test]
       : ['build/Release/selftest', test]
-    const { status, signal, stdout } = run(command, rest)
-    if (status !== 0) return `${test}: ${signal ?? whatFailed(stdout)}`
+    const { status, signal, stdout, stderr } = run(command, rest)
+    if (status !== 0) return `${test}: ${signal ?? whatFailed(stdout + stderr)}`
   }
   return undefined
 }
@@ -120,7 +120,8 @@ function examineByTests(tests) {
 /** The test that failed, out of what vitest or the self-test printed. */
 function whatFailed(output) {
   const lines = stripVTControlCharacters(output).trim().split('\n')
-  return (lines.find((line) => /^\s*FAIL /.test(line)) ?? lines.at(-1)).trim()
+  const line = lines.find((line) => /^\s*FAIL /.test(line)) ?? lines.at(-1)
+  return line.trim().replace(/^FAIL +(\S+ > )?/, '')
 }
 
 /** Anew after every verdict: a run takes an hour. */
