@@ -145,7 +145,7 @@ export class StepClock {
   }
 
   /** Steps finished in each of at most `most` equal slices of `[from, to)` milliseconds: [[ms, steps per ms]…]. */
-  progress(most = 200, from = 0, to = this.elapsedS * 1000): Points {
+  progress(most = 120, from = 0, to = this.elapsedS * 1000): Points {
     const first = Math.floor(from * BINS_PER_MS)
     const end = Math.min(Math.floor(to * BINS_PER_MS), MAX_BINS)
     const width = Math.max(1, Math.ceil((end - first) / most))

@@ -76,7 +76,7 @@ export const bench: CliCommand = {
     { flags: '--markdown <file>', description: 'write the tables as Markdown' },
     {
       flags: '--from <path>',
-      description: 'run nothing: take the rows of a --json file, or of all .json files of a folder',
+      description: 'run nothing: take these rows of a --json file, or of all .json files of a folder',
     },
     { flags: '--quick', description: 'small sizes, one run of each: two minutes for everything' },
     {
@@ -114,6 +114,16 @@ export const bench: CliCommand = {
       status.clear()
       console.log(text)
     }
+    const filter = texts(given['filter'])
+    const without = texts(given['without']).filter((text) => text !== '')
+    const chosen = ({ rows, ...rest }: Report): Report => ({
+      ...rest,
+      rows: rows.filter(({ bench: name, workload, system }) => {
+        const told = `${workload} ${system}`
+        const wanted = operands.length === 0 || operands.includes(name)
+        return wanted && filter.every((text) => told.includes(text)) && !without.some((text) => told.includes(text))
+      }),
+    })
     const start = performance.now()
     let doing = ''
     const tick = (): void => status.update(() => `${((performance.now() - start) / 1000).toFixed(0)} s  ${doing}`)
@@ -124,8 +134,8 @@ export const bench: CliCommand = {
         names: operands,
         quick: given['quick'] === true,
         runs: (given['runs'] as number | undefined) ?? 0,
-        filter: texts(given['filter']),
-        without: texts(given['without']).filter((text) => text !== ''),
+        filter,
+        without,
         limitS: (given['limit'] as number | undefined) ?? 0,
         progress(text) {
           doing = text
@@ -138,7 +148,7 @@ export const bench: CliCommand = {
         onRows: (of, rows) => say(table(of, cellsOf(of.name, rows))),
       })
     const from = given['from'] as string | undefined
-    const report = from === undefined ? await runAll() : readReports(from)
+    const report = from === undefined ? await runAll() : chosen(readReports(from))
     clearInterval(ticking)
     status.clear()
     if (from !== undefined) {
