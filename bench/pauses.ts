@@ -2,7 +2,8 @@
 //
 // The claim to test: remark and flip depend on neither. A heap is filled with lists that hang from one large array of
 // references, and from a table of handles; then, for some seconds, random lists are replaced while collections follow each
-// other. Every pause is measured by the collector itself, from the request of the stop to the release of the mutator.
+// other. The collector measures the work of each pause, and the mutator's stop as the mutator feels it: from its arrival
+// until it runs again. A mutator that waits for memory at that moment is not stopped.
 //
 // stop-the-world stands beside it: its pause is a whole collection.
 
@@ -92,11 +93,11 @@ function run({ system, parameters }: Case): Outcome {
       clock.step()
     }
   })
-  const { figures, histograms } = heapFigures(heap)
+  const { figures, histograms, series } = heapFigures(heap)
   return {
     figures: { ...elapsed(), peakRssMiB: peakRssMiB(), stepsPerS: clock.steps / seconds, ...figures },
     histograms: { latencyUs: clock.latency(), ...histograms },
-    series: { latency: clock.curve(), mmu: clock.mmu() },
+    series: { latency: clock.curve(), mmu: clock.mmu(), ...series },
   }
 }
 

@@ -25,7 +25,7 @@ export interface Row {
   readonly peakRssMiB: number
   /** One operation of the program, from the end of the one before it (or, metered, from when it was due). */
   readonly latencyUs?: Latency
-  /** All mutators stopped. The concurrent collector has two kinds, `remarkUs` and `flipUs`; this is the larger of the two. */
+  /** A thread stopped for a pause, as it feels it; `remarkUs` and `flipUs` are the work of the concurrent collector's two. */
   readonly stopUs?: Latency
   readonly remarkUs?: Latency
   readonly flipUs?: Latency
@@ -36,7 +36,7 @@ export interface Row {
   readonly v8StopUs?: Latency
   /** Smallest and largest run, by the name of the figure. */
   readonly spread?: { readonly [figure: string]: readonly [number, number] }
-  /** For the report: `latency` [[fraction, µs]…], `mmu` [[ms, share]…], timelines. */
+  /** For the report: `latency` [[fraction, µs]…], `mmu` [[ms, share]…], histograms by the name of the stall, timelines. */
   readonly series?: Series
   /** Everything else a benchmark adds: nsPerOp, moveOverCopy, faultOverFirstTouch, opsPerS, collections … */
   readonly [figure: string]: unknown

@@ -4,21 +4,16 @@
 // A run of many collections is shown by eight of them from its middle: all would be a comb.
 
 import type { Heap } from 'glissade'
-import type { Points, Series } from './rows.js'
+import type { Series } from './rows.js'
 import type { StepClock } from './step-clock.js'
 
 const CYCLES = 8
 const PHASES = ['idle', 'mark', 'remark', 'reclaim', 'prepare', 'flip', 'compact']
 const MiB = 2 ** 20
 
-/** When the collector was in which phase: [[from ms, to ms, phase]…], idle left out. */
-function spansOf(log: readonly { readonly at: number; readonly phase: number }[], end: number): Points {
-  return log.map(({ at, phase }, i) => [at, log[i + 1]?.at ?? end, phase]).filter(([, , phase]) => phase !== 0)
-}
-
 /**
- * `phases`: spans of the whole run, as far as the log reaches. `timeline`: [[ms, phase, MiB used, faults in the phase
- * before, allocation stalls in it]…]; `timelineSteps`: [[ms, steps per ms]…] of the same time, for steps of one size.
+ * `timeline`: [[ms, phase, MiB used, faults in the phase before, allocation stalls in it]…]; `timelineSteps`: [[ms, steps
+ * per ms]…] of the same time, for steps of one size.
  */
 export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series {
   const end = clock.elapsedS * 1000
@@ -45,9 +40,5 @@ export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series 
     const faults = barrierFaults - before.barrierFaults
     return [at, phase, Math.round((bytesUsed / MiB) * 10) / 10, faults, allocationStalls - before.allocationStalls]
   })
-  return {
-    phases: spansOf(log, end).slice(0, 1000),
-    timeline,
-    ...(even && { timelineSteps: clock.progress(250, from, to) }),
-  }
+  return { timeline, ...(even && { timelineSteps: clock.progress(250, from, to) }) }
 }
