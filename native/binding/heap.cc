@@ -452,6 +452,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.relocation = static_cast<Relocation>(static_cast<int>(number("relocation", 0)));
   options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));
   options.fresh_windows = number("freshWindows", 0) != 0;
+  options.protect = number("protect", 0) != 0;
   options.stepping = number("stepping", 0) != 0;
   options.verify = static_cast<u32>(number("verify", 0));
 

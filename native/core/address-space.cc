@@ -34,7 +34,7 @@ bool map_readwrite(u8* address, std::size_t bytes) {
 
 }  // namespace
 
-Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit) {
+Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit, bool roomy) {
   Geometry g{};
   g.max_bytes = round_up(max_bytes, kPageSize);
   g.root_bytes = round_up(root_bytes, kPageSize);
@@ -42,7 +42,8 @@ Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::
   // kind that shares its range with the moving space, once (and a page for null) for the pointer-free kind. Where
   // the buffer ends first, the moving range is served first; pointer-free objects then live in it too.
   const std::size_t limit = buffer_limit / kPageSize * kPageSize;
-  g.moving_bytes = std::min(2 * g.max_bytes, limit - kPageSize);
+  g.moving_bytes = std::min((roomy ? 8 : 2) * g.max_bytes, limit - kPageSize);
+  if (roomy && limit >= 3 * g.max_bytes + kPageSize) g.moving_bytes = std::min(g.moving_bytes, limit - g.max_bytes - kPageSize);
   if (limit - g.moving_bytes < g.max_bytes + kPageSize) {
     g.moving_bytes = std::min(g.max_bytes + g.max_bytes / 4, limit - kPageSize);
   }
@@ -52,6 +53,8 @@ Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::
   g.card_bytes = round_up(g.heap_buffer_bytes() / layout::kCardBytes, kPageSize);
   g.root_card_bytes = round_up(g.root_bytes / layout::kCardBytes, kPageSize);
   g.overflow_pages = static_cast<u32>(g.max_bytes / kPageSize) + 1024;
+  // Every page that is built takes a buffer of its own: root pages, too, and what threads hold or lose.
+  if (roomy) g.overflow_pages += static_cast<u32>(g.root_bytes / kPageSize) + 4096;
   return g;
 }
 

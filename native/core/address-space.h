@@ -26,8 +26,9 @@ struct Geometry {
   std::size_t root_card_bytes;
   u32 overflow_pages;              // buffers beyond the recycled ones: address space, given back after each cycle
 
-  /// Lays a heap of `max_bytes` out in a heap buffer of at most `buffer_limit` bytes.
-  static Geometry for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit);
+  /// Lays a heap of `max_bytes` out in a heap buffer of at most `buffer_limit` bytes. `roomy`: the moving space has room for
+  /// several windows, where the limit allows it, and nothing is recycled (protection.h).
+  static Geometry for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit, bool roomy = false);
 
   std::size_t heap_buffer_bytes() const { return pointer_free_bytes + moving_bytes; }
   std::size_t control_buffer_bytes() const { return root_bytes + control_bytes + card_bytes + root_card_bytes; }

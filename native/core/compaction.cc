@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "heap.h"
+#include "protection.h"
 
 namespace glissade {
 
@@ -45,11 +46,13 @@ void Compaction::start() {
   }
 
   // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
+  if (heap_.options.protect) return protect_window();
   if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
   top_up_shared();
 }
 
 void Compaction::stock() {
+  if (heap_.options.protect) return;
   // From-space pages without a live object: free at the flip, so handlers have buffers from the first fault on.
   const Forwarding& f = heap_.forwarding;
   Extent free{0, 0};
@@ -112,7 +115,9 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   u64 placing = 0;
   Placement placement(heap_);
   Placement::Run run{0, 0, 0};
-  auto recycle = [&](u32 page) { cursor.recycle(page); };
+  auto recycle = [&](u32 page) {
+    if (!retire(page)) cursor.recycle(page);
+  };
   auto flush = [&] {
     if (run.pages == 0) return;
     const u64 before = now_ns();
@@ -237,7 +242,9 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
   u32 result = buffer;
   if (content == PageContent::Source) result = heap_.builder.source_page(page);
   if (content == PageContent::Zero) result = Placement::kZeroBuffer;
-  auto recycle = [&](u32 index) { shared_.push(index); };
+  auto recycle = [&](u32 index) {
+    if (!retire(index)) shared_.push(index);
+  };
   hold(HoldPoint::Built, page);
   const AtomicPageWord::Left left = heap_.page_words[page].publish(result);
   hold(HoldPoint::Published, page);
@@ -249,7 +256,45 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
   if (left.last) release_sources(page, left.buffer, recycle);
 }
 
-void Compaction::serve(u32 page) {
+bool Compaction::retire(u32 buffer) {
+  if (!heap_.options.protect || buffer >= heap_.geometry().first_overflow()) return false;
+  // Not for use again. A page that was compacted is read by builders alone: whoever still reads it has broken invariant 3.
+  // (A refusal, for too many mappings, costs only that.) A page that may be placed as it is stays readable: a thread that is
+  // late with placing it hears that the page is there, and not of its source.
+  if (buffer < heap_.forwarding.black_begin.index / kGranulesPerPage) mprotect(heap_.space.buffer(buffer), kPageSize, PROT_NONE);
+  return true;
+}
+
+void Compaction::note_freed(u32 first, u32 end) {
+  if (!heap_.options.protect) return;
+  const u32 cycle = static_cast<u32>(layout::load_word(heap_.space.control()[layout::kCyclesWord])) + 1;
+  for (u32 page = first; page < end; page++) __atomic_store_n(&freed_in_[page], cycle, __ATOMIC_RELAXED);
+}
+
+void Compaction::protect_window() {
+  const Forwarding& f = heap_.forwarding;
+  note_freed(f.begin.index / kGranulesPerPage, heap_.flip_top);
+  for (u32 page = f.begin.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
+    if (heap_.page_live[page] == 0) retire(page);
+  }
+}
+
+bool Compaction::belongs(u32 page) const {
+  const MovingSpace& moving = heap_.moving;
+  if (page >= heap_.geometry().root_first_page()) return true;
+  if (page >= moving.begin && page < moving.top.load(std::memory_order_acquire)) return true;
+  return page < heap_.geometry().moving_pages() && page >= moving.large_low.load(std::memory_order_acquire) &&
+         heap_.large_objects.covered(page);
+}
+
+void Compaction::serve_idle(u32 page, std::size_t offset) {
+  if (!belongs(page)) protection::report_stale(heap_, offset, page < freed_in_.count() ? __atomic_load_n(&freed_in_[page], __ATOMIC_RELAXED) : 0);
+  // A root page that nobody has touched, or a page that has arrived since.
+  while (heap_.barrier.zero(heap_.space.to_page({page}), 1).answer == PageBarrier::Answer::Again) cpu_pause();
+}
+
+void Compaction::serve(std::size_t offset) {
+  const u32 page = static_cast<u32>(offset >> kPageShift);
   const u64 entered = now_ns();
   injection::delay(injection::Delay::Fault);
   hold(HoldPoint::Faulted, page);
@@ -257,6 +302,7 @@ void Compaction::serve(u32 page) {
   hold(HoldPoint::Entered, page);
   // Inactive: a late fault, after the close. The page is there, or will be zero-filled by the access itself.
   if (active.load(std::memory_order_seq_cst)) {
+    if (heap_.options.protect && !belongs(page)) serve_idle(page, offset);
     Statistics& statistics = heap_.statistics;
     Statistics::add(statistics.barrierFaults);
     switch (resolve(page, true)) {
@@ -267,6 +313,8 @@ void Compaction::serve(u32 page) {
       case Found::Untouched: Statistics::add(statistics.faultsBuilt); break;
     }
     statistics.faultStall_us.record(now_ns() - entered);
+  } else if (heap_.options.protect) {
+    serve_idle(page, offset);
   }
   in_flight.fetch_sub(1, std::memory_order_seq_cst);
   if (heap_.stepping) [[unlikely]] heap_.steps.leave();
@@ -286,7 +334,9 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
         if (!built) found = Found::Ready;
         Placement placement(heap_);
         const Placement::Run run = placement.ready_run(page, kFaultAround);
-        placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) { shared_.push(buffer); });
+        placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) {
+          if (!retire(buffer)) shared_.push(buffer);
+        });
         return found;
       }
       case PageState::Untouched: {
@@ -327,7 +377,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
 void Compaction::fill(u32 first, u32 pages) {
   for (u32 done = 0; done < pages;) {
     const u32 page = first + done;
-    const Extent extent = heap_.copying ? Extent{0, 0} : supply_.take(pages - done);
+    const Extent extent = heap_.copying || heap_.options.protect ? Extent{0, 0} : supply_.take(pages - done);
     if (extent.pages == 0) {
       fill_large(page, pages - done);
       break;
@@ -363,6 +413,8 @@ void Compaction::fill_large(u32 first, u32 pages) {
       default: return;  // disarmed: the touch itself will be an ordinary zero-fill; refused: its fault will say so
     }
   }
+  // Between compactions (page-protect mode) the states are zero, and stay so for the next one.
+  if (!active.load(std::memory_order_seq_cst)) return;
   for (u32 page = first; page < first + pages; page++) heap_.page_words[page].set_filled();
 }
 
@@ -394,13 +446,14 @@ void Compaction::recycle_above() {
 }
 
 void Compaction::close() {
-  if (!heap_.copying) recycle_above();
+  const bool stays_armed = heap_.options.protect;
+  if (!heap_.copying && !stays_armed) recycle_above();
   injection::delay(injection::Delay::Close);
   const Geometry& geometry = heap_.geometry();
   const u32 all = geometry.flipped_pages();
   hold(HoldPoint::Closing, 0, all);
-  const bool disarmed = heap_.barrier.disarm();
-  {
+  const bool disarmed = stays_armed || heap_.barrier.disarm();
+  if (!stays_armed) {
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);
     heap_.moving.registered = false;
   }

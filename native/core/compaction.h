@@ -35,9 +35,9 @@ class Compaction {
   /// Moves evacuated pages above the live end, unregisters, drains the handlers, resets the states, frees from-space.
   void close();
 
-  /// A thread has touched a page that is not there: maps it, whatever its state. For the page barrier, which calls it on
-  /// that thread or on its own; async-signal-safe.
-  void serve(u32 page);
+  /// A thread has touched a page that is not there, `offset` bytes into the flipped range: maps it, whatever its state. For
+  /// the page barrier, which calls it on that thread or on its own; async-signal-safe.
+  void serve(std::size_t offset);
 
   /// Fills [first, first + pages) of to-space with zeroed pages for a TLAB. The caller is inside `in_flight`.
   void fill(u32 first, u32 pages);
@@ -66,6 +66,10 @@ class Compaction {
   u32 handler_buffer();
   void build_here(u32 page, u32 buffer, bool fault);
   void recycle_above();
+  bool retire(u32 buffer);
+  void protect_window();
+  bool belongs(u32 page) const;
+  void serve_idle(u32 page, std::size_t offset);
   void top_up_shared();
   void work_to_order(BufferCursor& cursor);
   void hold(HoldPoint point, u32 page, u32 pages = 1);
@@ -81,9 +85,13 @@ class Compaction {
   PageSupply supply_;
   SharedPages shared_;
   std::atomic<u32> overflow_used_{0};
+  MappedArray<u32> freed_in_;  // page-protect mode: the cycle that freed the page last
 
  public:
-  bool map(u32 pages) { return shared_.map(pages); }
+  /// `protected_pages`: of the moving space, in the page-protect mode.
+  bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && freed_in_.map(protected_pages + 1); }
+  /// The page-protect mode's notes: these pages have been freed by the cycle under way.
+  void note_freed(u32 first, u32 end);
   u32 overflow_used() const { return overflow_used_.load(std::memory_order_relaxed); }
 };
 

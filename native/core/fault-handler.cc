@@ -97,7 +97,7 @@ void handle(int signal_number, siginfo_t* info, void* context) {
       const auto offset = heap ? address - reinterpret_cast<std::uintptr_t>(heap->space.flipped()) : 0;
       // The range again, by the heap itself: the entry may have changed hands between the loads.
       if (heap && offset < heap->geometry().flipped_bytes) {
-        heap->compaction.serve(static_cast<u32>(offset >> kPageShift));
+        heap->compaction.serve(offset);
       }
       entry.inside.fetch_sub(1, std::memory_order_seq_cst);
       errno = saved_errno;

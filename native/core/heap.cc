@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "fault-handler.h"
+#include "protection.h"
 
 namespace glissade {
 
@@ -21,17 +22,18 @@ Heap* Heap::create(const HeapOptions& options, std::string& error, int& error_nu
 bool Heap::initialise(std::string& error, int& error_number) {
   error_number = ENOMEM;
   options.tlab_pages = std::max(options.tlab_pages, kLargeObjectBytes / kPageSize);  // any object fits into an empty one
+  options.fresh_windows = options.fresh_windows || options.protect;
   stepping = options.stepping;
   relocation = options.relocation;
   copying = relocation == Relocation::Copy;
   verification.set_level(options.verify);
-  const Geometry g = Geometry::for_heap(options.max_bytes, options.root_bytes, options.buffer_limit);
+  const Geometry g = Geometry::for_heap(options.max_bytes, options.root_bytes, options.buffer_limit, options.protect);
   if (!space.map(g, error)) return false;
   const u32 moving_pages = g.moving_pages();
   if (!blocks.map(g.moving_bytes) || !page_infos.map(moving_pages + 1) || !black_infos.map(moving_pages + 1) ||
       !page_live.map(moving_pages + 1) || !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
       !large_born.map(moving_pages + 1) || !large_objects.map(moving_pages + 1) ||
-      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages)) {
+      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0)) {
     error = "mapping the collector's metadata";
     return false;
   }
@@ -56,6 +58,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
     error = failed;
     return false;
   }
+  if (options.protect) protection::watch(this);
   if (!stepping) workers.start(std::max(1u, options.collector_threads));
   collector_running_ = pthread_create(&collector_thread_, nullptr, collector_entry, this) == 0;
   if (!collector_running_) {
@@ -63,6 +66,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
     error_number = EAGAIN;
     workers.stop();
     barrier.close();
+    if (options.protect) protection::unwatch(this);
     fault_handler::remove(space.flipped());
     return false;
   }
@@ -84,6 +88,7 @@ void Heap::close() {
   if (collector_running_) pthread_join(collector_thread_, nullptr);
   workers.stop();
   barrier.close();
+  if (options.protect) protection::unwatch(this);
   card_pages.stop();
   layout::store_word(space.control()[layout::kHeapStateWord], 1);
   space.drop_pages();

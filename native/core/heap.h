@@ -52,6 +52,7 @@ struct HeapOptions {
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;
   bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
+  bool protect = false;        // protection.h; implies fresh_windows
   u32 verify = 0;              // verification.h
   bool stepping = false;       // the cycle waits at gates for `step`
   double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)

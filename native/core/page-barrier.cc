@@ -107,7 +107,7 @@ void PageBarrier::serve_faults() {
     if (wait[1].revents) return;
     UffdFault fault;
     while (uffd_.read_fault(&fault) == 0) {
-      heap_.compaction.serve(static_cast<u32>((fault.address - begin) >> kPageShift));
+      heap_.compaction.serve(fault.address - begin);
       // Mapped by somebody before this message was read: placing woke nobody.
       uffd_.wake(reinterpret_cast<void*>(fault.address), kPageSize);
     }

@@ -5,7 +5,7 @@
 //
 // What stands behind it has to keep this contract, and the collector relies on nothing else:
 // - arm      the range is private memory without pages, and nobody touches it meanwhile (invariant 5). From then on a touch
-//            of a missing page is a call of Compaction::serve(page), on the touching thread (`Faults::Sigbus`) or on one of
+//            of a missing page is a call of Compaction::serve(offset), on the touching thread (`Faults::Sigbus`) or on one of
 //            the barrier's (`Faults::Thread`); when that returns the touch is repeated, and served again if need be. An
 //            error: nothing is armed.
 // - place    a thread sees a page whole or not at all, and a page that is there is never replaced: of many that place one

@@ -49,6 +49,7 @@ export class ConcurrentCollector implements Collector {
           relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
           faults: options.faults === 'thread' ? 1 : 0,
           freshWindows: options.checked ? 1 : 0,
+          protect: options.protect ? 1 : 0,
           stepping: options.stepping ? 1 : 0,
           verify: options.verify,
           ...tuning,

@@ -17,6 +17,8 @@ export interface NativeHeapOptions {
   readonly faults: number
   /** 1: every collection moves every object to addresses not used lately (checked heaps). */
   readonly freshWindows: number
+  /** 1: freed memory faults at once (native/core/protection.h). */
+  readonly protect: number
   readonly stepping: number
   /** 0 to 4: native/core/verification.h. */
   readonly verify: number

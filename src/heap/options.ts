@@ -125,6 +125,11 @@ export const OPTIONS = {
     max: 4,
     doc: 'How much the concurrent collector checks itself at phase boundaries: 1 roots, 2 marking, 3 forwarding, 4 every page.',
   },
+  protect: {
+    kind: 'flag',
+    default: false,
+    doc: 'For tests: memory that the concurrent collector frees is out of reach at once, and all but large objects move in every collection. A Ref that was kept too long ends the process with a report.',
+  },
   stepping: {
     kind: 'flag',
     default: false,

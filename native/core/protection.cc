@@ -1,0 +1,92 @@
+// The reports of the page-protect mode, and the SIGSEGV handler that watches from-space.
+#include "protection.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+
+#include "heap.h"
+
+namespace glissade::protection {
+namespace {
+
+constexpr u32 kMostHeaps = 64;
+
+// Static, without destructors: a fault may come after process.exit has begun.
+std::atomic<Heap*> watched[kMostHeaps];
+std::mutex watch_mutex;
+bool installed = false;
+struct sigaction previous;
+
+[[noreturn]] void die(const char* text, int length) {
+  if (write(STDERR_FILENO, text, static_cast<std::size_t>(length)) < 0) abort();
+  abort();
+}
+
+u32 cycles_completed(const Heap& heap) { return static_cast<u32>(layout::load_word(heap.space.control()[layout::kCyclesWord])); }
+
+void handle(int signal_number, siginfo_t* info, void* context) {
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  for (const std::atomic<Heap*>& entry : watched) {
+    const Heap* heap = entry.load(std::memory_order_acquire);
+    if (!heap || info->si_code <= 0) continue;
+    const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(heap->space.from_space());
+    if (offset >= heap->geometry().flipped_bytes) continue;
+    char text[300];
+    die(text, std::snprintf(text, sizeof text,
+                            "glissade: from-space was touched at page %u (address %p), which was released: the collector broke its invariant 3\n"
+                            "  %u collections are complete. Please report it\n",
+                            static_cast<u32>(offset >> kPageShift), info->si_addr, cycles_completed(*heap)));
+  }
+  if (previous.sa_flags & SA_SIGINFO && previous.sa_sigaction) return previous.sa_sigaction(signal_number, info, context);
+  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) return previous.sa_handler(signal_number);
+  // Returning repeats the access, which ends the process with the right signal.
+  sigaction(SIGSEGV, &previous, nullptr);
+  if (info->si_code <= 0) raise(SIGSEGV);
+}
+
+}  // namespace
+
+bool watch(Heap* heap) {
+  std::lock_guard<std::mutex> lock(watch_mutex);
+  if (!installed) {
+    struct sigaction action {};
+    action.sa_sigaction = handle;
+    sigfillset(&action.sa_mask);
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    if (sigaction(SIGSEGV, &action, &previous) != 0) return false;
+    installed = true;
+  }
+  for (std::atomic<Heap*>& entry : watched) {
+    Heap* none = nullptr;
+    if (entry.compare_exchange_strong(none, heap)) return true;
+  }
+  return false;
+}
+
+void unwatch(Heap* heap) {
+  for (std::atomic<Heap*>& entry : watched) {
+    Heap* expected = heap;
+    entry.compare_exchange_strong(expected, nullptr);
+  }
+}
+
+void report_stale(const Heap& heap, std::size_t offset, u32 freed_in) {
+  char freed[80];
+  if (freed_in == 0) std::snprintf(freed, sizeof freed, "No object has been there");
+  else std::snprintf(freed, sizeof freed, "Collection %u freed the page", freed_in);
+  char text[600];
+  die(text, std::snprintf(text, sizeof text,
+                          "glissade: stale reference: word %llu of the heap (page %u, address %p) was touched, and nothing is there\n"
+                          "  %s; %u collections are complete.\n"
+                          "  A Ref dies at the next safepoint: an allocation, a poll, the end of run. Across one keep references in a root area,\n"
+                          "  a handle or the heap, and read them again. With `checked: true` the same mistake is an exception at its place.\n",
+                          static_cast<unsigned long long>(heap.base_word + offset / 4), static_cast<u32>(offset >> kPageShift),
+                          static_cast<const void*>(heap.space.flipped() + offset), freed, cycles_completed(heap)));
+}
+
+}  // namespace glissade::protection
