@@ -423,7 +423,7 @@ export const MUTANTS = [
     file: 'native/core/allocation.cc',
     find: 'madvise(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift, MADV_DONTNEED);',
     replace: ';',
-    stress: of('arrays', 'fragmentation'),
+    tests: ['test/stress-regressions.test.ts'],
   },
   {
     name: 'relocation-error-unsaid',

@@ -183,3 +183,33 @@ it.runIf(concurrent)('a new object of a checked heap survives a collection that 
   heap.assertValid()
   heap.close()
 })
+
+// The boundary between small and large objects comes down into pages that the moving space has used and recycled, once the
+// holes among the large ones are too short.
+it.runIf(concurrent)('a large object begins as zeros where small ones have been', () => {
+  using heap = Heap.create({ collector: 'concurrent', maxBytes: '4m' })
+  const Thing = heap.defineShape('Thing', { a: 'f64', b: 'f64', c: 'f64' })
+  const Refs = heap.defineArray('Refs', 'ref')
+  const pages = (n: number): number => n * 1024 - 2
+  heap.run((m) => {
+    const large = m.roots.table('ref', 400)
+    let count = 0
+    const add = (length: number): void => {
+      const array = m.allocArray(Refs, length)
+      for (let i = 0; i < length; i++) {
+        if (m.i32[array + Refs.elementsAt + i] !== 0) expect.fail(`element ${i} of array ${count} is not null`)
+      }
+      large.set(count++, array)
+    }
+    for (let i = 0; i < 110_000; i++) {
+      const thing = m.alloc(Thing)
+      m.f64[(thing >>> 1) + Thing.at.a] = m.f64[(thing >>> 1) + Thing.at.c] = i + 0.1
+    }
+    heap.collectSync()
+    for (let i = 0; i < 78; i++) add(pages(12))
+    for (let i = 0; i < 78; i += 2) large.set(i, 0 as Ref)
+    heap.collectSync()
+    for (let i = 0; i < 30; i++) add(pages(13))
+  })
+  heap.assertValid()
+})
