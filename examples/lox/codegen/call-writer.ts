@@ -78,43 +78,36 @@ export abstract class CallWriter extends OperatorWriter {
     const base = this.takeCallSlots(-1, wanted)
     const slot = frameSlot(base)
     const site = this.program.newSite(name)
-    const hit = `targets[${site}](${slot.index})`
-    const slow = `findMethod(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
     if (args.length === 0) {
       const receiver = this.scoped(() => this.inSlot(this.value(object, base)))
       this.takeSlots(1)
-      this.#invokeWithoutArguments(receiver, slot, site, line, hit, slow)
+      this.#invokeWithoutArguments(receiver, slot, site, line)
     } else {
       const receiver = this.scoped(() => this.toSlot(object, base))
       this.takeSlots(args.length + 1)
       this.#arguments(args, base)
       // The receiver is read where it was found, unless the arguments may have changed that place.
       const isSafe = receiver.kind === 'slot' && receiver.origin === 'local' && !(expr.effects & Effect.Assigns)
-      const matches = this.#shapeMatches(isSafe ? receiver : { kind: 'slot', slot, origin: 'temporary' }, site)
-      this.emitAt(line, `if (${matches}) ${hit}; else ${slow}`)
+      const hit = this.#shapeMatches(isSafe ? receiver : { kind: 'slot', slot, origin: 'temporary' }, site)
+      const slow = `findMethod(sites, ${site}, ${slot.index}, ${args.length})(${slot.index})`
+      this.emitAt(line, `if (${hit}) targets[${site}](${slot.index}); else ${slow}`)
     }
     return this.#result(base)
   }
 
   /** The receiver is copied only if a call needs it: a method that just returns a field is read as that field. */
-  #invokeWithoutArguments(
-    receiver: SlotOperand,
-    slot: Slot,
-    site: number,
-    line: number,
-    hit: string,
-    slow: string,
-  ): void {
-    const copy = receiver.slot.index === slot.index ? '' : `${slot.value} = ${receiver.slot.value}; `
+  #invokeWithoutArguments(receiver: SlotOperand, slot: Slot, site: number, line: number): void {
+    const { payload, tag, index, value } = receiver.slot
     const ref = this.temporary('k')
     const shape = this.temporary('k')
-    const load = `i32[${ref} = ${receiver.slot.payload}]`
-    this.emit(`${shape} = ${receiver.isInstance ? load : `${receiver.slot.tag} === ${Tag.Ref} ? ${load} : 0`}`)
+    const load = `i32[${ref} = ${payload}]`
+    this.emit(`${shape} = ${receiver.isInstance ? load : `${tag} === ${Tag.Ref} ? ${load} : 0`}`)
     const isGetter = `${shape} === ${cache(site, Site.GetterShape)}`
     this.emit(`if (${isGetter}) ${slot.value} = f64[(${ref} >>> 1) + ${cache(site, Site.Index)}]`)
+    const copy = index === slot.index ? '' : `${slot.value} = ${value}; `
     const isMethod = `${shape} === ${cache(site, Site.Shape)} || ${shape} === ${cache(site, Site.OtherShape)}`
-    this.emitAt(line, `else if (${isMethod}) { ${copy}${hit} }`)
-    this.emitAt(line, `else { ${copy}${slow} }`)
+    this.emitAt(line, `else if (${isMethod}) { ${copy}targets[${site}](${slot.index}) }`)
+    this.emitAt(line, `else { ${copy}findMethod(sites, ${site}, ${slot.index}, 0)(${slot.index}) }`)
   }
 
   /** Text that is true if an object has the shape that the site saw last. */

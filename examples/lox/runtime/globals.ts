@@ -1,8 +1,9 @@
 // Global variables: a cell for each name, resolved when code is generated.
 //
 // An undefined global holds the value `undefined`. Beside each cell is a *guard*: while the variable holds a function
-// that captures nothing, or a class, as its declaration put it there, the shape of that object; otherwise 0. Whoever stores into the cell sets the guard, so a call of a global
-// function compares one integer instead of looking at the function.
+// that captures nothing, or a class, as its declaration put it there, the shape of that object; otherwise 0. Whoever
+// stores into the cell sets the guard, so a call of a global function compares one integer instead of looking at the
+// function.
 
 import { Tag } from 'glissade'
 import type { Machine } from './machine.js'
