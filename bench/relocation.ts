@@ -41,7 +41,7 @@ function cases(quick: boolean): Case[] {
           bench: 'relocation',
           workload: `${size} objects, ${content}, ${live} % live`,
           system: name,
-          parameters: { size, content, live, relocation, batch, heapMiB: quick ? 32 : 96, cycles: quick ? 3 : 8 },
+          parameters: { size, content, live, relocation, batch, heapMiB: quick ? 24 : 48, cycles: quick ? 3 : 5 },
           runs: 3,
         })),
       ),
