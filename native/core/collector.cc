@@ -255,6 +255,9 @@ void Heap::reclaim() {
       });
     }
     for (const Extent& run : dead) madvise(base + (std::size_t{run.first} << kPageShift), std::size_t{run.pages} << kPageShift, MADV_DONTNEED);
+    if (base == space.flipped()) {
+      for (const Extent& run : dead) compaction.note_freed(run.first, run.first + run.pages);
+    }
     std::lock_guard<SpaceLock> lock(moving.lock);
     for (const Extent& run : dead) {
       runs.give(run.first, run.pages);

@@ -273,7 +273,6 @@ void Compaction::note_freed(u32 first, u32 end) {
 
 void Compaction::protect_window() {
   const Forwarding& f = heap_.forwarding;
-  note_freed(f.begin.index / kGranulesPerPage, heap_.flip_top);
   for (u32 page = f.begin.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
     if (heap_.page_live[page] == 0) retire(page);
   }

@@ -55,6 +55,7 @@ void Heap::flip_in_pause() {
     }
     root_snapshots[i] = {geometry().root_first_page() + area.first_word / (kPageSize / 4), area.top, area.is_value()};
   }
+  compaction.note_freed(f.begin.index / kGranulesPerPage, top);
   flip_large_low = moving.large_low;
   flip_top = top;
   flip_dirty_end = moving.dirty_end;

@@ -197,18 +197,21 @@ class Stage {
   enum class Pages { Compacted, Kept, Empty };
   static constexpr u32 kNodes = 40'000;
 
-  static HeapOptions options(Relocation relocation) {
+  /// Compacted pages are explored with freed pages out of reach: a builder that reads a released source is found, even if
+  /// what it built is thrown away.
+  static HeapOptions options(Relocation relocation, bool protect) {
     HeapOptions options;
     options.max_bytes = 8 * kMiB;
     options.root_bytes = kMiB;
     options.stepping = true;
     options.fresh_windows = true;  // every cycle compacts every page, garbage or not
+    options.protect = protect;
     options.relocation = relocation;
     return options;
   }
 
-  Stage(Relocation relocation, Pages pages, u32 nodes = kNodes)
-      : test(options(relocation)), pages_(pages), nodes_(nodes) {
+  Stage(Relocation relocation, Pages pages, bool protect = false, u32 nodes = kNodes)
+      : test(options(relocation, protect)), pages_(pages), nodes_(nodes) {
     if (!test.heap) return;
     m_ = new NativeMutator(test, 64);
     m_->push(0);
@@ -358,7 +361,7 @@ void run_on_page(Stage& stage, std::vector<Toucher*> touchers, bool with_collect
 
 Explored explore_page(Relocation relocation, Stage::Pages pages, u32 mutators, bool with_collector, u32 most = ~0u) {
   Explored explored;
-  Stage stage(relocation, pages);
+  Stage stage(relocation, pages, pages == Stage::Pages::Compacted);
   if (!stage.test.heap) {
     CHECK(!"no heap");
     return explored;
@@ -414,6 +417,59 @@ TEST(every_schedule_of_two_mutators_on_a_kept_page) { two_mutators(Relocation::A
 TEST(every_schedule_of_two_mutators_on_a_page_without_content) { two_mutators(Relocation::Auto, Stage::Pages::Empty, kMostAgain); }
 
 
+TEST(a_heap_that_recycles_nothing_serves_threads_that_allocate_and_collect) {
+  for (const bool copy : {false, true}) {
+    HeapOptions options;
+    options.max_bytes = 16 * kMiB;
+    options.min_bytes = 2 * kMiB;
+    options.root_bytes = kMiB;
+    options.protect = true;
+    options.collector_threads = 2;
+    options.verify = 4;
+    options.relocation = copy ? Relocation::Copy : Relocation::Move;
+    TestHeap test(options);
+    REQUIRE(test.heap);
+    std::atomic<bool> stop{false};
+    struct Other {
+      TestHeap& test;
+      std::atomic<bool>& stop;
+    } other{test, stop};
+    pthread_t thread;
+    pthread_create(
+        &thread, nullptr,
+        [](void* argument) -> void* {
+          auto& o = *static_cast<Other*>(argument);
+          NativeMutator m(o.test, 8);
+          m.push(0);
+          while (!o.stop) {
+            build_list(m, 0, 2'000, 1);
+            CHECK(list_intact(m, 0, 2'000));
+          }
+          return nullptr;
+        },
+        &other);
+    {
+      NativeMutator m(test, 64);
+      m.push(0);
+      m.push(0);
+      for (u32 round = 0; round < 30; round++) {
+        build_list(m, 0, 5'000, 2);
+        m.set_root(1, m.alloc_refs(30'000));
+        m.store_ref(m.root(1) + 2 + 20'000, m.root(0));
+        if (round % 3 == 0) m.collect();
+        CHECK(list_intact(m, 0, 5'000));
+        CHECK_EQ(m.load(m.root(1) + 2 + 20'000), m.root(0));
+      }
+      stop = true;
+      m.park();
+      pthread_join(thread, nullptr);
+      m.unpark();
+    }
+    CHECK(test.heap->statistics.flips.load() > 5);
+    CHECK(test.heap->verification.take_violation().empty());
+  }
+}
+
 TEST(random_schedules_of_the_collector_and_two_mutators_on_a_page) {
   for (const Relocation relocation : {Relocation::Move, Relocation::Copy}) {
     Explored explored;
@@ -453,7 +509,7 @@ TEST(random_schedules_of_the_collector_and_two_mutators_on_a_page) {
 // ── the other edges, and the close ──────────────────────────────────────────────────────────────────────────────────
 
 TEST(a_tlab_granted_during_a_compaction_fills_its_pages_and_the_close_resets_them) {
-  Stage stage(Relocation::Auto, Stage::Pages::Compacted, 5'000);
+  Stage stage(Relocation::Auto, Stage::Pages::Compacted, false, 5'000);
   REQUIRE(stage.test.heap);
   Heap& heap = *stage.test.heap;
   stage.to(Rest::Compact);
@@ -518,7 +574,7 @@ void close_against_a_fault(Stage& stage, Toucher& toucher, bool early, const std
 
 void explore_close(bool early, Relocation relocation, u32 least) {
   Explored explored;
-  Stage stage(relocation, Stage::Pages::Compacted, 300);
+  Stage stage(relocation, Stage::Pages::Compacted, false, 300);
   REQUIRE(stage.test.heap);
   {
     Toucher toucher(stage.test);

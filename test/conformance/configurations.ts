@@ -30,6 +30,12 @@ const all: readonly Configuration[] = [
     collects: true,
     concurrent: true,
   },
+  {
+    name: 'concurrent, protected',
+    options: { collector: 'concurrent', protect: true },
+    collects: true,
+    concurrent: true,
+  },
 ]
 
 const obstacle = whyNotConcurrent()
