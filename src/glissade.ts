@@ -51,7 +51,7 @@ export class Heap extends HeapBase {
     if (!isToken(token)) {
       throw new HeapError('ERR_BAD_VALUE', `Heap.attach takes what heap.share() returned; got ${show(token)}`)
     }
-    const heap = new Heap(token.options, reopenCollector(token.id, token.capabilities), false)
+    const heap = new Heap(parseOptions(token.options), reopenCollector(token.id, token.capabilities), false)
     heap._core.checkOpen()
     heap._core.shapes.adopt(token.shapes)
     return heap

@@ -93,7 +93,14 @@ export const attach = {
   ],
   generate: (random, pool) => mutateTree(random, pool, leaf),
   run(input) {
-    const codes = ['ERR_BAD_VALUE', 'ERR_BAD_SHAPE', 'ERR_SHAPE_CONFLICT', 'ERR_HEAP_CLOSED', 'ERR_NO_SHARING']
+    const codes = [
+      'ERR_BAD_VALUE',
+      'ERR_OPTION',
+      'ERR_BAD_SHAPE',
+      'ERR_SHAPE_CONFLICT',
+      'ERR_HEAP_CLOSED',
+      'ERR_NO_SHARING',
+    ]
     const { value: heap } = accept(() => Heap.attach(revive(JSON.parse(input))), codes)
     heap?.close()
   },
