@@ -43,7 +43,7 @@ export const churn: Workload = {
   peers: ['java', 'boehm'],
   variants: ({ quick }) =>
     quick
-      ? [variant(64, 2), variant(64, 2, 20_000)]
+      ? [variant(64, 1.2), variant(64, 1.2, 20_000)]
       : [variant(256, 20), variant(256, 20, 20_000), variant(2048, 30), variant(2048, 30, 20_000)],
 
   heap(heap, m, clock, { liveMiB, seconds }) {

@@ -30,7 +30,7 @@ export const hashtable: Workload = {
   summary: 'lookups and replacements in a table of 1 KiB items, also at a fixed rate; a step is a request',
   even: true,
   peers: ['java'],
-  variants: ({ quick }) => (quick ? [variant(25_000, 1.5, 9000)] : [variant(250_000, 20), variant(250_000, 20, 9000)]),
+  variants: ({ quick }) => (quick ? [variant(25_000, 1, 9000)] : [variant(250_000, 20), variant(250_000, 20, 9000)]),
 
   heap(heap, m, clock, { items, seconds }) {
     const entry = heap.defineShape('Entry', { next: 'ref', item: 'ref', key: 'i32' })

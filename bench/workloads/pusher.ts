@@ -18,7 +18,7 @@ export const pusher: Workload = {
       parameters: quick ? { messages: 200_000, window: 40_000 } : { messages: 1_000_000, window: 200_000 },
       heapMiB: quick ? 96 : 448,
       totalMiB: quick ? 210 : 1030,
-      floorS: quick ? 1.5 : 5,
+      floorS: quick ? 1 : 5,
     },
   ],
 
