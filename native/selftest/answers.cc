@@ -77,10 +77,10 @@ HeapOptions with(Relocation relocation) {
   return options;
 }
 
-/// The answer was given, counted as what it is, and lost nothing. The kernel may have given it too; and what is to hear
-/// EEXIST is truly placed first, where the kernel may have something else to say.
+/// The answer was given, counted as what it is, and lost nothing. The kernel may have given it too; and before EEXIST and
+/// EAGAIN a page or half a run is truly placed, where the kernel may have something else to say.
 bool stood(const Outcome& o, const char* call, const char* error) {
-  const bool exact = std::strcmp(error, "EEXIST") != 0;
+  const bool exact = std::strcmp(error, "EEXIST") != 0 && std::strcmp(error, "EAGAIN") != 0;
   const bool good = o.intact && o.injected > 0 && o.counted > 0 && (!exact || o.counted >= o.injected);
   if (!good) {
     std::fprintf(stderr, "  %s:%s intact %d, injected %llu, counted %llu\n", call, error, o.intact,

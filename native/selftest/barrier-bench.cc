@@ -9,7 +9,8 @@
 //   place HOW RUN     no fault: a thread that places pages one after another, as the collector does
 //
 // Readings of the clock are chained (one touch ends where the next begins), so one reading is in every figure. Each case
-// goes through all its pages once, several rounds, in the order of addresses; the percentiles are of the touches that fault.
+// goes through all its pages in the order of addresses, once in each of several rounds that go through all cases; the
+// percentiles are of the touches that fault.
 #include "selftest/barrier-bench.h"
 
 #include <poll.h>
@@ -141,72 +142,79 @@ void touch_all(u8* at, u32 run, Samples& samples) {
   }
 }
 
-void first_touch() {
-  Samples samples;
-  for (int round = 0; round < kRounds; round++) {
-    Pages pages(kPages);
-    // Written, as new memory is: a read would get the shared zero page.
-    u64 last = now_ns();
-    for (u32 page = 0; page < kPages; page++) {
-      *const_cast<volatile u8*>(pages.page(page)) = 1;
-      const u64 now = now_ns();
-      samples.ns.push_back(static_cast<u32>(now - last));
-      last = now;
-    }
+void first_touches(Samples& samples) {
+  Pages pages(kPages);
+  // Written, as new memory is: a read would get the shared zero page.
+  u64 last = now_ns();
+  for (u32 page = 0; page < kPages; page++) {
+    *const_cast<volatile u8*>(pages.page(page)) = 1;
+    const u64 now = now_ns();
+    samples.ns.push_back(static_cast<u32>(now - last));
+    last = now;
   }
-  samples.runs_ns = samples.ns;
-  print("first touch", samples);
 }
 
-// One case of faults; false if the kernel refuses.
-bool faults(const char* name, bool by_thread, How how, u32 run, bool bare = false) {
-  Samples samples;
-  for (int round = 0; round < kRounds; round++) {
-    Userfaultfd uffd(Userfaultfd::Injection::Off);
-    if (uffd.open(by_thread ? 0 : uffd::kFeatureSigbus) != 0) return false;
-    Pages to(kPages), from(how == How::Zero || bare ? 1 : kPages);
-    if (!uffd.register_missing(to.at, to.bytes).ok()) return false;
-    from.fill();
-    current = {&uffd, to.at, from.at, how, run, bare};
-    pthread_t thread;
-    if (by_thread) {
-      stop_thread.store(false);
-      pthread_create(&thread, nullptr, serve, nullptr);
-    }
-    touch_all(to.at, run, samples);
-    if (by_thread) {
-      stop_thread.store(true);
-      pthread_join(thread, nullptr);
-    }
-    uffd.unregister(to.at, to.bytes);
+// One round of a case; false if the kernel refuses.
+bool faults(Samples& samples, bool by_thread, How how, u32 run, bool bare = false) {
+  Userfaultfd uffd(Userfaultfd::Injection::Off);
+  if (uffd.open(by_thread ? 0 : uffd::kFeatureSigbus) != 0) return false;
+  Pages to(kPages), from(how == How::Zero || bare ? 1 : kPages);
+  if (!uffd.register_missing(to.at, to.bytes).ok()) return false;
+  from.fill();
+  current = {&uffd, to.at, from.at, how, run, bare};
+  pthread_t thread;
+  if (by_thread) {
+    stop_thread.store(false);
+    pthread_create(&thread, nullptr, serve, nullptr);
   }
-  print(name, samples);
+  touch_all(to.at, run, samples);
+  if (by_thread) {
+    stop_thread.store(true);
+    pthread_join(thread, nullptr);
+  }
+  uffd.unregister(to.at, to.bytes);
   return true;
 }
 
-bool placing(const char* name, How how, u32 run) {
-  Samples samples;
-  for (int round = 0; round < kRounds; round++) {
-    Userfaultfd uffd(Userfaultfd::Injection::Off);
-    if (uffd.open(uffd::kFeatureSigbus) != 0) return false;
-    Pages to(kPages), from(kPages);
-    if (!uffd.register_missing(to.at, to.bytes).ok()) return false;
-    from.fill();
-    current = {&uffd, to.at, from.at, how, run, false};
-    u64 last = now_ns();
-    for (u32 page = 0; page < kPages; page += run) {
-      place(page, run);
-      const u64 now = now_ns();
-      samples.ns.push_back(static_cast<u32>(now - last));
-      last = now;
-    }
-    uffd.unregister(to.at, to.bytes);
+bool placing(Samples& samples, How how, u32 run) {
+  Userfaultfd uffd(Userfaultfd::Injection::Off);
+  if (uffd.open(uffd::kFeatureSigbus) != 0) return false;
+  Pages to(kPages), from(kPages);
+  if (!uffd.register_missing(to.at, to.bytes).ok()) return false;
+  from.fill();
+  current = {&uffd, to.at, from.at, how, run, false};
+  u64 last = now_ns();
+  for (u32 page = 0; page < kPages; page += run) {
+    place(page, run);
+    const u64 now = now_ns();
+    samples.ns.push_back(static_cast<u32>(now - last));
+    last = now;
   }
+  uffd.unregister(to.at, to.bytes);
   samples.run = run;
-  samples.runs_ns = samples.ns;
-  print(name, samples);
   return true;
 }
+
+enum class Kind { FirstTouch, Bare, Fault, Place };
+
+struct Measured {
+  char name[32];
+  Kind kind;
+  bool by_thread = false;
+  How how = How::Zero;
+  u32 run = 1;
+  Samples samples = {};
+  bool refused = false;
+
+  void round() {
+    switch (kind) {
+      case Kind::FirstTouch: first_touches(samples); return;
+      case Kind::Bare: refused |= !faults(samples, false, How::Zero, 1, true); return;
+      case Kind::Fault: refused |= !faults(samples, by_thread, how, run); return;
+      case Kind::Place: refused |= !placing(samples, how, run); return;
+    }
+  }
+};
 
 }  // namespace
 
@@ -217,24 +225,34 @@ int bench_barrier() {
   sigfillset(&action.sa_mask);
   sigaction(SIGBUS, &action, nullptr);
 
-  std::printf("{");
-  first_touch();
-  const bool any = faults("bare SIGBUS", false, How::Zero, 1, true);
+  std::vector<Measured> all;
+  all.push_back({"first touch", Kind::FirstTouch});
+  all.push_back({"bare SIGBUS", Kind::Bare});
   const char* const hows[] = {"MOVE", "COPY", "ZEROPAGE"};
-  char name[64];
-  for (u32 run : {1u, 16u, 64u}) {
+  const auto add = [&](const char* who, Kind kind, bool by_thread, How how, u32 run) {
+    Measured one{"", kind, by_thread, how, run};
+    std::snprintf(one.name, sizeof one.name, "%s %s %u", who, hows[static_cast<int>(how)], run);
+    all.push_back(one);
+  };
+  for (u32 run : {1u, 4u, 16u, 64u}) {
     for (bool by_thread : {false, true}) {
-      for (How how : {How::Move, How::Copy, How::Zero}) {
-        std::snprintf(name, sizeof name, "%s %s %u", by_thread ? "thread" : "sigbus", hows[static_cast<int>(how)], run);
-        if (any) faults(name, by_thread, how, run);
-      }
+      for (How how : {How::Move, How::Copy, How::Zero}) add(by_thread ? "thread" : "sigbus", Kind::Fault, by_thread, how, run);
     }
   }
   for (u32 run : {1u, 64u}) {
-    for (How how : {How::Move, How::Copy}) {
-      std::snprintf(name, sizeof name, "place %s %u", hows[static_cast<int>(how)], run);
-      if (any) placing(name, how, run);
-    }
+    for (How how : {How::Move, How::Copy}) add("place", Kind::Place, false, how, run);
+  }
+  // Round by round, so that what else the machine does meanwhile falls on all alike.
+  for (int round = 0; round < kRounds; round++) {
+    for (Measured& one : all) one.round();
+  }
+  std::printf("{");
+  bool any = false;
+  for (Measured& one : all) {
+    if (one.refused) continue;
+    any |= one.kind != Kind::FirstTouch;
+    if (one.samples.runs_ns.empty()) one.samples.runs_ns = one.samples.ns;
+    print(one.name, one.samples);
   }
   std::printf("\n}\n");
   return any ? 0 : 1;
