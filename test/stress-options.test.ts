@@ -6,7 +6,7 @@ import { overAll, withHeap } from './conformance/configurations.js'
 type Stress = NonNullable<HeapOptions['stress']>
 
 /** Allocations of the program below, and the bytes of each: a header and two slots. */
-const ALLOCATIONS = 120
+const ALLOCATIONS = 60
 const BYTES = 16
 
 /** A list that two call sites build in turn, read back at the end. Returns what the heap counted meanwhile. */
@@ -32,20 +32,20 @@ function build(heap: Heap): number {
 overAll('stress', (configuration) => {
   it.each<[Stress, number]>([
     [{}, 0],
-    [{ everyAllocations: 1 }, 120],
-    [{ everyAllocations: 50 }, 2],
-    [{ everyBytes: BYTES }, 120],
-    [{ everyBytes: 10 * BYTES }, 12],
+    [{ everyAllocations: 1 }, 60],
+    [{ everyAllocations: 25 }, 2],
+    [{ everyBytes: BYTES }, 60],
+    [{ everyBytes: 10 * BYTES }, 6],
     // The rest of an interval counts for the next one.
-    [{ everyBytes: 25 }, 76],
+    [{ everyBytes: 25 }, 38],
     [{ everySite: true }, 2],
-    [{ sitePeriod: 1 }, 120],
-    // Each of the two sites: its first, and the 20th and 40th after that.
-    [{ sitePeriod: 20 }, 6],
+    [{ sitePeriod: 1 }, 60],
+    // Each of the two sites: its first, and the 10th and 20th after that.
+    [{ sitePeriod: 10 }, 6],
     [{ sitePeriod: 1000 }, 2],
-    [{ everySafepoint: true }, 120],
-    // Each as often as alone: allocations 1 and 2 are the sites' first ones, 40, 80 and 120 are counted.
-    [{ everySite: true, everyAllocations: 40 }, 5],
+    [{ everySafepoint: true }, 60],
+    // Each as often as alone: allocations 1 and 2 are the sites' first ones, 20, 40 and 60 are counted.
+    [{ everySite: true, everyAllocations: 20 }, 5],
   ])('%j collects %i times', (stress, times) => {
     withHeap(configuration, { stress }, (heap) => {
       expect(build(heap)).toBe(configuration.collects ? times : 0)
