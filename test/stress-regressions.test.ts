@@ -207,9 +207,9 @@ it.runIf(concurrent)('a large object begins as zeros where small ones have been'
     }
     heap.collectSync()
     for (let i = 0; i < 78; i++) add(pages(12))
-    for (let i = 0; i < 78; i += 2) large.set(i, 0 as Ref)
+    for (let i = 0; i < 78; i++) if (i % 4 !== 0) large.set(i, 0 as Ref)
     heap.collectSync()
-    for (let i = 0; i < 30; i++) add(pages(13))
+    for (let i = 0; i < 18; i++) add(pages(37))
   })
   heap.assertValid()
 })
