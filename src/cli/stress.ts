@@ -74,6 +74,7 @@ export const stress: CliCommand = {
     },
     { flags: '--workload <names>', description: `of ${NAMES.join(', ')}; separated by commas`, parse: workloads },
     { flags: '--checked', description: 'a checked heap: every access is checked, every collection moves everything' },
+    { flags: '--protect', description: 'freed memory is out of reach at once: a stale reference ends the process' },
     { flags: '--json', description: 'print one JSON object and nothing else' },
   ],
   notes: [
@@ -93,6 +94,7 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
     collector: given['collector'] as StressOptions['collector'],
     workloads: (given['workload'] as string[] | undefined) ?? [],
     checked: given['checked'] === true,
+    protect: given['protect'] === true,
     mutators: given['mutators'] as number | undefined,
     heap: given['heap'] as number | undefined,
     inject: given['inject'] as string | undefined,

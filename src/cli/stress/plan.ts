@@ -16,6 +16,7 @@ export interface StressOptions {
   readonly collector: NonNullable<HeapOptions['collector']>
   readonly workloads: readonly string[]
   readonly checked: boolean
+  readonly protect?: boolean
   readonly mutators?: number
   readonly heap?: number
   readonly inject?: string
@@ -95,6 +96,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
       maxBytes: options.heap ?? heap,
       collector: options.collector,
       checked: options.checked,
+      protect: options.protect ?? false,
       faults: options.faults ?? faults,
       relocation: options.relocation ?? relocation,
       collectorThreads,
@@ -117,7 +119,7 @@ export function describePlan({ seed, mutators, workloads, inject, verify, heap }
     `seed ${seed}`,
     `${mutators} ${mutators === 1 ? 'mutator' : 'mutators'}`,
     `${Number(heap.maxBytes) / MiB} MiB`,
-    `${heap.collector}${heap.checked ? ' checked' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
+    `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
