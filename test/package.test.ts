@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { expect, it } from 'vitest'
 
@@ -14,6 +14,13 @@ it('every entry of "exports" points at a file that the build writes', () => {
     for (const file of typeof entry === 'string' ? [entry] : [entry.types, entry.default]) {
       expect(readFileSync(file, 'utf8').length, file).toBeGreaterThan(0)
     }
+  }
+})
+
+it('every command in "bin" is a file that can be run', () => {
+  for (const file of Object.values(manifest.bin)) {
+    expect(readFileSync(file, 'utf8'), file).toMatch(/^#!\/usr\/bin\/env node\n/)
+    expect(() => accessSync(file, constants.X_OK), file).not.toThrow()
   }
 })
 
