@@ -183,7 +183,7 @@ export interface Ridge {
   readonly columns: readonly (readonly [number, number])[]
 }
 export function histograms(label: string, ridges: readonly Ridge[], x: Axis, columnsPerDecade: number): string {
-  const row = 62
+  const row = ridges.length > 6 ? 46 : 62
   const bottom = TOP + ridges.length * row
   const decades = Math.log10(x.to) - Math.log10(x.from)
   const width = (WIDTH - RIGHT - EDGE) / decades / columnsPerDecade
