@@ -101,6 +101,7 @@ describe.each(chosen)('stepCycle ($name)', ({ name, options }) => {
       const page = cycle.pageOf(head())
       expect(cycle.page(page).state).toBe('untouched')
       expect(m.i32[head()]).toBeGreaterThan(1)
+      expect(cycle.touch(page)).toBe(false) // and whoever served the fault is done with it
       expect(cycle.page(page).state).toBe('mapped')
       cycle.finish()
     })
