@@ -213,3 +213,25 @@ it.runIf(concurrent)('a large object begins as zeros where small ones have been'
   })
   heap.assertValid()
 })
+
+// A page that ends early, the last one or one before a run of whole pages, took for whole what it was made from.
+it.runIf(concurrent)('a page whose first and last object live slides with its holes closed', () => {
+  for (const verify of [0, 4]) {
+    using heap = Heap.create({ collector: 'concurrent', maxBytes: '4m', verify })
+    const Thing = heap.defineShape('Thing', { number: 'i32' })
+    const perPage = 4096 / 16
+    heap.run((m) => {
+      const kept = m.roots.table('ref', 3)
+      const numbers = [0, 100, perPage - 1]
+      for (let i = 0; i < perPage; i++) {
+        const thing = m.alloc(Thing)
+        m.i32[thing + Thing.at.number] = i
+        if (numbers.includes(i)) kept.set(numbers.indexOf(i), thing)
+      }
+      heap.collectSync()
+      expect(numbers.map((_, k) => m.i32[(kept.get(k) as Ref) + Thing.at.number])).toEqual(numbers)
+      expect(numbers.map((_, k) => m.shapeOf(kept.get(k) as Ref))).toEqual([Thing.id, Thing.id, Thing.id])
+    })
+    heap.assertValid()
+  }
+})

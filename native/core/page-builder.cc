@@ -183,7 +183,8 @@ void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granul
 
 PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
   const PageInfo& info = heap_.page_infos[page];
-  if (info.last == info.source + kGranulesPerPage - 1 && info.source % kGranulesPerPage == 0) {
+  // A page that ends early may span one of from-space with holes in it: what slides together does not stay where it is.
+  if (info.source % kGranulesPerPage == 0 && heap_.page_live[info.source / kGranulesPerPage] == kGranulesPerPage) {
     return build_whole(info.source / kGranulesPerPage, info, buffer);
   }
   const u8* from = heap_.space.from_space();
