@@ -79,11 +79,15 @@ Placement::Outcome Placement::zero_one(u32 page) {
   }
 }
 
-Placement::Outcome Placement::copy_one(u32 page, u32 buffer) {
+Placement::Outcome Placement::copy_one(u32 page, u32 buffer, int refused) {
   for (u32 attempts = 0;;) {
     const PageBarrier::Placing placing = heap_.barrier.copy(heap_.space.to_page({page}), heap_.space.buffer(buffer), 1);
     switch (placing.answer) {
-      case Answer::Placed: Statistics::add(heap_.statistics.pagesCopied); return {1, true};
+      case Answer::Placed:
+        Statistics::add(heap_.statistics.pagesCopied);
+        // Only now: a move that another thread's move of the same page has overtaken is refused, too (ENOENT).
+        if (refused && heap_.relocation == Relocation::Move) heap_.note_relocation_error(refused, page);
+        return {1, true};
       case Answer::Present: Statistics::add(heap_.statistics.pagesExisting); return {1, true};
       case Answer::Disarmed: return {1, true};
       case Answer::Refused: insist(attempts, "UFFDIO_COPY", page, placing.error); break;
@@ -120,9 +124,8 @@ Placement::Outcome Placement::answer(u32 page, u32 buffer, u32 pages) {
     case Answer::Disarmed: return {1, copying};
     case Answer::Unmovable:
       if (placing.error == EBUSY) Statistics::add(heap_.statistics.pagesBusy);
-      if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(placing.error, page);
-      return copy_one(page, buffer);
-    case Answer::Refused: return copy_one(page, buffer);
+      return copy_one(page, buffer, placing.error);
+    case Answer::Refused: return copy_one(page, buffer, 0);
     case Answer::NoMemory: wait_a_little(); break;
     default: cpu_pause();
   }

@@ -56,7 +56,8 @@ class Placement {
   };
   Outcome attempt(u32 page, u32 buffer, u32 pages);
   Outcome answer(u32 page, u32 buffer, u32 pages);
-  Outcome copy_one(u32 page, u32 buffer);
+  /// `refused`: the errno for which the page was not moved.
+  Outcome copy_one(u32 page, u32 buffer, int refused);
   Outcome zero_one(u32 page);
   static void insist(u32& attempts, const char* call, u32 page, int error);
   bool settle(u32 page, bool& alone);
