@@ -62,7 +62,7 @@ void Heap::record_black_pages(u32 first_word, u32 end_word) {
   }
 }
 
-bool Heap::grant_tlab(Mutator& mutator) {
+bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
   u32 first, pages, dirty;
   bool registered;
   {
@@ -70,11 +70,8 @@ bool Heap::grant_tlab(Mutator& mutator) {
     const u32 used = moving.used_pages();
     const u32 top = moving.top;
     const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
-    // An object is shorter than a large one, so this much always holds the one that is asked for.
-    if (room < kLargeObjectBytes / kPageSize) return false;
-    // What is left goes out in small pieces, so that pacing has something to hold back.
-    const bool scarce = room < max_pages_ / 16;
-    pages = std::min(scarce ? kLargeObjectBytes / kPageSize : options.tlab_pages, room);
+    if (room < need) return false;
+    pages = std::min(most, room);
     first = top;
     moving.top = top + pages;
     dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
@@ -97,7 +94,7 @@ bool Heap::grant_tlab(Mutator& mutator) {
   return true;
 }
 
-u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
+u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 most) {
   const u32 words = granules * 2;
   for (;;) {
     if (mutator.tlab_start != mutator.tlab_limit) {
@@ -109,7 +106,7 @@ u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
       }
       retire_tlab(mutator);
     }
-    if (!grant_tlab(mutator)) return 0;
+    if (!grant_tlab(mutator, pages_for_granules(granules), most)) return 0;
   }
 }
 
@@ -171,12 +168,14 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u64 entered = now_ns();
   const bool large = granules >= kLargeObjectGranules;
+  const u32 need = pages_for_granules(granules);
   bool waited = false;
+  u32 most = 0;  // pages that pacing allows
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
-    if (!waited) waited = pace_allocation(mutator);
-    const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules);
+    if (most == 0) most = pace_allocation(mutator, need, waited);
+    const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules, most);
     if (ref != 0) {
       (waited ? statistics.allocationStall_us : statistics.tlabGrant_us).record(now_ns() - entered);
       return ref;
@@ -197,33 +196,33 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   }
 }
 
-/// While a cycle is on its way to its flip, what is left of the budget is spread over the time that it will need: many
-/// waits too short to notice instead of one long stall at the end. The mutator is parked meanwhile.
-bool Heap::pace_allocation(Mutator& mutator) {
-  const u64 since = filling_since_.load(std::memory_order_relaxed);
-  const u64 now = now_ns();
-  const u64 last = last_grant_.exchange(now, std::memory_order_relaxed);
-  if (since == 0 || stepping) return false;
-  const u64 expected = expected_to_flip_.load(std::memory_order_relaxed);
-  const u64 elapsed = now - since;
-  const u64 left = expected > elapsed + expected / 8 ? expected - elapsed : expected / 8;
-  const u64 used = pages_in_use();
-  const u64 room = max_pages_ > used ? max_pages_ - used : 1;
-  const u32 pressure = remark_pressure_.load(std::memory_order_relaxed);
-  const u64 pressed = pressure ? u64{50'000} << std::min(pressure, 6u) : 0;
-  const u64 interval = std::max(left * options.tlab_pages / room, pressed);
-  // Waits grow only when next to nothing is left: a stall for the whole rest of the cycle would be the alternative.
-  constexpr u64 kShortest = 20'000;
-  const u64 longest = room > max_pages_ / 16 ? 2'000'000 : 8'000'000;
-  if (interval < kShortest || last + interval <= now) return false;
-  const u64 wait = std::min(last + interval - now, longest);
-  if (wait < kShortest) return false;
+void Heap::nap(Mutator& mutator, u64 ns) {
   safepoint.leave(mutator);
-  const timespec pause{0, static_cast<long>(wait)};
+  const timespec pause{0, static_cast<long>(ns)};
   nanosleep(&pause, nullptr);
   safepoint.enter(mutator);
-  last_grant_.store(now_ns(), std::memory_order_relaxed);
-  return true;
+}
+
+/// Waits while the mutator is ahead of the collector, parked and not for long; returns how many pages it may have then.
+/// Some pages are granted whatever the pace: a program that is slowed goes on in steps of that size.
+u32 Heap::pace_allocation(Mutator& mutator, u32 need, bool& waited) {
+  constexpr u64 kNap = 100'000, kLongest = 1'000'000;
+  constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
+  if (stepping) return options.tlab_pages;
+  // Remark cannot end while the program dirties or builds faster than the collector marks.
+  if (const u32 pressure = remark_pressure_.load(std::memory_order_relaxed)) {
+    nap(mutator, u64{50'000} << std::min(pressure, 6u));
+    waited = true;
+  }
+  const u32 least = std::max(need, std::min(kSmallest, options.tlab_pages));
+  for (u64 slept = 0;; slept += kNap) {
+    const u64 allowance = pacing.allowance(pages_allocated());
+    if (allowance >= least || slept >= kLongest) {
+      return static_cast<u32>(std::clamp<u64>(allowance, least, std::max(least, options.tlab_pages)));
+    }
+    nap(mutator, kNap);
+    waited = true;
+  }
 }
 
 void Heap::consider_cycle() {

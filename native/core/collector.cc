@@ -85,6 +85,11 @@ void Heap::announce_memory() {
   cycle_done_.notify_all();
 }
 
+double Heap::room() {
+  const u64 used = pages_in_use();
+  return used < max_pages_ ? static_cast<double>(max_pages_ - used) : 0;
+}
+
 u64 Heap::cycles_begun() {
   std::lock_guard<std::mutex> lock(cycle_mutex_);
   return cycles_ + (cycling_ ? 1 : 0);
@@ -222,7 +227,12 @@ void Heap::mark() {
   if (stepping) gate(Rest::Mark);
   marking.begin();
   injection::delay(injection::Delay::Mark);
+  const u64 tracing = now_ns();
   marking.mark_from_roots();
+  trace_ns_ = now_ns() - tracing;
+  traced_granules_ = pacing.done();
+  // Precleaning, remark and prepare are a lap: prepare looks at every page in use twice.
+  pacing.begin_lap(room() * 0.9, 2 * pages_in_use(), 0.3, pages_allocated());
   const auto rest = [&] {
     if (!stepping) return;
     traced_.store(true, std::memory_order_relaxed);
@@ -282,8 +292,9 @@ void Heap::run_cycle(bool forced) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     roots.begin_cycle();
   }
-  predict(started);
+  pacing.note_rate(started, pages_allocated());
   const u64 pages = pages_in_use();
+  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages), 0.08, pages_allocated());
   mark();
   const u64 marked = now_ns();
   Statistics::add(statistics.markNs, marked - started);
@@ -304,17 +315,19 @@ void Heap::run_cycle(bool forced) {
     // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
     if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
     const bool flipped = flip();
-    note_flip(started, pages);
+    pacing.note_flip(trace_ns_, now_ns() - started, pages, traced_granules_);
     if (flipped) {
       const u64 pages_after_flip = pages_in_use();
       announce_memory();
       set_phase(layout::Phase::Compact);
       if (stepping) gate(Rest::Compact);
-      compaction.start();
+      const u64 work = compaction.start();
+      pacing.begin_lap(room() * pacing.compaction_share(pages_after_flip, pages), work, 0.08, pages_allocated());
       compaction.run();
+      pacing.end_lap();
       if (stepping) gate(Rest::Close);
       compaction.close();
-      note_close(flipping, pages_after_flip);
+      pacing.note_close(now_ns() - flipping, pages_after_flip);
       Statistics::add(statistics.compactNs, now_ns() - flipping);
       Statistics::add(statistics.compactCpuNs, thread_cpu_ns() - cpu_before);
     } else {
@@ -324,43 +337,11 @@ void Heap::run_cycle(bool forced) {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
   }
-  if (!worth) note_flip(started, pages);
+  if (!worth) pacing.note_flip(trace_ns_, now_ns() - started, pages, traced_granules_);
   pace(live_pages);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
 }
-
-void Heap::predict(u64 started) {
-  const u64 allocated = statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift;
-  if (last_cycle_end_ != 0 && started > last_cycle_end_) {
-    const double rate = static_cast<double>(allocated - allocated_at_end_) / static_cast<double>(started - last_cycle_end_);
-    allocation_rate_ = std::max(rate, 0.8 * allocation_rate_);
-  }
-  expected_to_flip_.store(static_cast<u64>(flip_ns_per_page_ * static_cast<double>(pages_in_use())), std::memory_order_relaxed);
-  filling_since_.store(started, std::memory_order_relaxed);
-}
-
-namespace {
-
-/// A running mean of nanoseconds per page. Too few pages are nothing to measure by.
-void learn(double& mean, double first_guess, u64 took, u64 pages) {
-  if (pages < 256) return;
-  const double now = static_cast<double>(took) / static_cast<double>(pages);
-  mean = mean == first_guess ? now : (3 * mean + now) / 4;
-}
-
-}  // namespace
-
-void Heap::note_flip(u64 started, u64 pages) {
-  const u64 now = now_ns();
-  learn(flip_ns_per_page_, kFirstGuess, now - started, pages);
-  // Until the next flip: this cycle's compaction, then the marking of a heap that has grown full again.
-  const double ahead = compact_ns_per_page_ * static_cast<double>(pages_in_use()) + flip_ns_per_page_ * static_cast<double>(pages);
-  expected_to_flip_.store(static_cast<u64>(ahead), std::memory_order_relaxed);
-  filling_since_.store(now, std::memory_order_relaxed);
-}
-
-void Heap::note_close(u64 flipped, u64 pages) { learn(compact_ns_per_page_, kFirstGuess, now_ns() - flipped, pages); }
 
 void Heap::pace(u64 live_pages) {
   std::lock_guard<SpaceLock> lock(moving.lock);
@@ -370,18 +351,12 @@ void Heap::pace(u64 live_pages) {
   // The heap may grow to live × growth, never beyond the maximum.
   u64 limit = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages) * options.growth), options.min_bytes >> kPageShift);
   limit = std::min<u64>(std::max(limit, used + used / 4), max_pages_);
-  const u64 room = limit > used ? limit - used : 0;
-  // The next cycle starts while what the program allocates until its flip still fits, with a third to spare; that, and
-  // three quarters of the room at the most: a program that is faster is slowed (pace_allocation).
-  const double to_flip = flip_ns_per_page_ * static_cast<double>(limit);
-  const u64 ahead = std::clamp<u64>(static_cast<u64>(allocation_rate_ * to_flip * 4 / 3), room / 10, room - room / 4);
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
-  trigger_pages_.store(static_cast<u32>(std::min<u64>(std::max(limit - ahead, least), max_pages_)), std::memory_order_relaxed);
+  const u64 trigger = std::max(pacing.trigger(now_ns(), pages_allocated(), used, limit), least);
+  trigger_pages_.store(static_cast<u32>(std::min<u64>(trigger, max_pages_)), std::memory_order_relaxed);
   statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
-  // No cycle follows at once: allocation is free until one does.
-  if (used < trigger_pages_.load(std::memory_order_relaxed)) filling_since_.store(0, std::memory_order_relaxed);
-  last_cycle_end_ = now_ns();
-  allocated_at_end_ = statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift;
+  // The next cycle begins a lap of its own, at once if it must.
+  pacing.end_lap();
 }
 
 }  // namespace glissade

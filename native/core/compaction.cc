@@ -25,7 +25,7 @@ void Compaction::add_chunks(u32 first, u32 end, bool descending) {
   }
 }
 
-void Compaction::start() {
+u64 Compaction::start() {
   const Forwarding& f = heap_.forwarding;
   chunks_.clear();
   next_chunk_.store(0, std::memory_order_relaxed);
@@ -34,9 +34,6 @@ void Compaction::start() {
     if (area.top) add_chunks(area.first_page, area.first_page + pages_for_bytes(u64{area.top} * (area.is_value ? 8 : 4)), true);
   }
   const auto page_of = [](Granule g) { return (g.index + kGranulesPerPage - 1) / kGranulesPerPage; };
-  add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
-  add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
-  add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
   {
     // Mutators go on allocating large objects: the table is read under the lock that they are placed under.
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);
@@ -44,11 +41,15 @@ void Compaction::start() {
       if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
     });
   }
+  add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
+  add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
+  add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
 
   // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
   if (heap_.options.protect) return protect_window();
   if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
   top_up_shared();
+  return u64{chunks_.size()} * kChunkPages;
 }
 
 void Compaction::stock() {
@@ -196,6 +197,7 @@ void Compaction::work(BufferCursor& cursor) {
     if (index >= chunks_.size()) return;
     injection::delay(injection::Delay::Compact);
     process(chunks_[index], cursor);
+    heap_.pacing.advance(kChunkPages);
     if (shared_.count() < static_cast<i32>(kSharedLow)) top_up_shared();
     if (heap_.copying) {
       // Evacuated pages go back to the kernel in pieces, or the heap would exist twice.

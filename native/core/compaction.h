@@ -28,8 +28,8 @@ class Compaction {
   /// Before the flip: puts the from-space pages that nobody will read into stock. `unstock` if there is no flip.
   void stock();
   void unstock();
-  /// After the flip, concurrently: lists the pages to build.
-  void start();
+  /// After the flip, concurrently: lists the pages to build, and returns their number.
+  u64 start();
   /// Builds and places everything. Returns when every page with content is mapped.
   void run();
   /// Moves evacuated pages above the live end, unregisters, drains the handlers, resets the states, frees from-space.

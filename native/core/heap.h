@@ -28,6 +28,7 @@
 #include "marking.h"
 #include "moving-space.h"
 #include "page-barrier.h"
+#include "pacing.h"
 #include "page-builder.h"
 #include "page-state.h"
 #include "phase-log.h"
@@ -90,6 +91,8 @@ class Heap {
   /// The error of a strict relocation since the last call: errno and page, or 0.
   int take_relocation_error(u32& page);
   u64 pages_in_use();
+  /// Pages granted to mutators since the heap was made.
+  u64 pages_allocated() const { return statistics.bytesAllocated.load(std::memory_order_relaxed) >> kPageShift; }
 
   // ── shared by the mechanisms ────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +133,7 @@ class Heap {
   LargeObjects pointer_free_objects;  // by page of the pointer-free space
   Safepoint safepoint;
   Workers workers;
+  Pacing pacing;
   PageBarrier barrier{*this};
   Relocation relocation = Relocation::Auto;
   bool copying = false;
@@ -158,12 +162,13 @@ class Heap {
   bool initialise(std::string& error, int& error_number);
 
   // allocation.cc
-  u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 most);
   u32 try_large(u32 shape, u32 word1, u32 granules);
-  bool grant_tlab(Mutator& mutator);
+  bool grant_tlab(Mutator& mutator, u32 need, u32 most);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle();
-  bool pace_allocation(Mutator& mutator);
+  u32 pace_allocation(Mutator& mutator, u32 need, bool& waited);
+  void nap(Mutator& mutator, u64 ns);
 
   // collector.cc
   void open_gates();
@@ -173,13 +178,11 @@ class Heap {
   void mark();
   bool remark_pause(bool last);
   void reclaim();
-  void predict(u64 started);
   void pace(u64 live_pages);
   bool wait_for_cycle();
   bool wait_for_memory();
   void announce_memory();
-  void note_flip(u64 started, u64 pages);
-  void note_close(u64 flipped, u64 pages);
+  double room();
   u64 cycles_begun();
   u64 cycles_completed();
   void clear_dead_weak_refs();
@@ -212,15 +215,7 @@ class Heap {
   Rest rest_ = Rest::Idle;
   std::atomic<bool> traced_{false};  // between the end of a trace and the next preclean or remark
 
-  // Pacing of allocation against the next flip, which is when memory becomes available.
-  std::atomic<u64> filling_since_{0};      // when the wait for it began: a cycle's begin or the last flip; 0: no cycle
-  std::atomic<u64> expected_to_flip_{0};   // nanoseconds from then to the next flip
-  double compact_ns_per_page_ = kFirstGuess;  // from a flip to the close, by page in use after the flip
-  double flip_ns_per_page_ = kFirstGuess;  // from a cycle's begin to its flip, by page in use
-  double allocation_rate_ = 0;             // pages a nanosecond, between cycles: not slowed by pacing
-  u64 last_cycle_end_ = 0, allocated_at_end_ = 0;
-  static constexpr double kFirstGuess = 2500;
-  std::atomic<u64> last_grant_{0};
+  u64 trace_ns_ = 0, traced_granules_ = 0;  // of the cycle under way: for pacing
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;

@@ -59,6 +59,7 @@ void Marker::mark_and_scan(Ref ref) {
   const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
   if (!heap_.blocks.mark<Parallel>(g, granules)) return;
   marked++;
+  granules_ += granules;
   scan(object, shape, kGranuleSize, granules * kGranuleSize);
 }
 
@@ -79,6 +80,7 @@ bool Marker::scan_array_piece() {
   const u32 next = end - begin < kPieceBytes ? end : begin + kPieceBytes;
   if (next == end) arrays_.pop_back();
   else piece.begin = next;
+  granules_ += (next - begin) / kGranuleSize;
   scan(heap_.granule_address({page * kGranulesPerPage}), head.shape, begin, next);
   return true;
 }
@@ -182,7 +184,9 @@ void Marking::mark_from_roots() {
     }
   });
   keep(marker);
+  counting_ = true;
   trace();
+  counting_ = false;
 }
 
 void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
@@ -270,6 +274,7 @@ void Marking::trace_with(Marker& marker, bool alone) {
       continue;
     }
     marker.drain(heap_.stepping ? heap_.steps.portion.load(std::memory_order_relaxed) : kStepObjects);
+    if (counting_) heap_.pacing.advance(marker.take_granules());
     if (heap_.stepping) {
       heap_.steps.marked.store(marker.marked, std::memory_order_relaxed);
       heap_.gate(Rest::Trace);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "units.h"
@@ -45,6 +46,8 @@ class Marker {
   std::vector<u32>& stack() { return stack_; }
   std::vector<ArrayPiece>& arrays() { return arrays_; }
   u64 marked = 0;
+  /// Granules scanned since the last call.
+  u64 take_granules() { return std::exchange(granules_, 0); }
 
  private:
   template <bool Parallel>
@@ -59,6 +62,7 @@ class Marker {
   bool parallel_;
   std::vector<u32> stack_;
   std::vector<ArrayPiece> arrays_;
+  u64 granules_ = 0;
 };
 
 class Marking {
@@ -88,6 +92,7 @@ class Marking {
   std::vector<u32> pending_;      // work that no marker holds
   std::vector<Marker::ArrayPiece> pending_arrays_;
   std::vector<u32> heap_cards_, root_cards_;
+  bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.
   std::mutex bag_mutex_;

@@ -16,6 +16,7 @@ constexpr double kPrefixDensity = 0.95;
 /// Moving less than this is not worth a flip: pages, and a fraction of the pages in use.
 constexpr u32 kWorthPages = 32;
 constexpr double kWorthFraction = 0.03;
+constexpr u32 kProgressPages = 64;
 
 u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
 
@@ -38,6 +39,7 @@ u32 Heap::choose_prefix(bool forced) {
                               : static_cast<double>(live) >= kPrefixDensity * static_cast<double>(possible) &&
                                     granules >= kPrefixDensity * kGranulesPerPage;
     if (dense) prefix = page + 1;
+    if (page % kProgressPages == 0) pacing.advance(kProgressPages);
   }
   statistics.bytesLive.store(live * kGranuleSize, std::memory_order_relaxed);
   return options.fresh_windows ? begin : prefix;
@@ -133,6 +135,7 @@ void Heap::scan_blocks() {
   for (u32 b = prefix_block; b < end_block; b++) {
     if (b % kBlocksPerPage == 0) {
       const u32 page = b / kBlocksPerPage;
+      if (page % kProgressPages == 0) pacing.advance(kProgressPages);
       if (page_live[page] == 0) {
         b += kBlocksPerPage - 1;
         continue;

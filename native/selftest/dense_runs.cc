@@ -44,8 +44,8 @@ TEST(a_queue_without_references_is_moved_page_by_page_and_never_copied) {
   CHECK_EQ(wrong, 0u);
   const Statistics& statistics = test.heap->statistics;
   CHECK(statistics.flips.load() >= 2);
-  // The table of the window is one large object; the ends of the run are squeezed.
-  CHECK(statistics.pagesKept.load() > statistics.pagesBuilt.load() * 4);
+  // What is young is in short TLABs where the program was slowed, and squeezed once.
+  CHECK(statistics.pagesKept.load() > statistics.pagesBuilt.load());
   CHECK_EQ(test.heap->verification.take_violation(), std::string());
 }
 
@@ -56,7 +56,7 @@ TEST(a_queue_of_objects_with_references_keeps_them_when_its_pages_slide) {
   constexpr u32 kSpan = 150'000;  // nodes of 24 bytes: 3.6 MB live, each refers to the one before it
   m.push(0);
   m.push(m.alloc_refs(kSpan));
-  for (u32 i = 0; i < 5 * kSpan; i++) {
+  for (u32 i = 0; i < 12 * kSpan; i++) {
     const u32 node = m.alloc_node();
     m.set_key(node, i);
     const u32 slot = m.root(1) + 2 + i % kSpan;
@@ -65,10 +65,10 @@ TEST(a_queue_of_objects_with_references_keeps_them_when_its_pages_slide) {
     m.store_ref(slot, node);
   }
   u32 wrong = 0;
-  for (u32 i = 4 * kSpan; i < 5 * kSpan; i++) {
+  for (u32 i = 11 * kSpan; i < 12 * kSpan; i++) {
     const u32 node = m.load(m.root(1) + 2 + i % kSpan);
     wrong += m.key(node) != i || !m.key_intact(node);
-    if (i + 1 < 5 * kSpan) wrong += m.right(node) != m.load(m.root(1) + 2 + (i + 1) % kSpan);
+    if (i + 1 < 12 * kSpan) wrong += m.right(node) != m.load(m.root(1) + 2 + (i + 1) % kSpan);
   }
   CHECK_EQ(wrong, 0u);
   CHECK(test.heap->statistics.flips.load() >= 2);
