@@ -429,7 +429,7 @@ export const MUTANTS = [
     name: 'relocation-error-unsaid',
     what: "with relocation 'move' a page that had to be copied is no error",
     file: placement,
-    find: 'if (heap_.relocation == Relocation::Move) heap_.note_relocation_error(placing.error, page);',
+    find: 'if (refused && heap_.relocation == Relocation::Move) heap_.note_relocation_error(refused, page);',
     replace: '',
     tests: ['test/stress-regressions.test.ts'],
   },
