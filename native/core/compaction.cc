@@ -45,10 +45,13 @@ u64 Compaction::start() {
   add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
   add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
 
-  // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
-  if (heap_.options.protect) return protect_window();
-  if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
-  top_up_shared();
+  if (heap_.options.protect) {
+    protect_window();
+  } else {
+    // Recycled garbage above the live end of before the flip: nobody reads it, its pages are buffers.
+    if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
+    top_up_shared();
+  }
   return u64{chunks_.size()} * kChunkPages;
 }
 
