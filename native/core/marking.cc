@@ -29,7 +29,8 @@ void Marker::visit_value(u64 bits) {
 }
 
 void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
-  for_each_slot(heap_.shapes, shape, begin, end, [&](u32 offset, bool is_value) {
+  // Backwards: the stack gives the first slot first, and what a program links first it has mostly allocated beside it.
+  for_each_slot_backwards(heap_.shapes, shape, begin, end, [&](u32 offset, bool is_value) {
     // A value is read as 64 bits at once: a tag and a payload of different stores are told apart by the store order.
     if (is_value) visit_value(load64(object + offset));
     else visit_word(load32(object + offset));

@@ -79,4 +79,20 @@ inline void for_each_slot(const ShapeTable& shapes, u32 shape, u32 begin, u32 en
   }
 }
 
+/// The same from the last slot to the first.
+template <typename Visit>
+inline void for_each_slot_backwards(const ShapeTable& shapes, u32 shape, u32 begin, u32 end, Visit&& visit) {
+  const ShapeEntry& entry = shapes[shape];
+  if (entry.is_fixed()) {
+    const SlotEntry* first = shapes.slots(entry);
+    const SlotEntry* slot = first + entry.slot_count;
+    while (slot != first && (slot - 1)->offset() >= end) --slot;
+    for (; slot != first && (slot - 1)->offset() >= begin; --slot) visit((slot - 1)->offset(), (slot - 1)->is_value());
+  } else if (entry.is_ref_array()) {
+    for (u32 at = end; at > std::max(begin, kGranuleSize); at -= 4) visit(at - 4, false);
+  } else if (entry.is_value_array()) {
+    for (u32 at = end; at > std::max(begin, kGranuleSize); at -= 8) visit(at - 8, true);
+  }
+}
+
 }  // namespace glissade
