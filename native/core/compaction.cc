@@ -149,7 +149,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     if (!word.claim()) continue;
     hold(HoldPoint::Claimed, page);
     const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
-    if (content == PageContent::Buffer && heap_.verification.wants(4)) heap_.verification.check_page(page, heap_.space.buffer(buffer));
+    if (heap_.verification.wants(4)) heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
     u32 result = buffer;
     if (content == PageContent::Source) result = heap_.builder.source_page(page);
     if (content == PageContent::Zero) result = Placement::kZeroBuffer;

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "units.h"
+#include "page-builder.h"
 
 namespace glissade {
 
@@ -29,8 +29,8 @@ class Verification {
   void check_marking();
   /// After prepare, before the flip.
   void check_forwarding();
-  /// When `page` has been built into `buffer` and its builders still hold its sources.
-  void check_page(u32 page, const u8* buffer);
+  /// When `page` has been built, into `buffer` if its content is there, and its builders still hold its sources.
+  void check_page(u32 page, PageContent content, const u8* buffer);
 
   /// While a stepping cycle rests between trace and remark, mutators stopped: every reference from a marked object to an
   /// unmarked one lies on a dirty card (invariant 8). Empty: it holds, or the cycle is not at such a point.
@@ -45,6 +45,8 @@ class Verification {
  private:
   void fail(const std::string& what);
   bool is_object(Ref ref, std::string& why) const;
+  /// Whether `content` is what naive sliding makes of compacted page `page`, granule by granule.
+  bool slid_right(u32 page, const u8* content) const;
   /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
   bool is_full_run(Granule at) const;
 
