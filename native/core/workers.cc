@@ -2,6 +2,9 @@
 #include "workers.h"
 
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace glissade {
 
@@ -12,12 +15,18 @@ void block_asynchronous_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
+void yield_to_mutators() {
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+}
+
 void* Workers::entry(void* argument) {
   auto* start = static_cast<Start*>(argument);
   Workers* workers = start->workers;
   const u32 index = start->index;
   delete start;
   block_asynchronous_signals();
+  yield_to_mutators();
   workers->loop(index);
   return nullptr;
 }

@@ -45,7 +45,7 @@ export class ConcurrentCollector implements Collector {
           maxBytes: options.maxBytes,
           maxRootBytes: options.maxRootBytes,
           bufferLimit: BUFFER_LIMIT,
-          collectorThreads: options.collectorThreads || Math.max(1, Math.floor(availableParallelism() / 2)),
+          collectorThreads: options.collectorThreads || Math.min(availableParallelism(), 4),
           relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
           faults: options.faults === 'thread' ? 1 : 0,
           freshWindows: options.checked ? 1 : 0,

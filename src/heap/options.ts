@@ -71,7 +71,7 @@ export const OPTIONS = {
     default: 0,
     min: 0,
     max: 16,
-    doc: 'Threads of the concurrent collector; 0: one per two processors, at least 1.',
+    doc: 'Threads of the concurrent collector; 0: one per processor, 4 at most. All but the first run at low priority.',
   },
   checked: {
     kind: 'flag',
