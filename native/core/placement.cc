@@ -124,7 +124,8 @@ Placement::Outcome Placement::answer(u32 page, u32 buffer, u32 pages) {
     case Answer::Disarmed: return {1, copying};
     case Answer::Unmovable:
       if (placing.error == EBUSY) Statistics::add(heap_.statistics.pagesBusy);
-      return copy_one(page, buffer, placing.error);
+      // A page that the program has never touched (the inside of an array) has no source. That refuses nothing: zeros are copied.
+      return copy_one(page, buffer, placing.error == ENOENT && is_source(page, buffer) ? 0 : placing.error);
     case Answer::Refused: return copy_one(page, buffer, 0);
     case Answer::NoMemory: wait_a_little(); break;
     default: cpu_pause();

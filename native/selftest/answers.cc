@@ -343,3 +343,23 @@ TEST(answers_of_all_kinds_at_once_lose_nothing) {
     CHECK(stood(o, "all", "all"));
   }
 }
+
+TEST(pages_that_were_never_touched_are_no_error_for_a_strict_heap) {
+  HeapOptions options = with(Relocation::Move);
+  options.verify = 0;  // it would look inside
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  constexpr u32 kArrays = 300, kLength = 4 * 4096 - 8;  // four fill a TLAB: a dense run, and nobody has looked inside
+  NativeMutator m(test, 64);
+  m.push(m.alloc_refs(kArrays));
+  for (u32 i = 0; i < 10'000; i++) m.alloc_node();
+  for (u32 i = 0; i < kArrays; i++) m.store_ref(m.root(0) + 2 + i, m.alloc_bytes(kLength));
+  m.collect();
+  CHECK(test.heap->statistics.pagesKept.load() > 0);
+  u32 wrong = 0, page = 0;
+  for (u32 i = 0; i < kArrays; i++) {
+    for (u32 word = 0; word < kLength / 4; word++) wrong += m.load(m.load(m.root(0) + 2 + i) + 2 + word) != 0;
+  }
+  CHECK_EQ(wrong, 0u);
+  CHECK_EQ(test.heap->take_relocation_error(page), 0);
+}
