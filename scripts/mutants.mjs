@@ -374,6 +374,7 @@ export const MUTANTS = [
     find: 'while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page, false);',
     replace: '(void)page;',
     stress: [...concurrent, '--mutators', '3', '--inject', ''],
+    tests: ['a_page_whose_builder_never_comes_back_is_built_by_the_collector'],
   },
   {
     name: 'no-closing-drain',

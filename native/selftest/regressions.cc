@@ -81,4 +81,24 @@ TEST(root_areas_that_come_and_go_during_cycles_are_not_read_as_one_another) {
   CHECK(list_intact(m, 0, 50'000));
 }
 
+// A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
+// come before that page is there.
+TEST(a_page_whose_builder_never_comes_back_is_built_by_the_collector) {
+  HeapOptions options = small_heap();
+  options.stepping = true;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(0);
+  build_list(m, 0, 20'000, 3);
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  const u32 first = test.heap->forwarding.to_begin.index / kGranulesPerPage;
+  for (u32 page = first; page < first + 8; page++) {
+    REQUIRE(test.heap->builder.kind(page) == PageKind::Compacted);
+    CHECK(test.heap->page_words[page].claim());
+  }
+  m.collect();
+  CHECK(list_intact(m, 0, 20'000));
+}
+
 }  // namespace
