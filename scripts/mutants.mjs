@@ -368,6 +368,15 @@ export const MUTANTS = [
     stress: [...concurrent, '--inject', 'move:EAGAIN=0.05'],
   },
   {
+    name: 'kept-source-recycled',
+    what: 'a source page that has become the page itself is taken for free (invariant 3)',
+    file: compaction,
+    find: ' == 1 && source != buffer) recycle(source);',
+    replace: ' == 1) recycle(source);',
+    stress: [...concurrent, '--inject', ''],
+    tests: ['a_queue_without_references_is_moved_page_by_page_and_never_copied'],
+  },
+  {
     name: 'no-closing-finish',
     what: 'the close does not wait for pages that others are building',
     file: compaction,

@@ -14,13 +14,6 @@ namespace {
 
 using Op = Userfaultfd::Op;
 
-u64 counted(const Heap& heap, Op op, const char* name) {
-  for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) {
-    if (std::strcmp(Userfaultfd::error_name(kind), name) == 0) return heap.barrier.errors(op, kind);
-  }
-  return 0;
-}
-
 #ifdef GLISSADE_SANITIZE
 constexpr u32 kNodes = 2'500;
 #else
@@ -58,8 +51,8 @@ Outcome churn(Op op, const char* error, const char* when, HeapOptions options, u
     outcome.injected = injection::counts(count, 1) == 1 ? count[0].fired : 0;
   }
   u32 page;
-  outcome.counted = counted(*test.heap, op, error);
-  outcome.mremap_errors = counted(*test.heap, Op::Mremap, "ENOMEM");
+  outcome.counted = counted_answers(*test.heap, op, error);
+  outcome.mremap_errors = counted_answers(*test.heap, Op::Mremap, "ENOMEM");
   outcome.copied = s.pagesCopied.load();
   outcome.busy = s.pagesBusy.load();
   outcome.existing = s.pagesExisting.load();
@@ -201,7 +194,7 @@ TEST(answer_zeropage_is_asked_again_or_is_there) {
       collecting.stop(m);
       injection::counts(count, 1);
       o.injected = count[0].fired;
-      o.counted = counted(*test.heap, Op::Zeropage, error);
+      o.counted = counted_answers(*test.heap, Op::Zeropage, error);
     }
     CHECK(stood(o, "zeropage", error));
   }
@@ -290,7 +283,7 @@ TEST(answer_open_refused_leaves_a_heap_that_does_not_move_until_it_may) {
         CHECK_EQ(s.flips.load(), 1u);
         CHECK_EQ(s.flipsCancelled.load(), 1u);
         CHECK(list_intact(m, 0, 10'000));
-        CHECK_EQ(counted(*test.heap, Op::Open, error), 2u);
+        CHECK_EQ(counted_answers(*test.heap, Op::Open, error), 2u);
       }
       build_list(m, 0, 10'000, 2);
       m.collect();

@@ -4,6 +4,7 @@
 // which is what x86-64 makes of JavaScript's plain stores, so that ThreadSanitizer judges the protocol and not the language.
 #pragma once
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,14 @@ class TestHeap {
     return static_cast<u32>(id);
   }
 };
+
+/// How often the kernel (or injection) has answered a call of this heap with the errno of that name.
+inline u64 counted_answers(const Heap& heap, injection::Op op, const char* name) {
+  for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) {
+    if (std::strcmp(Userfaultfd::error_name(kind), name) == 0) return heap.barrier.errors(op, kind);
+  }
+  return 0;
+}
 
 class NativeMutator {
  public:
