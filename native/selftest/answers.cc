@@ -1,6 +1,6 @@
 // Every answer that the kernel may give to a call of relocation, put into its mouth, one at a time, while a heap is
 // collected: it is counted under its errno, the documented reaction happens, nothing is lost, and the heap goes on.
-// docs/relocation.md is the table; what a machine can be made to answer really is in causes.cc.
+// docs/relocation.md is the table; what a machine can be made to answer really is in causes_*.cc.
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 
