@@ -83,6 +83,8 @@ inline long read_number(const char* path) {
 }
 
 /// The system's page merger at work, quickly, while it lives. Not for machines where it is in use already.
+/// Stopped with 2, "unmerge everything": after a plain stop it would still count this process's pages of the time before, and
+/// the next test's `merged` would believe them its own.
 class Merging {
  public:
   Merging() {
@@ -94,6 +96,7 @@ class Merging {
   }
   ~Merging() {
     if (!running_) return;
+    write_text("/sys/kernel/mm/ksm/run", "2");
     write_text("/sys/kernel/mm/ksm/run", "0");
     restore("/sys/kernel/mm/ksm/pages_to_scan", pages_);
     restore("/sys/kernel/mm/ksm/sleep_millisecs", sleep_);
