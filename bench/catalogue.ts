@@ -2,6 +2,7 @@
 
 import { barrier } from './barrier.js'
 import type { Bench } from './bench.js'
+import { memory } from './memory.js'
 import { micro } from './micro.js'
 import { pauses } from './pauses.js'
 import { relocation } from './relocation.js'
@@ -23,6 +24,7 @@ export const BENCHES: readonly Bench[] = [
   pauses,
   barrier,
   relocation,
+  memory,
   ...WORKLOADS.map(benchOf),
   multiples,
   loxPrograms,

@@ -102,6 +102,7 @@ export function heapFigures(heap: Heap): Pick<Outcome, 'figures' | 'histograms' 
       pagesKept: pages.kept,
       pagesBuiltByMutators: counters['pagesBuiltByMutators'] ?? 0,
       buffersFromKernel: counters['buffersFromKernel'] ?? 0,
+      ...('buffersPeak' in counters && { buffersPeakMiB: (counters['buffersPeak'] * 4096) / 2 ** 20 }),
       pagesRecycled: counters['pagesRecycled'] ?? 0,
       markMs: milliseconds('markNs'),
       prepareMs: milliseconds('prepareNs'),

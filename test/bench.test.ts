@@ -62,6 +62,25 @@ describe('glissade bench', () => {
     }
   })
 
+  it('memory of a compaction: what the collector counts is what the kernel saw', async () => {
+    const { rows } = await bench('memory')
+    if (rows.length === 0) return // no concurrent collector here
+    const of = (system: string): Row => rows.find((row) => row.system === system) as Row
+    const [collector, mutator] = [of('collector builds'), of('mutator builds a third')]
+    for (const row of [collector, mutator]) {
+      expect(row['heapMiB']).toBeGreaterThan(row['usedMiB'])
+      expect(row['usedMiB']).toBeGreaterThan(60)
+      expect(Math.abs(row['peakOverMiB'] - row['buffersMiB'])).toBeLessThan(4)
+      expect(row['buffersPeakMiB']).toBeGreaterThanOrEqual(row['buffersMiB'])
+    }
+    // Whoever builds from one end frees as it goes; at random, sources wait for all that read them.
+    expect(collector['builtByMutators']).toBe(0)
+    expect(collector['buffersMiB']).toBeLessThan(2)
+    expect(mutator['builtByMutators']).toBeGreaterThan(0.25)
+    expect(mutator['builtByMutators']).toBeLessThan(0.35)
+    expect(collector['tablesMiB']).toBeGreaterThan(1)
+  })
+
   it('a program’s rows have its steps, stalls as histograms, utilisation and a timeline', async () => {
     const { rows } = await bench('pusher', '--without', 'java; boehm; none')
     const systems = rows.map(({ system }) => system)

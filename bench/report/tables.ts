@@ -67,6 +67,16 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
     ['move/copy', (row) => row['moveOverCopy'], (v) => v.toFixed(2)],
     ['placing', (row) => row['placeMoveOverCopy'], (v) => v.toFixed(2)],
   ],
+  memory: [
+    ['heap MiB', (row) => row['usedMiB'], (v) => v.toFixed(0)],
+    ['built in faults', (row) => row['builtByMutators'], percent],
+    ['buffers MiB', (row) => row['buffersMiB'], (v) => v.toFixed(2)],
+    ['MiB a GiB', (row) => row['buffersMiBPerGiB'], (v) => v.toFixed(1)],
+    ['peak over MiB', (row) => row['peakOverMiB'], (v) => v.toFixed(1)],
+    ['MiB a GiB', (row) => row['peakOverMiBPerGiB'], (v) => v.toFixed(1)],
+    ['tables MiB', (row) => row['tablesMiB'], (v) => v.toFixed(1)],
+    ['MiB a GiB', (row) => row['tablesMiBPerGiB'], (v) => v.toFixed(1)],
+  ],
 }
 
 /** The rows of one benchmark as text, headings first; only columns that say something. */

@@ -475,6 +475,9 @@ void Compaction::close() {
   heap_.page_words.zero(geometry.root_first_page(), geometry.flipped_pages() - geometry.root_first_page());
   unstock();
   heap_.space.reset_from_space();
+  // Only here are they given back: what the cycle took in all is what it held at its end.
+  Statistics::Counter& peak = heap_.statistics.buffersPeak;
+  if (overflow_used() > peak.load(std::memory_order_relaxed)) peak.store(overflow_used(), std::memory_order_relaxed);
   heap_.space.drop_overflow(overflow_used());
   overflow_used_.store(0, std::memory_order_relaxed);
   if (heap_.stepping) heap_.steps.leave();

@@ -42,6 +42,7 @@ namespace glissade {
   X(pagesExisting, "placements that found the page mapped already (EEXIST)")              \
   X(pagesRetried, "placements retried after EAGAIN or ENOMEM")                            \
   X(buffersFromKernel, "buffers taken beyond the recycled ones")                          \
+  X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
   X(markNs, "time spent marking concurrently")                                            \

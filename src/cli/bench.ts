@@ -49,6 +49,7 @@ const NAMES = [
   'pauses',
   'barrier',
   'relocation',
+  'memory',
   'pusher',
   'binary-trees',
   'gcbench',
