@@ -92,6 +92,11 @@ bool AddressSpace::map(const Geometry& geometry, std::string& error) {
   return true;
 }
 
+void AddressSpace::expect_move() {
+  mmap(from_, geometry_.flipped_bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0);
+  madvise(from_, geometry_.flipped_bytes, MADV_DONTFORK);
+}
+
 int AddressSpace::move_to_from_space() {
   if (int injected = injection::check(injection::Op::Mremap)) return injected;
   void* moved = mremap(flipped_, geometry_.flipped_bytes, geometry_.flipped_bytes,

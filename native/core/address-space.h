@@ -71,6 +71,11 @@ class AddressSpace {
                             : overflow_ + (std::size_t{index - overflow} << kPageShift);
   }
 
+  /// Outside the pause, shortly before it: what mremap would have to do there otherwise. From-space is mapped anew as a whole,
+  /// so that the page tables above its pieces' tables are freed, and it is a VMA of its own (DONTFORK: the reservation around
+  /// it is not), which mremap replaces without splitting it off. Freeing a table also makes processors that sleep on our
+  /// page tables let go of them; the shootdown in the pause then need not wake them, which takes longer than all the rest.
+  void expect_move();
   /// mremap of the flipped range to from-space, leaving it mapped and empty. 0 or errno; on error nothing has moved.
   int move_to_from_space();
   /// Undoes it when registering failed: all is where it was. 0, or the errno for which it had to be copied.

@@ -16,6 +16,8 @@ namespace glissade {
 namespace {
 
 constexpr u32 kWordsPerPage = kPageSize / 4;
+/// TLABs between prepare and the flip, which has to walk those that are open: as long a pause as they are long.
+constexpr u32 kBlackTlabPages = 8;
 
 /// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
 void write_header(u8* at, u32 shape, u32 word1) {
@@ -71,7 +73,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
     const u32 top = moving.top;
     const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
     if (room < need) return false;
-    pages = std::min(most, room);
+    pages = std::min(moving.black ? std::max(need, std::min(most, kBlackTlabPages)) : most, room);
     first = top;
     moving.top = top + pages;
     dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;

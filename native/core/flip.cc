@@ -12,6 +12,7 @@ namespace glissade {
 
 bool Heap::flip() {
   flip_failed_ = false;
+  space.expect_move();
   safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->flip_in_pause(); }, this);
   return !flip_failed_;
 }

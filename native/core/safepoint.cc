@@ -60,14 +60,14 @@ void Safepoint::leave(Mutator& mutator) {
   if (!(old & kRequested)) return;
   const u64 begin = now_ns();
   // Who runs the operation feels it; who only reports its arrival is parked and goes on.
-  if (arrive()) statistics_->stop_us.record(now_ns() - begin);
+  if (arrive(&mutator)) statistics_->stop_us.record(now_ns() - begin);
 }
 
 void Safepoint::poll(Mutator& mutator) {
   u32 expected = kRunning | kRequested;
   if (!mutator.state.compare_exchange_strong(expected, kStopped | kRequested)) return;
   const u64 begin = now_ns();
-  arrive();
+  arrive(&mutator);
   wait_while(mutator, kStopped | kRequested);
   statistics_->stop_us.record(now_ns() - begin);
 }
@@ -99,23 +99,23 @@ void Safepoint::request(Mutator* except) {
   }
 }
 
-bool Safepoint::arrive() {
+bool Safepoint::arrive(const Mutator* self) {
   if (pending_.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
-  run_operation();
+  run_operation(self);
   return true;
 }
 
-void Safepoint::run_operation() {
+void Safepoint::run_operation(const Mutator* self) {
   statistics_->timeToSafepoint_us.record(now_ns() - requested_at_);
   if (operation_) {
     operation_(context_);
-    resume();
+    resume(self);
   }
   done_.store(1, std::memory_order_release);
   futex_wake(done_);
 }
 
-void Safepoint::resume() {
+void Safepoint::resume(const Mutator* self) {
   for (Mutator& m : mutators_) {
     const u32 state = m.state.load(std::memory_order_acquire);
     if (!(state & kRequested)) continue;
@@ -130,7 +130,7 @@ void Safepoint::resume() {
       layout::store_word(m.block[layout::kPoll], 0);
       m.state.store(kParked, std::memory_order_release);
     }
-    futex_wake(m.state);
+    if (&m != self) futex_wake(m.state);
   }
 }
 
@@ -139,7 +139,7 @@ void Safepoint::stop_and_run(Operation operation, void* context) {
   operation_ = operation;
   context_ = context;
   request(nullptr);
-  arrive();  // drops the hold; runs the operation here if everybody was parked
+  arrive(nullptr);  // drops the hold; runs the operation here if everybody was parked
   while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
 }
 
@@ -149,7 +149,7 @@ void Safepoint::stop_others(Mutator* self) {
   stop_mutex_.lock();
   operation_ = nullptr;
   request(self);
-  arrive();
+  arrive(nullptr);
   while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
   stopped_by_.store(pthread_self(), std::memory_order_relaxed);
   if (self) enter(*self);
@@ -162,7 +162,7 @@ bool Safepoint::stopped_by_this_thread() const {
 
 void Safepoint::resume_others() {
   stopped_by_.store(pthread_t{}, std::memory_order_relaxed);
-  resume();
+  resume(nullptr);
   stop_mutex_.unlock();
 }
 

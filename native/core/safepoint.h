@@ -77,10 +77,10 @@ class Safepoint {
 
  private:
   void request(Mutator* except);
-  /// True: this thread was the last and has run the operation.
-  bool arrive();
-  void run_operation();
-  void resume();
+  /// True: this thread was the last and has run the operation. `self`: the mutator of this thread, which need not be woken.
+  bool arrive(const Mutator* self);
+  void run_operation(const Mutator* self);
+  void resume(const Mutator* self);
   void wait_while(Mutator& mutator, u32 state);
 
   Mutator mutators_[layout::kMaxMutators];
