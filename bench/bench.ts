@@ -26,8 +26,12 @@ export interface Selection {
 export interface Bench {
   readonly name: string
   readonly summary: string
+  /** What progress is counted in, where it is. */
+  readonly progressIn?: 'steps' | 'nodes'
   /** The cases in an order that puts those to be compared side by side; what cannot run here is told to `skip`. */
   cases(selection: Selection, skip: (why: string) => void): readonly Case[]
+  /** Of the cases that were chosen, those that can run here; makes ready what they need (a compiler's work, not theirs). */
+  prepare?(chosen: readonly Case[], skip: (why: string) => void): readonly Case[]
   /** Runs one case, in its own process. */
   run(one: Case): Outcome | Promise<Outcome>
   /** The rows of one case from its runs, for cases that measure several things at once; default: one row. */

@@ -22,7 +22,7 @@ import type { Bench, Case } from './bench.js'
 import { heapFigures, peakRssMiB, stopwatch } from './measure.js'
 import type { Outcome } from './rows.js'
 import { Survivors } from './survivors.js'
-import { collectorsHere } from './systems.js'
+import { canMove, collectorsHere } from './systems.js'
 
 const MiB = 2 ** 20
 const PAGE_BYTES = 4096
@@ -34,8 +34,8 @@ const COLLECTIONS = 3
 const TOUCHED = 3
 const RANDOM = 'mutator builds a third'
 const SYSTEMS = [
-  { name: 'collector builds', relocation: 'auto' },
-  { name: RANDOM, relocation: 'auto' },
+  { name: 'collector builds', relocation: 'move' },
+  { name: RANDOM, relocation: 'move' },
   { name: 'collector builds, COPY', relocation: 'copy' },
 ] as const
 
@@ -149,6 +149,10 @@ function run({ system, parameters }: Case): Outcome {
 export const memory: Bench = {
   name: 'memory',
   summary: 'memory that compaction itself needs: buffers beyond recycled pages, and tables',
-  cases: ({ quick }, skip) => (collectorsHere(['concurrent'], skip).length === 0 ? [] : cases(quick)),
+  cases({ quick }, skip) {
+    if (collectorsHere(['concurrent'], skip).length === 0) return []
+    const moves = canMove(skip)
+    return cases(quick).filter(({ parameters }) => moves || parameters['relocation'] !== 'move')
+  },
   run,
 }

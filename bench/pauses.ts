@@ -5,6 +5,8 @@
 // other. The collector measures the work of each pause, and the mutator's stop as the mutator feels it: from its arrival
 // until it runs again. A mutator that waits for memory at that moment is not stopped.
 //
+// Heaps have room for twice their live data, the largest for a third more: 4 GiB is as large as a heap gets.
+//
 // stop-the-world stands beside it: its pause is a whole collection.
 
 import { Heap, type HeapOptions } from 'glissade'
@@ -24,15 +26,18 @@ interface Parameters {
   readonly seconds: number
 }
 
+/** The largest heap there can be; three quarters of it are live in the largest case. */
+const LARGEST_MIB = 4096
+
 function cases(quick: boolean, systems: readonly string[]): Case[] {
-  const sizes = quick ? [16, 128] : [16, 256, 1024]
-  const roots = quick ? [10, 1_000_000] : [10, 10_000, 1_000_000]
-  const seconds = quick ? 1 : 8
+  const sizes = quick ? [16, 128] : [16, 256, 1024, (LARGEST_MIB * 3) / 4]
+  const roots = quick ? [10, 1_000_000] : [10, 1000, 100_000, 1_000_000]
+  const seconds = (liveMiB: number): number => (quick ? 1 : liveMiB > 256 ? 16 : 8)
   const of = (system: string, liveMiB: number, handles: number): Case => ({
     bench: 'pauses',
     workload: `${liveMiB} MiB live, ${handles} handles`,
     system,
-    parameters: { liveMiB, handles, seconds },
+    parameters: { liveMiB, handles, seconds: seconds(liveMiB) },
     runs: 3,
   })
   const all = sizes.flatMap((size) => roots.flatMap((handles) => systems.map((system) => of(system, size, handles))))
@@ -47,7 +52,7 @@ function run({ system, parameters }: Case): Outcome {
   const live = liveMiB * MiB
   const elapsed = stopwatch()
   using heap = Heap.create({
-    maxBytes: Math.max(64 * MiB, live * 2),
+    maxBytes: Math.min(Math.max(64 * MiB, live * 2), LARGEST_MIB * MiB),
     maxRootBytes: '64m',
     collector: system as HeapOptions['collector'],
   })

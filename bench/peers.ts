@@ -1,6 +1,6 @@
 // Peers: the same programs in Java, on the collectors of the machine's JVM, and in C on the Boehm-Demers-Weiser collector.
 //
-// bench/peers has the sources. They are compiled once in a suite, into a folder that the processes of the cases find in
+// bench/peers has the sources. They are compiled once in a suite, when the first case needs them, into a folder that the processes of the cases find in
 // their environment, so that no compiler's memory or time is in the figures. What the JVM says about its stops
 // (-Xlog:safepoint) and about allocations that waited (ZGC's -Xlog:gc) becomes stopUs and allocationStallUs; the C program
 // times its stops itself. A JVM's heap is given with -Xmx, twice the budget of ours, and grows as the JVM likes.
@@ -84,28 +84,20 @@ export function peerVersions(): { readonly [what: string]: string } {
   return versions
 }
 
-export const isPeer = (system: string): boolean => system === BOEHM || system.startsWith('java ')
+const isJava = (system: string): boolean => system in COLLECTORS
+export const isPeer = (system: string): boolean => system === BOEHM || isJava(system)
 
-/** The cases of a program's variants on the peers that are here; with `quick` one collector of the JVM, one variant. */
+/** The cases of a program's variants on all peers there may be; with `quick` of one variant. */
 export function peerCases(
   { name: bench, peers = [] }: Workload,
   variants: readonly Variant[],
   { quick }: Selection,
-  skip: (why: string) => void,
 ): Case[] {
-  const wanted = quick ? variants.slice(0, 1) : variants
-  const systems: string[] = []
-  if (peers.includes('java')) {
-    jvm ??= findJava()
-    if (jvm.systems.length === 0) skip(`no peers in Java: ${jvm.why}`)
-    systems.push(...(quick ? jvm.systems.slice(0, 1) : jvm.systems))
-  }
-  if (peers.includes('boehm')) {
-    boehm ??= findBoehm()
-    if (boehm.systems.length === 0) skip(`no peer in C: ${boehm.why}`)
-    systems.push(...boehm.systems)
-  }
-  return wanted.flatMap((variant) =>
+  const systems = [
+    ...(peers.includes('java') ? Object.keys(COLLECTORS) : []),
+    ...(peers.includes('boehm') ? [BOEHM] : []),
+  ]
+  return (quick ? variants.slice(0, 1) : variants).flatMap((variant) =>
     systems.map((system) => ({
       bench,
       workload: variant.name,
@@ -116,6 +108,27 @@ export function peerCases(
   )
 }
 
+/**
+ * Of these cases, those that can run here. Compiles the peers that any of them needs, and no other; with `quick` one of the
+ * JVM's collectors is enough.
+ */
+export function peersHere(cases: readonly Case[], skip: (why: string) => void): Case[] {
+  const here = new Set<string>()
+  if (cases.some(({ system }) => isJava(system))) {
+    jvm ??= findJava()
+    if (jvm.systems.length === 0) skip(`no peers in Java: ${jvm.why}`)
+    const enough = cases.some(({ parameters }) => parameters['quick'] === true)
+    const chosen = jvm.systems.filter((name) => cases.some(({ system }) => system === name))
+    for (const system of enough ? chosen.slice(0, 1) : chosen) here.add(system)
+  }
+  if (cases.some(({ system }) => system === BOEHM)) {
+    boehm ??= findBoehm()
+    if (boehm.systems.length === 0) skip(`no peer in C: ${boehm.why}`)
+    for (const system of boehm.systems) here.add(system)
+  }
+  return cases.filter(({ system }) => !isPeer(system) || here.has(system))
+}
+
 /** What a peer's program prints. */
 interface Printed extends Recorded {
   readonly wallS: number
@@ -124,7 +137,11 @@ interface Printed extends Recorded {
   readonly stopsUs: readonly number[]
 }
 
-export function runPeer({ name, even }: Workload, { parameters, heapMiB, rate = 0 }: Variant, system: string): Outcome {
+export function runPeer(
+  { name, progress }: Workload,
+  { parameters, heapMiB, rate = 0 }: Variant,
+  system: string,
+): Outcome {
   const scratch = mkdtempSync(join(tmpdir(), 'glissade-peer-'))
   const log = join(scratch, 'gc.log')
   try {
@@ -167,7 +184,7 @@ export function runPeer({ name, even }: Workload, { parameters, heapMiB, rate = 
       series: {
         latency: clock.curve(),
         ...(stops.length > 0 && { stopUs: histogramOf(stops) }),
-        ...(even && { mmu: clock.mmu(), progress: clock.progress() }),
+        ...(progress !== null && { mmu: clock.mmu(), progress: clock.progress() }),
       },
     }
   } finally {

@@ -22,7 +22,7 @@ import type { Bench, Case } from './bench.js'
 import { heapFigures, peakRssMiB, stopwatch } from './measure.js'
 import type { Outcome, Row } from './rows.js'
 import { CONTENTS, Survivors, type Content } from './survivors.js'
-import { collectorsHere } from './systems.js'
+import { canMove, collectorsHere } from './systems.js'
 
 /** Bytes of an object, header included. */
 const SIZES = { small: 64, large: 2048 } as const
@@ -120,7 +120,11 @@ function compare(rows: readonly Row[]): Row[] {
 export const relocation: Bench = {
   name: 'relocation',
   summary: 'compaction with MOVE, with COPY, and with COPY page by page, of the same heaps',
-  cases: ({ quick }, skip) => (collectorsHere(['concurrent'], skip).length === 0 ? [] : cases(quick)),
+  cases({ quick }, skip) {
+    if (collectorsHere(['concurrent'], skip).length === 0) return []
+    const moves = canMove(skip)
+    return cases(quick).filter(({ parameters }) => moves || parameters['relocation'] !== 'move')
+  },
   run,
   compare,
 }

@@ -6,7 +6,8 @@
 // that was due in it late, as it does to the customers of a server (no coordinated omission).
 //
 // Recording allocates nothing (V8's collections must not come from here): a log-linear histogram, 64 steps to the
-// doubling, and the number of steps finished in each tenth of a millisecond, from which utilisation follows.
+// doubling, and the units of work done in each tenth of a millisecond, from which utilisation follows. A unit is a step, or
+// what steps of different size are made of: programs that build trees count nodes, and say so within a tree, too.
 
 import type { Latency, Points } from './rows.js'
 
@@ -25,6 +26,10 @@ export interface Recorded {
   readonly maxNs: number
   readonly counts: readonly number[]
   readonly bins: readonly number[]
+  /** The most units counted at once. */
+  readonly grain: number
+  /** From and to, in ms since the start, of each pause that the program made for itself: from, to, from, to… */
+  readonly skips: readonly number[]
 }
 
 /** Windows of the utilisation curve, in milliseconds. */
@@ -36,14 +41,18 @@ export class StepClock {
   /** last reading, start, interval between due times, time the next step is due, maximum in ns. */
   readonly #state = new Float64Array(5)
   #steps = 0
+  #grain = 1
+  #skips: number[] = []
 
   /** Steps a second, or 0 for full speed. */
   constructor(readonly rate = 0) {}
 
   /** The clock of a peer, which records in the same form. */
-  static of({ steps, elapsedMs, maxNs, counts, bins }: Recorded, rate: number): StepClock {
+  static of({ steps, elapsedMs, maxNs, counts, bins, grain, skips }: Recorded, rate: number): StepClock {
     const clock = new StepClock(rate)
     clock.#steps = steps
+    clock.#grain = grain
+    clock.#skips = [...skips]
     clock.#state.set([elapsedMs, 0, 0, 0, maxNs])
     for (let i = 0; i < counts.length; i += 2) clock.#counts[counts[i]] = counts[i + 1]
     for (let i = 0; i < bins.length; i += 2) clock.#bins[bins[i]] = bins[i + 1]
@@ -67,11 +76,13 @@ export class StepClock {
     this.#counts.fill(0)
     this.#bins.fill(0, 0, BINS_PER_MS)
     this.#steps = 0
+    this.#grain = 1
+    this.#skips = []
     this.#state.set([now, now, this.rate > 0 ? 1000 / this.rate : 0, now, 0])
   }
 
-  /** Ends a step. */
-  step(): void {
+  /** Ends a step, in which `units` of work were done that {@link work} has not counted. */
+  step(units = 1): void {
     const state = this.#state
     const now = performance.now()
     const ns = (now - (this.rate > 0 ? state[3] : state[0])) * 1e6
@@ -79,13 +90,25 @@ export class StepClock {
     if (ns > state[4]) state[4] = ns
     this.#counts[bucketOf(ns)]++
     this.#steps++
-    const bin = ((now - state[1]) * BINS_PER_MS) | 0
-    if (bin < MAX_BINS) this.#bins[bin]++
+    this.#count(now, units)
   }
 
-  /** What the program did since the last step is no step: the next begins now. */
+  /** Within a step: so much work has been done since the last call. */
+  work(units: number): void {
+    this.#count(performance.now(), units)
+  }
+
+  #count(now: number, units: number): void {
+    if (units > this.#grain) this.#grain = units
+    const bin = ((now - this.#state[1]) * BINS_PER_MS) | 0
+    if (bin < MAX_BINS) this.#bins[bin] += units
+  }
+
+  /** What the program did since the last step is no step, and no lack of utilisation: the next begins now. */
   skip(): void {
-    this.#state[0] = performance.now()
+    const now = performance.now()
+    this.#skips.push(this.#state[0] - this.#state[1], now - this.#state[1])
+    this.#state[0] = now
   }
 
   /** Metered: true when the next step is due; the caller polls its heap meanwhile. Full speed: always true. */
@@ -123,28 +146,46 @@ export class StepClock {
   }
 
   /**
-   * Minimum mutator utilisation by progress: the steps finished in the worst window, as a share of what the program does
-   * when nothing disturbs it (the 90th percentile of its milliseconds). It contains every kind of disturbance, also a
-   * storm of faults that are each short. [[window in ms, share]…]; empty for runs too short to tell, and for metered ones.
+   * Minimum mutator utilisation by progress: the work done in the worst window, as a share of what the program does when
+   * nothing disturbs it (the 90th percentile of its milliseconds). It contains every kind of disturbance, also a storm of
+   * faults that are each short. With `during`, spans in ms since the start, only of windows that touch one of them. [[window
+   * in ms, share]…]; empty for runs too short to tell, and for metered ones.
    */
-  mmu(): Points {
-    const bins = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
-    if (this.rate > 0 || bins < 200 * BINS_PER_MS) return []
-    const before = new Float64Array(bins + 1)
-    for (let i = 0; i < bins; i++) before[i + 1] = before[i] + this.#bins[i]
+  mmu(during?: Points): Points {
+    const recorded = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
+    if (this.rate > 0 || recorded < 200 * BINS_PER_MS) return []
+    const skipped = this.#inSpans(pairs(this.#skips), recorded)
+    const wanted = during === undefined ? undefined : this.#inSpans(during, recorded)
+    // Work and wanted bins before each bin that counts: what the program skipped is cut out of its time.
+    const before = [0]
+    const marked = [0]
+    for (let i = 0; i < recorded; i++) {
+      if (skipped[i] === 1) continue
+      before.push((before.at(-1) as number) + this.#bins[i])
+      marked.push((marked.at(-1) as number) + (wanted?.[i] ?? 1))
+    }
+    const bins = before.length - 1
     const perMs: number[] = []
     for (let i = 0; i + BINS_PER_MS <= bins; i += BINS_PER_MS) perMs.push(before[i + BINS_PER_MS] - before[i])
-    const nominal = perMs.sort((a, b) => a - b)[Math.floor(perMs.length * 0.9)]
-    // With few steps to the millisecond a window cannot tell a long step from a pause.
-    return MMU_WINDOWS.filter((ms) => nominal * ms >= 20).map((ms) => {
+    const nominal = perMs.sort((a, b) => a - b)[Math.floor(perMs.length * 0.9)] ?? 0
+    // With little work to the millisecond a window cannot tell a long step from a pause.
+    return MMU_WINDOWS.filter((ms) => nominal * ms >= 20 * this.#grain).flatMap((ms) => {
       let worst = Infinity
-      for (let i = 0; i + ms * BINS_PER_MS <= bins; i++)
-        worst = Math.min(worst, before[i + ms * BINS_PER_MS] - before[i])
-      return [ms, Math.min(1, worst / (nominal * ms))]
+      for (let i = 0, end = ms * BINS_PER_MS; end <= bins; i++, end++)
+        if (marked[end] > marked[i]) worst = Math.min(worst, before[end] - before[i])
+      return worst === Infinity ? [] : [[ms, Math.min(1, worst / (nominal * ms))]]
     })
   }
 
-  /** Steps finished in each of at most `most` equal slices of `[from, to)` milliseconds: [[ms, steps per ms]…]. */
+  /** 1 for every bin that a span, in ms, lies in. */
+  #inSpans(spans: Points, bins: number): Uint8Array {
+    const found = new Uint8Array(bins)
+    for (const [from, to] of spans)
+      found.fill(1, Math.max(0, Math.floor(from * BINS_PER_MS)), Math.max(0, Math.ceil(to * BINS_PER_MS)))
+    return found
+  }
+
+  /** Work done in each of at most `most` equal slices of `[from, to)` milliseconds: [[ms, units per ms]…]. */
   progress(most = 120, from = 0, to = this.elapsedS * 1000): Points {
     const first = Math.floor(from * BINS_PER_MS)
     const end = Math.min(Math.floor(to * BINS_PER_MS), MAX_BINS)
@@ -168,6 +209,10 @@ export class StepClock {
     }
     return this.#state[4]
   }
+}
+
+function pairs(flat: readonly number[]): Points {
+  return Array.from({ length: flat.length >> 1 }, (_, i) => [flat[2 * i], flat[2 * i + 1]])
 }
 
 /** Below 2⁶ exactly; above, 64 buckets to each doubling. */

@@ -80,13 +80,16 @@ function firstSentence(error: string): string {
 
 async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], isLate: () => boolean): Promise<Row[]> {
   const skip = (why: string): void => {
+    // What many benchmarks miss is said once.
+    const said = skipped.some((other) => other.endsWith(`: ${why}`))
     skipped.push(`${bench.name}: ${why}`)
-    options.complain(`${bench.name}: skipped: ${why}`)
+    if (!said) options.complain(`${bench.name}: skipped: ${why}`)
   }
-  const cases = bench.cases({ quick: options.quick }, skip).filter(({ workload, system }) => {
+  const chosen = bench.cases({ quick: options.quick }, skip).filter(({ workload, system }) => {
     const name = `${workload} ${system}`
     return options.filter.every((text) => name.includes(text)) && !options.without.some((text) => name.includes(text))
   })
+  const cases = bench.prepare?.(chosen, skip) ?? chosen
   const wanted = ({ runs }: Case): number => options.runs || (options.quick ? 1 : (runs ?? 5))
   const outcomes = new Map<Case, Outcome[]>(cases.map((one) => [one, []]))
   const failed = new Set<Case>()

@@ -4,18 +4,34 @@
 // A run of many collections is shown by eight of them from its middle: all would be a comb.
 
 import type { Heap } from 'glissade'
-import type { Series } from './rows.js'
+import type { Points, Series } from './rows.js'
 import type { StepClock } from './step-clock.js'
 
 const CYCLES = 8
 const PHASES = ['idle', 'mark', 'remark', 'reclaim', 'prepare', 'flip', 'compact']
 const MiB = 2 ** 20
 
+/** From and to of each compaction, flip included, that the heap still remembers, in ms since the clock's start. */
+export function compactions(heap: Heap, clock: StepClock): Points {
+  const spans: number[][] = []
+  let began: number | undefined
+  for (const { at, phase } of heap.phaseLog()) {
+    if (phase === 'flip') began = at
+    else if (phase !== 'compact' && began !== undefined) {
+      spans.push([began - clock.startedAt, at - clock.startedAt])
+      began = undefined
+    }
+  }
+  // One that is under way when the program ends.
+  if (began !== undefined) spans.push([began - clock.startedAt, clock.elapsedS * 1000])
+  return spans.filter(([, to]) => to > 0)
+}
+
 /**
  * `timeline`: [[ms, phase, MiB used, faults in the phase before, allocation stalls in it]…]; `timelineSteps`: [[ms, steps
- * per ms]…] of the same time, for steps of one size.
+ * per ms]…] of the same time, where progress is counted.
  */
-export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series {
+export function timelineOf(heap: Heap, clock: StepClock, counted: boolean): Series {
   const end = clock.elapsedS * 1000
   const all = heap
     .phaseLog()
@@ -40,5 +56,5 @@ export function timelineOf(heap: Heap, clock: StepClock, even: boolean): Series 
     const faults = barrierFaults - before.barrierFaults
     return [at, phase, Math.round((bytesUsed / MiB) * 10) / 10, faults, allocationStalls - before.allocationStalls]
   })
-  return { timeline, ...(even && { timelineSteps: clock.progress(250, from, to) }) }
+  return { timeline, ...(counted && { timelineSteps: clock.progress(250, from, to) }) }
 }

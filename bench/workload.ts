@@ -8,11 +8,11 @@ import { Heap, type CollectorName, type HeapOptions, type Mutator } from 'glissa
 import type { Bench, Case, Selection } from './bench.js'
 import { FLOOR, spin } from './floor.js'
 import { heapFigures, histogramOf, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
-import { isPeer, peerCases, runPeer } from './peers.js'
+import { isPeer, peerCases, peersHere, runPeer } from './peers.js'
 import type { Outcome, Row } from './rows.js'
 import { StepClock } from './step-clock.js'
 import { collectorsHere } from './systems.js'
-import { timelineOf } from './timeline.js'
+import { compactions, timelineOf } from './timeline.js'
 
 export type Parameters = { readonly [name: string]: number }
 
@@ -41,8 +41,8 @@ export const isV8 = (system: string): boolean => system === 'v8' || system === V
 export interface Workload {
   readonly name: string
   readonly summary: string
-  /** True if all steps are of the same size, so that progress can be counted in them (MMU). */
-  readonly even: boolean
+  /** What progress is counted in, for utilisation: steps if all are of one size; null: nothing fine enough. */
+  readonly progress: 'steps' | 'nodes' | null
   /** Peers under bench/peers that have the program. */
   readonly peers?: readonly ('java' | 'boehm')[]
   variants(selection: Selection): readonly Variant[]
@@ -81,7 +81,7 @@ async function runOne(workload: Workload, variant: Variant, system: string): Pro
   if (system === FLOOR) {
     const elapsed = stopwatch()
     await spin(clock, variant.floorS as number)
-    return outcomeOf({ ...workload, even: true }, clock, elapsed(), { histograms: {} })
+    return outcomeOf({ ...workload, progress: 'steps' }, clock, elapsed(), { histograms: {} })
   }
   if (isV8(system)) {
     const elapsed = stopwatch()
@@ -106,7 +106,12 @@ async function runOne(workload: Workload, variant: Variant, system: string): Pro
   return outcomeOf(workload, clock, time, {
     figures,
     histograms: { ...histograms, v8StopUs: summarise(await v8.stop()) },
-    series: { ...series, ...(system !== 'none' && timelineOf(heap, clock, workload.even)) },
+    series: {
+      ...series,
+      ...(system !== 'none' && timelineOf(heap, clock, workload.progress !== null)),
+      ...(system === 'concurrent' &&
+        workload.progress !== null && { mmuCompacting: clock.mmu(compactions(heap, clock)) }),
+    },
   })
 }
 
@@ -120,7 +125,7 @@ function touch(heap: Heap): void {
 }
 
 function outcomeOf(
-  { even }: Workload,
+  { progress }: Workload,
   clock: StepClock,
   time: { readonly wallS: number; readonly cpuS: number },
   counted: Partial<Outcome>,
@@ -136,7 +141,10 @@ function outcomeOf(
     },
     histograms: { ...(stepped && { latencyUs: clock.latency() }), ...histograms },
     series: {
-      ...(stepped && { latency: clock.curve(), ...(even && { mmu: clock.mmu(), progress: clock.progress() }) }),
+      ...(stepped && {
+        latency: clock.curve(),
+        ...(progress !== null && { mmu: clock.mmu(), progress: clock.progress() }),
+      }),
       ...series,
     },
   }
@@ -163,10 +171,11 @@ export function benchOf(workload: Workload): Bench {
   return {
     name: workload.name,
     summary: workload.summary,
+    ...(workload.progress !== null && { progressIn: workload.progress }),
     cases(selection, skip) {
       const collectors = collectorsHere(['concurrent', 'stop-the-world', 'none'], skip)
       const variants = workload.variants(selection)
-      const peers = peerCases(workload, variants, selection, skip)
+      const peers = peerCases(workload, variants, selection)
       return variants.flatMap((variant): Case[] => {
         const own = systemsOf(variant, collectors, selection).map((system) => ({
           bench: workload.name,
@@ -181,6 +190,7 @@ export function benchOf(workload: Workload): Bench {
         return [...own, ...peers.filter(({ workload: name }) => name === variant.name)]
       })
     },
+    prepare: peersHere,
     run({ workload: name, system, parameters }) {
       const variants = workload.variants({ quick: parameters['quick'] as boolean })
       const variant = variants.find((one) => one.name === name) as Variant

@@ -148,6 +148,26 @@ describe('glissade bench', () => {
     expect(width(rows[2])).toBe(width(rows[0]))
   })
 
+  it('names a filter that leaves nothing', async () => {
+    const nothing = run(process.execPath, [program, 'bench', 'quads', '--quick', '--filter', 'no such thing'])
+    await expect(nothing).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('--filter') as string })
+  })
+
+  it('compiles no peer that nobody asked for', async () => {
+    // No compiler is found on this path: whoever looked for one would say so.
+    const path = mkdtempSync(join(folder, 'path-'))
+    const env = { ...process.env, PATH: path, JAVA_HOME: '' }
+    const args = ['bench', 'quads', '--quick', '--filter', 'v8']
+    const { stdout, stderr } = await run(process.execPath, [program, ...args], { env })
+    expect(stdout).toContain('v8')
+    expect(stderr).not.toContain('skipped')
+    const both = await run(process.execPath, [program, 'bench', 'quads', '--quick', '--without', ' none; stop'], {
+      env,
+    })
+    expect(both.stderr).toContain('no peers in Java')
+    expect(both.stderr).toContain('no peer in C')
+  })
+
   it('begins no run when the time is up, and says what was left out', async () => {
     const late = run(process.execPath, [program, 'bench', 'hashtable', '--quick', '--without', 'java', '--limit', '1'])
     const { stdout, stderr } = await late
@@ -173,6 +193,49 @@ describe('glissade bench', () => {
   it('names what it does not know', async () => {
     const wrong = run(process.execPath, [program, 'bench', 'macro'])
     await expect(wrong).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining("'macro'") as string })
+  })
+})
+
+describe('minimum mutator utilisation', () => {
+  interface Clock {
+    mmu(during?: Points): Points
+  }
+  /** A program of 100 units a millisecond for a second, with nothing done in `holes`. */
+  async function clockWith(holes: Points, more: Record<string, unknown> = {}): Promise<Clock> {
+    const { StepClock } = (await import(new URL('../dist/bench/step-clock.js', import.meta.url).href)) as {
+      StepClock: { of(recorded: Record<string, unknown>, rate: number): Clock }
+    }
+    const bins: number[] = []
+    for (let bin = 0; bin < 10_000; bin++)
+      if (!holes.some(([from, to]) => bin >= from * 10 && bin < to * 10)) bins.push(bin, 10)
+    return StepClock.of(
+      { steps: 100_000, elapsedMs: 1000, maxNs: 1e6, counts: [], bins, grain: 1, skips: [], ...more },
+      0,
+    )
+  }
+  const share = (points: Points, ms: number): number | undefined => points.find(([window]) => window === ms)?.[1]
+
+  it('is the work of the worst window, as a share of undisturbed work', async () => {
+    const whole = (await clockWith([[300, 330]])).mmu()
+    expect(share(whole, 10)).toBe(0)
+    expect(share(whole, 100)).toBeCloseTo(0.7, 5)
+    expect((await clockWith([])).mmu().every(([, found]) => found === 1)).toBe(true)
+  })
+  it('while compacting counts only windows that touch a compaction', async () => {
+    const clock = await clockWith([
+      [300, 380],
+      [700, 720],
+    ])
+    expect(share(clock.mmu(), 100)).toBeCloseTo(0.2, 5)
+    expect(share(clock.mmu([[690, 730]]), 100)).toBeCloseTo(0.8, 5)
+    expect(share(clock.mmu([[850, 900]]), 10)).toBe(1)
+    expect(clock.mmu([])).toEqual([])
+  })
+  it('leaves out what the program skipped, and windows too short for what it counts by', async () => {
+    const clock = await clockWith([[300, 400]], { skips: [300, 400] })
+    expect(share(clock.mmu(), 100)).toBe(1)
+    const coarse = (await clockWith([], { grain: 40 })).mmu()
+    expect(coarse.map(([ms]) => ms)).toEqual([10, 20, 50, 100])
   })
 })
 

@@ -19,8 +19,11 @@ public final class Peers {
   static final class Clock {
     static final int BUCKETS = 64 * 32, BINS = 10 * 150_000;
     final int[] counts = new int[BUCKETS];
-    /** Steps finished in each tenth of a millisecond. */
+    /** Units of work done in each tenth of a millisecond: steps, or nodes of trees. */
     final int[] bins = new int[BINS];
+    /** From and to of what the program skipped, in ns since the start. */
+    final long[] skips = new long[256];
+    int skipped, grain = 1;
     final double interval;
     long steps, start, last, due, max;
 
@@ -32,7 +35,10 @@ public final class Peers {
     }
     /** What the program did since the last step is no step. */
     void skip() {
-      last = System.nanoTime();
+      long now = System.nanoTime();
+      skips[skipped++] = last - start;
+      skips[skipped++] = now - start;
+      last = now;
     }
     boolean due() {
       if (interval == 0) return true;
@@ -42,14 +48,26 @@ public final class Peers {
       return true;
     }
     void step() {
+      step(1);
+    }
+    /** Ends a step, in which so many units of work were done that `work` has not counted. */
+    void step(int units) {
       long now = System.nanoTime();
       long ns = Math.max(0, now - (interval == 0 ? last : due));
       last = now;
       steps++;
       if (ns > max) max = ns;
       counts[Math.min(bucket(ns), BUCKETS - 1)]++;
+      count(now, units);
+    }
+    /** Within a step: so much work has been done since the last call. */
+    void work(int units) {
+      count(System.nanoTime(), units);
+    }
+    private void count(long now, int units) {
+      if (units > grain) grain = units;
       long bin = (now - start) / 100_000;
-      if (bin < BINS) bins[(int) bin]++;
+      if (bin < BINS) bins[(int) bin] += units;
     }
     static int bucket(long ns) {
       if (ns < 64) return (int) ns;
@@ -100,25 +118,33 @@ public final class Peers {
     int check() {
       return left == null ? 1 : 1 + left.check() + right.check();
     }
-    static Pair build(int depth) {
-      return depth == 0 ? new Pair(null, null) : new Pair(build(depth - 1), build(depth - 1));
+    static Pair build(int depth, Clock clock) {
+      if (depth == 0) return new Pair(null, null);
+      Pair made = new Pair(build(depth - 1, clock), build(depth - 1, clock));
+      if (depth == COUNTED_DEPTH) clock.work((int) nodes(depth));
+      return made;
     }
   }
 
+  /** Trees are counted in nodes: by the tree where it is small, and after each subtree of this depth where it is larger. */
+  static final int COUNTED_DEPTH = 9;
   static long nodes(int depth) {
     return (2L << depth) - 1;
+  }
+  static int uncounted(int depth) {
+    return depth < COUNTED_DEPTH ? (int) nodes(depth) : 0;
   }
 
   static void binaryTrees(Clock clock, int n) {
     clock.start();
-    expect("stretch tree", Pair.build(n + 1).check(), nodes(n + 1));
-    clock.step();
-    Pair longLived = Pair.build(n);
+    expect("stretch tree", Pair.build(n + 1, clock).check(), nodes(n + 1));
+    clock.step(0);
+    Pair longLived = Pair.build(n, clock);
     for (int depth = 4; depth <= n; depth += 2) {
       long found = 0, times = 1L << (n - depth + 4);
       for (long i = times; i > 0; i--) {
-        found += Pair.build(depth).check();
-        clock.step();
+        found += Pair.build(depth, clock).check();
+        clock.step(uncounted(depth));
       }
       expect("trees of depth " + depth, found, times * nodes(depth));
     }
@@ -134,15 +160,19 @@ public final class Peers {
       this.left = left;
       this.right = right;
     }
-    static void populate(int depth, Node node) {
+    static void populate(int depth, Node node, Clock clock) {
       if (depth <= 0) return;
       node.left = new Node(null, null);
       node.right = new Node(null, null);
-      populate(depth - 1, node.left);
-      populate(depth - 1, node.right);
+      populate(depth - 1, node.left, clock);
+      populate(depth - 1, node.right, clock);
+      if (depth == COUNTED_DEPTH) clock.work((int) nodes(depth) - 1);
     }
-    static Node make(int depth) {
-      return depth <= 0 ? new Node(null, null) : new Node(make(depth - 1), make(depth - 1));
+    static Node make(int depth, Clock clock) {
+      if (depth <= 0) return new Node(null, null);
+      Node made = new Node(make(depth - 1, clock), make(depth - 1, clock));
+      if (depth == COUNTED_DEPTH) clock.work((int) nodes(depth));
+      return made;
     }
     static long count(Node node) {
       return node == null ? 0 : 1 + count(node.left) + count(node.right);
@@ -151,20 +181,20 @@ public final class Peers {
 
   static void gcbench(Clock clock, int stretch, int longLived) {
     clock.start();
-    expect("stretch tree", Node.count(Node.make(stretch)), nodes(stretch));
-    clock.step();
+    expect("stretch tree", Node.count(Node.make(stretch, clock)), nodes(stretch));
+    clock.step(0);
     Node kept = new Node(null, null);
-    Node.populate(longLived, kept);
+    Node.populate(longLived, kept, clock);
     double[] array = new double[500_000];
     for (int i = 0; i < 250_000; i++) array[i] = 1.0 / (i + 1);
     for (int depth = 4; depth <= longLived; depth += 2) {
       for (long i = 2 * nodes(stretch) / nodes(depth); i > 0; i--) {
         Node down = new Node(null, null);
-        Node.populate(depth, down);
+        Node.populate(depth, down, clock);
         sink = down;
-        clock.step();
-        sink = Node.make(depth);
-        clock.step();
+        clock.step(uncounted(depth));
+        sink = Node.make(depth, clock);
+        clock.step(uncounted(depth));
       }
     }
     expect("long-lived tree", Node.count(kept), nodes(longLived));
@@ -340,6 +370,12 @@ public final class Peers {
     return text.toString();
   }
 
+  static String milliseconds(long[] ns, int count) {
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < count; i++) text.append(i == 0 ? "" : ",").append(String.format(Locale.ROOT, "%.4f", ns[i] / 1e6));
+    return text.toString();
+  }
+
   public static void main(String[] args) throws Exception {
     Map<String, Double> p = new HashMap<>();
     for (int i = 1; i < args.length; i++) {
@@ -365,7 +401,8 @@ public final class Peers {
     System.out.printf(
         Locale.ROOT,
         "{\"wallS\":%.4f,\"cpuS\":%.4f,\"peakRssMiB\":%.1f,\"steps\":%d,\"elapsedMs\":%.4f,\"maxNs\":%d,"
-            + "\"counts\":[%s],\"bins\":[%s],\"stopsUs\":[]}%n",
-        wall, used, peak, clock.steps, (clock.last - clock.start) / 1e6, clock.max, sparse(clock.counts), sparse(clock.bins));
+            + "\"counts\":[%s],\"bins\":[%s],\"grain\":%d,\"skips\":[%s],\"stopsUs\":[]}%n",
+        wall, used, peak, clock.steps, (clock.last - clock.start) / 1e6, clock.max, sparse(clock.counts), sparse(clock.bins),
+        clock.grain, milliseconds(clock.skips, clock.skipped));
   }
 }

@@ -22,15 +22,32 @@ static int64_t now_ns(clockid_t clock) {
 
 // ---- the clock of steps
 
-enum { kBuckets = 64 * 32, kBins = 10 * 150000, kStops = 1 << 16 };
+enum { kBuckets = 64 * 32, kBins = 10 * 150000, kStops = 1 << 16, kSkips = 256 };
 static uint32_t counts[kBuckets], bins[kBins];
 static int64_t steps, start, last, due_at, longest;
 static double interval;
 static double stops[kStops];
 static int stop_count;
+static double skips[kSkips];  // from and to of what the program skipped, in ms since the start
+static int skip_count;
+static uint32_t grain = 1;  // the most units of work counted at once
 
 static void clock_start(void) { start = last = due_at = now_ns(CLOCK_MONOTONIC); }
-static void clock_skip(void) { last = now_ns(CLOCK_MONOTONIC); }
+static void clock_skip(void) {
+  const int64_t now = now_ns(CLOCK_MONOTONIC);
+  if (skip_count + 2 <= kSkips) {
+    skips[skip_count++] = (double)(last - start) / 1e6;
+    skips[skip_count++] = (double)(now - start) / 1e6;
+  }
+  last = now;
+}
+static void count_work(int64_t now, uint32_t units) {
+  if (units > grain) grain = units;
+  const int64_t bin = (now - start) / 100000;
+  if (bin < kBins) bins[bin] += units;
+}
+/// Within a step: so much work has been done since the last call.
+static void clock_work(uint32_t units) { count_work(now_ns(CLOCK_MONOTONIC), units); }
 static int clock_due(void) {
   if (interval == 0) return 1;
   const int64_t next = start + (int64_t)((double)steps * interval);
@@ -38,7 +55,8 @@ static int clock_due(void) {
   due_at = next;
   return 1;
 }
-static void clock_step(void) {
+/// Ends a step, in which so many units of work were done that clock_work has not counted.
+static void clock_step_of(uint32_t units) {
   const int64_t now = now_ns(CLOCK_MONOTONIC);
   int64_t ns = now - (interval == 0 ? last : due_at);
   if (ns < 0) ns = 0;
@@ -51,9 +69,9 @@ static void clock_step(void) {
     bucket = (power - 5) * 64 + (int)((ns >> (power - 6)) & 63);
   }
   counts[bucket < kBuckets ? bucket : kBuckets - 1]++;
-  const int64_t bin = (now - start) / 100000;
-  if (bin < kBins) bins[bin]++;
+  count_work(now, units);
 }
+static void clock_step(void) { clock_step_of(1); }
 
 static void on_event(GC_EventType event) {
   static int64_t stopped;
@@ -104,6 +122,11 @@ static void pusher(int messages, int window) {
 
 // ---- binary-trees
 
+// Trees are counted in nodes: by the tree where it is small, and after each subtree of this depth where it is larger.
+enum { kCountedDepth = 9 };
+static int64_t nodes(int depth) { return (2LL << depth) - 1; }
+static uint32_t uncounted(int depth) { return depth < kCountedDepth ? (uint32_t)nodes(depth) : 0; }
+
 struct pair { struct pair *left, *right; };
 static struct pair* pair_build(int depth) {
   struct pair* made = allocate(sizeof *made);
@@ -111,23 +134,23 @@ static struct pair* pair_build(int depth) {
     made->left = pair_build(depth - 1);
     made->right = pair_build(depth - 1);
   }
+  if (depth == kCountedDepth) clock_work((uint32_t)nodes(depth));
   return made;
 }
 static int pair_check(const struct pair* tree) {
   return tree->left == NULL ? 1 : 1 + pair_check(tree->left) + pair_check(tree->right);
 }
-static int64_t nodes(int depth) { return (2LL << depth) - 1; }
 
 static void binary_trees(int n) {
   clock_start();
   expect("stretch tree", pair_check(pair_build(n + 1)), nodes(n + 1));
-  clock_step();
+  clock_step_of(0);
   struct pair* long_lived = pair_build(n);
   for (int depth = 4; depth <= n; depth += 2) {
     int64_t found = 0, times = 1LL << (n - depth + 4);
     for (int64_t i = times; i > 0; i--) {
       found += pair_check(pair_build(depth));
-      clock_step();
+      clock_step_of(uncounted(depth));
     }
     expect("trees of a depth", found, times * nodes(depth));
   }
@@ -143,6 +166,7 @@ static void populate(int depth, struct node* node) {
   node->right = allocate(sizeof *node);
   populate(depth - 1, node->left);
   populate(depth - 1, node->right);
+  if (depth == kCountedDepth) clock_work((uint32_t)nodes(depth) - 1);
 }
 static struct node* make(int depth) {
   if (depth <= 0) return allocate(sizeof(struct node));
@@ -151,6 +175,7 @@ static struct node* make(int depth) {
   struct node* made = allocate(sizeof *made);
   made->left = left;
   made->right = right;
+  if (depth == kCountedDepth) clock_work((uint32_t)nodes(depth));
   return made;
 }
 static int64_t count(const struct node* node) { return node == NULL ? 0 : 1 + count(node->left) + count(node->right); }
@@ -158,7 +183,7 @@ static int64_t count(const struct node* node) { return node == NULL ? 0 : 1 + co
 static void gcbench(int stretch, int long_lived) {
   clock_start();
   expect("stretch tree", count(make(stretch)), nodes(stretch));
-  clock_step();
+  clock_step_of(0);
   struct node* kept = allocate(sizeof *kept);
   populate(long_lived, kept);
   double* array = GC_MALLOC_ATOMIC(500000 * sizeof(double));
@@ -169,9 +194,9 @@ static void gcbench(int stretch, int long_lived) {
       struct node* down = allocate(sizeof *down);
       populate(depth, down);
       sink = down;
-      clock_step();
+      clock_step_of(uncounted(depth));
       sink = make(depth);
-      clock_step();
+      clock_step_of(uncounted(depth));
     }
   }
   expect("long-lived tree", count(kept), nodes(long_lived));
@@ -332,7 +357,9 @@ int main(int argc, char** argv) {
          peak_rss_mib(), (long long)steps, (double)(last - start) / 1e6, (long long)longest);
   print_sparse("counts", counts, kBuckets);
   print_sparse("bins", bins, kBins);
-  printf("\"stopsUs\":[");
+  printf("\"grain\":%u,\"skips\":[", grain);
+  for (int i = 0; i < skip_count; i++) printf("%s%.4f", i == 0 ? "" : ",", skips[i]);
+  printf("],\"stopsUs\":[");
   for (int i = 0; i < stop_count; i++) printf("%s%.3f", i == 0 ? "" : ",", stops[i]);
   printf("]}\n");
   return 0;

@@ -11,6 +11,7 @@ export interface Line {
   /** Index of the system's colour. */
   readonly colour: number
   readonly points: readonly (readonly [number, number])[]
+  readonly dashed?: boolean
 }
 
 const WIDTH = 400
@@ -44,10 +45,10 @@ function svg(height: number, label: string, content: string): string {
 
 /** The names of what is drawn, with their colours; `kind` is the class prefix: systems or phases. */
 export function legend(
-  entries: readonly { readonly name: string; readonly colour: number }[],
+  entries: readonly { readonly name: string; readonly colour: number; readonly dashed?: boolean }[],
   kind: 's' | 'p' = 's',
 ): string {
-  return `<p class="legend">${entries.map(({ name, colour }) => `<span class="${kind}${colour}"><i></i>${escape(name)}</span>`).join('')}</p>`
+  return `<p class="legend">${entries.map(({ name, colour, dashed }) => `<span class="${kind}${colour}${dashed ? ' dash' : ''}"><i></i>${escape(name)}</span>`).join('')}</p>`
 }
 
 export function lineChart(label: string, lines: readonly Line[], x: Axis, y: Axis): string {
@@ -58,11 +59,11 @@ export function lineChart(label: string, lines: readonly Line[], x: Axis, y: Axi
     return `<path class="grid" d="M${LEFT} ${n(at)}H${WIDTH - RIGHT}"/><text x="${LEFT - 5}" y="${n(at + 4)}" text-anchor="end">${escape(text)}</text>`
   })
   // The first system is what the report is about: its curve lies on top of the others.
-  const drawn = [...lines].reverse().map(({ name, colour, points }) => {
+  const drawn = [...lines].reverse().map(({ name, colour, points, dashed }) => {
     const path = points.map(([px, py], i) => {
       return `${i === 0 ? 'M' : 'L'}${n(place(x, px, LEFT, WIDTH - RIGHT))} ${n(place(y, py, bottom, TOP))}`
     })
-    return `<path class="line s${colour}" d="${path.join('')}"><title>${escape(name)}</title></path>`
+    return `<path class="line s${colour}${dashed ? ' dash' : ''}" d="${path.join('')}"><title>${escape(name)}</title></path>`
   })
   return svg(height, label, vertical.join('') + horizontalAxis(x, LEFT, bottom) + drawn.join('')) + legend(lines)
 }

@@ -13,6 +13,7 @@ import {
   type Line,
   type Range,
   type Ridge,
+  type Stack,
 } from './charts.js'
 import { strips, timeline } from './timeline.js'
 
@@ -75,7 +76,12 @@ function latencyChart(rows: readonly Row[]): string {
 }
 
 function mmuChart(rows: readonly Row[]): string {
-  const lines = linesOf(rows, 'mmu')
+  const compacting = linesOf(rows, 'mmuCompacting').map((line) => ({
+    ...line,
+    name: `${line.name}, while compacting`,
+    dashed: true,
+  }))
+  const lines = [...linesOf(rows, 'mmu'), ...compacting]
   if (lines.length === 0) return ''
   const x: Axis = {
     title: 'window',
@@ -193,18 +199,19 @@ const OWN_STALLS = [
   ['allocationStallUs', 'waits for memory'],
 ] as const
 
-function timelineChart(row: Row | undefined): string {
+function timelineChart(row: Row | undefined, unit: string): string {
   const entries = pointsOf(row, 'timeline')
   if (row === undefined || entries.length === 0) return ''
   return timeline({
     steps: pointsOf(row, 'timelineSteps'),
+    unit,
     entries,
     budgetMiB: figure(row, 'heapMiB'),
     concurrent: row.system === 'concurrent',
   })
 }
 
-function workloadCards(rows: readonly Row[]): string {
+function workloadCards(rows: readonly Row[], unit: string): string {
   const collected = rows.filter(({ system }) => system !== 'none' && system !== 'floor')
   const concurrent = rows.find(({ system }) => system === 'concurrent')
   const stalls = collected.flatMap((row) =>
@@ -217,7 +224,7 @@ function workloadCards(rows: readonly Row[]): string {
   )
   const timed = progress.length === 0 && rows.every((row) => figure(row, 'wallS') > 0)
   return [
-    card('Worst step', barsChart('worst step', rows, worst, showMicros, true)),
+    card('Worst step (logarithmic)', barsChart('worst step', rows, worst, showMicros, true)),
     timed
       ? card(
           'Wall time',
@@ -253,8 +260,8 @@ function workloadCards(rows: readonly Row[]): string {
       'How pages came to their places',
       fatesChart(rows, ({ system }) => system),
     ),
-    card('One run of the concurrent collector', timelineChart(concurrent), true),
-    card('Steps over time', progress.length === 0 ? '' : strips(progress), true),
+    card('One run of the concurrent collector', timelineChart(concurrent, unit), true),
+    card('Progress', progress.length === 0 ? '' : strips(progress, unit), true),
   ].join('')
 }
 
@@ -333,6 +340,25 @@ function relocationChart(rows: readonly Row[]): string {
   return stackChart('relocation', stacks, false)
 }
 
+const mebibytes = (v: number): string => `${v.toFixed(1)} MiB`
+
+function memoryChart(rows: readonly Row[]): string {
+  const bars = rows.flatMap((row) => {
+    const bar = (what: string, colour: number, figureName: string): Stack[] => {
+      const value = row[figureName] as number | undefined
+      if (value === undefined) return []
+      const note = `${mebibytes(value)}, ${mebibytes(figure(row, `${figureName}PerGiB`))} a GiB`
+      return [{ name: `${row.system}: ${what}`, note, parts: [{ name: what, colour, value }] }]
+    }
+    return [
+      ...bar('buffers', 0, 'buffersMiB'),
+      ...bar('peak over the heap', 5, 'peakOverMiB'),
+      ...bar('tables', 2, 'tablesMiB'),
+    ]
+  })
+  return stackChart('memory', bars, false)
+}
+
 /** What the same program costs in heaps of different size, and the like: one bar to each row. */
 function wallChart(rows: readonly Row[]): string {
   const stacks = rows.map((row) => ({
@@ -343,7 +369,7 @@ function wallChart(rows: readonly Row[]): string {
   return stackChart('wall time', stacks, false)
 }
 
-export function cardsOf(bench: string, rows: readonly Row[]): string {
+export function cardsOf(bench: string, rows: readonly Row[], unit = 'steps'): string {
   const inGrid = (cards: string): string => `<div class="cards">${cards}</div>`
   switch (bench) {
     case 'micro':
@@ -354,6 +380,8 @@ export function cardsOf(bench: string, rows: readonly Row[]): string {
       return inGrid(barrierCards(rows))
     case 'relocation':
       return inGrid(grouped(rows, (row) => `${untilComma(row)}: compaction, each page`, relocationChart))
+    case 'memory':
+      return inGrid(grouped(rows, ({ workload }) => workload, memoryChart))
     case 'multiples':
       return inGrid(grouped(rows, (row) => `${untilComma(row)}: wall time`, wallChart))
     case 'lox':
@@ -362,13 +390,43 @@ export function cardsOf(bench: string, rows: readonly Row[]): string {
       const workloads = [...new Set(rows.map(({ workload }) => workload))]
       return workloads
         .map((workload) => {
-          const cards = inGrid(workloadCards(rows.filter((row) => row.workload === workload)))
+          const cards = inGrid(
+            workloadCards(
+              rows.filter((row) => row.workload === workload),
+              unit,
+            ),
+          )
           return `<h4>${escape(workload)}</h4>${cards}`
         })
         .join('')
     }
   }
 }
+
+/** How much the programs got done while the concurrent collector compacted: the structured ones and the random one. */
+function utilisation(rows: readonly Row[]): string {
+  const found = rows.filter((row) => pointsOf(row, 'mmuCompacting').length > 0)
+  if (found.length === 0) return ''
+  const windows = [1, 10, 100]
+  const cell = (value: number | undefined): string => {
+    if (value === undefined) return '<td></td>'
+    const percent = (value * 100).toFixed(0)
+    return `<td class="share" style="--share:${percent}%">${percent} %</td>`
+  }
+  const lines = found.map((row) => {
+    const cells = windows.map((ms) => cell(share(row, ms)))
+    const name = `${escape(row.bench)} <small>${escape(row.workload)}</small>`
+    return `<tr><td class="wrap">${name}</td>${cells.join('')}</tr>`
+  })
+  const head = windows.map((ms) => `<th>${ms} ms</th>`)
+  return card(
+    'Minimum mutator utilisation while compacting: the least a program got done in a window of this length',
+    `<div class="table"><table><thead><tr><th>program</th>${head.join('')}</tr></thead><tbody>${lines.join('')}</tbody></table></div>`,
+    true,
+  )
+}
+const share = (row: Row, ms: number): number | undefined =>
+  pointsOf(row, 'mmuCompacting').find(([window]) => window === ms)?.[1]
 
 /** The first thing one sees: the worst step of the programs about latency, the time of those about speed. */
 export function glance(rows: readonly Row[]): string {
@@ -382,7 +440,7 @@ export function glance(rows: readonly Row[]): string {
     ...['pusher', 'churn'].flatMap((bench) =>
       of(bench).map((own) =>
         card(
-          `${bench}, worst step: ${own[0].workload}`,
+          `${bench}, worst step (logarithmic): ${own[0].workload}`,
           barsChart(`worst step of ${bench}`, own, worst, showMicros, true),
         ),
       ),
@@ -395,6 +453,7 @@ export function glance(rows: readonly Row[]): string {
         ),
       ),
     ),
+    utilisation(rows),
   ].filter((text) => text !== '')
   return cards.length === 0
     ? ''

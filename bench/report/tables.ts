@@ -10,8 +10,16 @@ const micros = (v: number): string =>
 /** On plain objects the stops are those of V8's collector. */
 const stops = (row: Row): string => (row.system.startsWith('v8') ? 'v8StopUs' : 'stopUs')
 const percent = (v: number): string => `${(v * 100).toFixed(0)} %`
-const mmu = (row: Row, ms: number): number | undefined =>
-  (row.series?.['mmu'] as Points | undefined)?.find(([window]) => window === ms)?.[1]
+const mmu = (row: Row, ms: number, series = 'mmu'): number | undefined =>
+  (row.series?.[series] as Points | undefined)?.find(([window]) => window === ms)?.[1]
+
+/** Smallest and largest run of a figure; absent where there was one run. */
+const spread = (row: Row, figure: string): readonly [number, number] | undefined => row.spread?.[figure]
+/** Half of the way from the smallest to the largest run, as a share of the median. */
+function halfWidth(row: Row, figure: string): number | undefined {
+  const range = spread(row, figure)
+  return range && (range[1] - range[0]) / 2 / (row[figure] as number)
+}
 
 type Column = readonly [heading: string, pick: (row: Row) => unknown, write: (value: number) => string]
 const stall = (name: string, histogram: string, ...percentiles: readonly string[]): Column[] =>
@@ -20,15 +28,18 @@ const stall = (name: string, histogram: string, ...percentiles: readonly string[
 /** Columns of the tables: heading, where the figure comes from, how it is written. Times are µs but where they say ms. */
 const COLUMNS: readonly Column[] = [
   ['wall s', (row) => row['wallS'], (v) => v.toFixed(2)],
+  ['±', (row) => halfWidth(row, 'wallS'), percent],
   ['cpu s', (row) => row['cpuS'], (v) => v.toFixed(2)],
   ['× none', (row) => row['overNone'], (v) => v.toFixed(2)],
   ['rss MiB', (row) => row['peakRssMiB'], (v) => v.toFixed(0)],
+  ['buffers', (row) => row['buffersPeakMiB'], (v) => v.toFixed(1)],
   ['steps/s', (row) => row['stepsPerS'], (v) => Math.round(v).toLocaleString('en-US')],
   ['p50 µs', (row) => at(row, 'latencyUs', 'p50'), micros],
   ['p99', (row) => at(row, 'latencyUs', 'p99'), micros],
   ['p99.9', (row) => at(row, 'latencyUs', 'p999'), micros],
   ['p99.99', (row) => at(row, 'latencyUs', 'p9999'), micros],
   ['worst', (row) => at(row, 'latencyUs', 'max'), micros],
+  ['of any run', (row) => spread(row, 'latencyUs.max')?.[1], micros],
   ['stop p50', (row) => at(row, stops(row), 'p50'), micros],
   ['stop max', (row) => at(row, stops(row), 'max'), micros],
   ...stall('fault', 'faultUs', 'p50', 'max'),
@@ -36,6 +47,9 @@ const COLUMNS: readonly Column[] = [
   ['MMU 1 ms', (row) => mmu(row, 1), percent],
   ['10 ms', (row) => mmu(row, 10), percent],
   ['100 ms', (row) => mmu(row, 100), percent],
+  ['compacting 1 ms', (row) => mmu(row, 1, 'mmuCompacting'), percent],
+  ['10 ms', (row) => mmu(row, 10, 'mmuCompacting'), percent],
+  ['100 ms', (row) => mmu(row, 100, 'mmuCompacting'), percent],
 ]
 /** Benchmarks that are about something else than running a program have columns of their own. */
 const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
@@ -79,9 +93,20 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
   ],
 }
 
+/** How far the figures of a row can be trusted: one run says nothing of its own spread. */
+const RUNS: Column = ['runs', (row) => row.runs, (v) => v.toFixed(0)]
+
+/** What the figures of these rows are. */
+export function basisOf(rows: readonly Row[]): string {
+  const runs = [...new Set(rows.map((row) => row.runs))].sort((a, b) => a - b)
+  if (runs.at(-1) === 1) return 'one run of each, so nothing is known of the spread'
+  return `medians of ${runs.join(', ')} runs${runs[0] === 1 ? '; of a single one nothing is known of the spread' : ''}`
+}
+
 /** The rows of one benchmark as text, headings first; only columns that say something. */
 export function cellsOf(bench: string, rows: readonly Row[]): string[][] {
-  const columns = (OWN_COLUMNS[bench] ?? COLUMNS).filter(([, pick]) => rows.some((row) => pick(row) !== undefined))
+  const all = [...(OWN_COLUMNS[bench] ?? COLUMNS), RUNS]
+  const columns = all.filter(([, pick]) => rows.some((row) => pick(row) !== undefined))
   const lines = rows.map((row, i) => [
     i > 0 && rows[i - 1].workload === row.workload ? '' : row.workload,
     row.system,
@@ -104,8 +129,7 @@ export function markdown(
     if (own.length === 0) return []
     const [headings, ...cells] = cellsOf(name, own)
     const rule = headings.map((_, c) => (c < 2 ? '---' : '--:'))
-    const runs = [...new Set(own.map((row) => row.runs))].sort((a, b) => a - b).join(' to ')
-    const head = `### ${name}\n\n${summary}; runs of each: ${runs}.\n`
+    const head = `### ${name}\n\n${summary}; ${basisOf(own)}.\n`
     return [[head, line(headings), line(rule), ...cells.map(line), ''].join('\n')]
   })
   const facts = Object.entries(machine).map(([what, value]) => `${what} ${String(value)}`)

@@ -52,13 +52,15 @@ function band(spans: Points, at: (x: number) => number): string {
 /** One run: the program's steps, the collector's phases, page faults, and how full the heap was. */
 export interface Run {
   readonly steps: Points
+  /** What `steps` counts. */
+  readonly unit: string
   /** [[ms, phase, MiB used, faults since the entry before, allocation stalls since]…] */
   readonly entries: Points
   readonly budgetMiB: number
   /** The concurrent collector has faults to show. */
   readonly concurrent: boolean
 }
-export function timeline({ steps, entries, budgetMiB, concurrent }: Run): string {
+export function timeline({ steps, unit: counted, entries, budgetMiB, concurrent }: Run): string {
   const from = Math.min(entries[0][0], steps[0]?.[0] ?? Infinity)
   const width = steps.length > 1 ? steps[1][0] - steps[0][0] : 0
   const to = Math.max(entries.at(-1)?.[0] ?? 0, (steps.at(-1)?.[0] ?? 0) + width)
@@ -66,7 +68,7 @@ export function timeline({ steps, entries, budgetMiB, concurrent }: Run): string
   const lanes: string[] = []
   if (steps.length > 1) {
     const most = Math.max(...steps.map(([, y]) => y))
-    const unit = most >= 10 ? 'steps a ms' : 'steps a second'
+    const unit = `${counted} a ${most >= 10 ? 'ms' : 'second'}`
     const top = most >= 10 ? most : most * 1000
     lanes.push(
       lane(
@@ -117,7 +119,7 @@ export function timeline({ steps, entries, budgetMiB, concurrent }: Run): string
       lane(
         0.8,
         'phases in which allocation waited',
-        waits === 0 ? 'none' : `${waits.toLocaleString('en-US')} waits`,
+        waits === 0 ? 'none' : `${waits.toLocaleString('en-US')} wait${waits === 1 ? '' : 's'}`,
         marks.join(''),
       ),
     )
@@ -150,7 +152,7 @@ export interface Strip {
   readonly colour: number
   readonly points: Points
 }
-export function strips(all: readonly Strip[]): string {
+export function strips(all: readonly Strip[], unit: string): string {
   const longest = Math.max(...all.map(({ points }) => points.at(-1)?.[0] ?? 0))
   // A few slices in which something was caught up would make all others flat: they are cut off.
   const values = all.flatMap(({ points }) => points.map(([, y]) => y)).sort((a, b) => a - b)
@@ -159,7 +161,7 @@ export function strips(all: readonly Strip[]): string {
   const drawn = all.map(({ name, colour, points }) => {
     const sum = points.reduce((total, [, y]) => total + y, 0)
     const mean = sum / points.length
-    const note = `${Math.round(mean * 1000).toLocaleString('en-US')} steps a second`
+    const note = `${Math.round(mean * 1000).toLocaleString('en-US')} ${unit} a second`
     return lane(2.2, name, note, area(points, `s${colour}`, at, most, points.at(-1)?.[0] ?? longest))
   })
   return drawn.join('') + foot(0, longest)

@@ -3,10 +3,9 @@
 
 import type { Workload } from '../workload.js'
 import { expectSame } from '../workload.js'
-import { build, check, heapTrees } from './trees.js'
+import { build, check, heapTrees, nodes, uncounted } from './trees.js'
 
 const MIN_DEPTH = 4
-const nodes = (depth: number): number => 2 ** (depth + 1) - 1
 const times = (n: number, depth: number): number => 2 ** (n - depth + MIN_DEPTH)
 
 /** MiB of all nodes of a run, 16 bytes each. */
@@ -19,7 +18,7 @@ function total(n: number): number {
 export const binaryTrees: Workload = {
   name: 'binary-trees',
   summary: 'short-lived trees beside a long-lived one; a step is one tree',
-  even: false,
+  progress: 'nodes',
   peers: ['java', 'boehm'],
   variants: ({ quick }) =>
     (quick ? [14, 16] : [16, 18, 21]).map((n) => ({
@@ -32,11 +31,11 @@ export const binaryTrees: Workload = {
     })),
 
   heap(heap, m, clock, { n }) {
-    const trees = heapTrees(heap, m)
+    const trees = heapTrees(heap, m, clock)
     const { rootsI32, control, pollIndex } = m
     clock.start()
     expectSame('stretch tree', trees.check(trees.build(n + 1, 0)), nodes(n + 1))
-    clock.step()
+    clock.step(0)
     trees.publish(0)
     rootsI32[trees.base] = trees.build(n, 0)
     trees.publish(1)
@@ -46,7 +45,7 @@ export const binaryTrees: Workload = {
         found += trees.check(trees.build(depth, 1))
         trees.publish(1)
         if (control[pollIndex] !== 0) m.poll()
-        clock.step()
+        clock.step(uncounted(depth))
       }
       expectSame(`trees of depth ${depth}`, found, times(n, depth) * nodes(depth))
     }
@@ -55,14 +54,14 @@ export const binaryTrees: Workload = {
 
   plain(clock, { n }) {
     clock.start()
-    expectSame('stretch tree', check(build(n + 1)), nodes(n + 1))
-    clock.step()
-    const longLived = build(n)
+    expectSame('stretch tree', check(build(n + 1, clock)), nodes(n + 1))
+    clock.step(0)
+    const longLived = build(n, clock)
     for (let depth = MIN_DEPTH; depth <= n; depth += 2) {
       let found = 0
       for (let i = times(n, depth); i > 0; i--) {
-        found += check(build(depth))
-        clock.step()
+        found += check(build(depth, clock))
+        clock.step(uncounted(depth))
       }
       expectSame(`trees of depth ${depth}`, found, times(n, depth) * nodes(depth))
     }

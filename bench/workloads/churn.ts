@@ -39,7 +39,7 @@ const variant = (liveMiB: number, seconds: number, rate?: number): Variant => ({
 export const churn: Workload = {
   name: 'churn',
   summary: 'a large graph of small objects, mutated at random; a step replaces 16 nodes and relinks 4',
-  even: true,
+  progress: 'steps',
   peers: ['java', 'boehm'],
   variants: ({ quick }) =>
     quick

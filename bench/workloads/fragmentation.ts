@@ -14,7 +14,7 @@ const halfOf = (budgetMiB: number, bytes: number): number => Math.floor((budgetM
 export const fragmentation: Workload = {
   name: 'fragmentation',
   summary: 'every second object dies and the next are twice as large; a step is one allocation',
-  even: false,
+  progress: null,
   peers: ['java', 'boehm'],
   variants: ({ quick }) => {
     const budgetMiB = quick ? 24 : 192

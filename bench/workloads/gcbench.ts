@@ -6,9 +6,11 @@ import type { Heap, Mutator } from 'glissade'
 import type { StepClock } from '../step-clock.js'
 import type { Workload } from '../workload.js'
 import { expectSame } from '../workload.js'
+import { COUNTED_DEPTH, nodes, uncounted } from './trees.js'
 
 const MIN_DEPTH = 4
-const nodes = (depth: number): number => 2 ** (depth + 1) - 1
+/** Nodes of a tree below its root. */
+const below = (depth: number): number => nodes(depth) - 1
 const iterations = (stretch: number, depth: number): number => Math.floor((2 * nodes(stretch)) / nodes(depth))
 
 class Node {
@@ -19,15 +21,19 @@ class Node {
     public right: Node | null,
   ) {}
 }
-function populate(depth: number, node: Node): void {
+function populate(depth: number, node: Node, clock: StepClock): void {
   if (depth <= 0) return
   node.left = new Node(null, null)
   node.right = new Node(null, null)
-  populate(depth - 1, node.left)
-  populate(depth - 1, node.right)
+  populate(depth - 1, node.left, clock)
+  populate(depth - 1, node.right, clock)
+  if (depth === COUNTED_DEPTH) clock.work(below(depth))
 }
-function make(depth: number): Node {
-  return depth <= 0 ? new Node(null, null) : new Node(make(depth - 1), make(depth - 1))
+function make(depth: number, clock: StepClock): Node {
+  if (depth <= 0) return new Node(null, null)
+  const made = new Node(make(depth - 1, clock), make(depth - 1, clock))
+  if (depth === COUNTED_DEPTH) clock.work(nodes(depth))
+  return made
 }
 function count(node: Node | null): number {
   return node === null ? 0 : 1 + count(node.left) + count(node.right)
@@ -58,6 +64,7 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
     fill(depth - 1, sp + 1)
     rootsI32[base + sp + 1] = i32[rootsI32[base + sp] + right]
     fill(depth - 1, sp + 1)
+    if (depth === COUNTED_DEPTH) clock.work(below(depth))
   }
   const build = (depth: number, sp: number): number => {
     if (depth <= 0) {
@@ -70,13 +77,14 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
     const made = allocate()
     link(made + left, rootsI32[base + sp])
     link(made + right, rootsI32[base + sp + 1])
+    if (depth === COUNTED_DEPTH) clock.work(nodes(depth))
     return made
   }
   const size = (ref: number): number => (ref === 0 ? 0 : 1 + size(i32[ref + left]) + size(i32[ref + right]))
 
   clock.start()
   expectSame('stretch tree', size(build(stretch, 0)), nodes(stretch))
-  clock.step()
+  clock.step(0)
   control[topIndex] = 0
   rootsI32[base] = allocate()
   fill(longLived, 0)
@@ -91,11 +99,11 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
       rootsI32[base + 2] = allocate()
       fill(depth, 2)
       control[topIndex] = 2
-      clock.step()
+      clock.step(uncounted(depth))
       build(depth, 2)
       control[topIndex] = 2
       if (control[pollIndex] !== 0) m.poll()
-      clock.step()
+      clock.step(uncounted(depth))
     }
   }
   expectSame('long-lived tree', size(rootsI32[base]), nodes(longLived))
@@ -105,7 +113,7 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
 export const gcbench: Workload = {
   name: 'gcbench',
   summary: 'GCBench: trees built down and up beside long-lived data; a step is one tree',
-  even: false,
+  progress: 'nodes',
   peers: ['java', 'boehm'],
   variants: ({ quick }) => [
     {
@@ -118,18 +126,18 @@ export const gcbench: Workload = {
   heap: (heap, m, clock, { stretch, longLived }) => onHeap(heap, m, clock, stretch, longLived),
   plain(clock, { stretch, longLived }) {
     clock.start()
-    expectSame('stretch tree', count(make(stretch)), nodes(stretch))
-    clock.step()
+    expectSame('stretch tree', count(make(stretch, clock)), nodes(stretch))
+    clock.step(0)
     const kept = new Node(null, null)
-    populate(longLived, kept)
+    populate(longLived, kept, clock)
     const array = new Float64Array(500_000)
     for (let i = 0; i < 250_000; i++) array[i] = 1 / (i + 1)
     for (let depth = MIN_DEPTH; depth <= longLived; depth += 2) {
       for (let i = iterations(stretch, depth); i > 0; i--) {
-        populate(depth, new Node(null, null))
-        clock.step()
-        make(depth)
-        clock.step()
+        populate(depth, new Node(null, null), clock)
+        clock.step(uncounted(depth))
+        make(depth, clock)
+        clock.step(uncounted(depth))
       }
     }
     expectSame('long-lived tree', count(kept), nodes(longLived))

@@ -10,7 +10,7 @@ const MESSAGE = 1024
 export const pusher: Workload = {
   name: 'pusher',
   summary: 'a million 1 KiB messages through a window of 200 000; a step is one push',
-  even: true,
+  progress: 'steps',
   peers: ['java', 'boehm'],
   variants: ({ quick }) => [
     {

@@ -28,7 +28,7 @@ const treesPerRound = (depth: number): number => Math.floor((nodes(depth) * 2) /
 export const quads: Workload = {
   name: 'quads',
   summary: 'shallow quadtrees beside a deep one; a step is one shallow tree',
-  even: true,
+  progress: 'steps',
   peers: ['java', 'boehm'],
   variants: ({ quick }) => {
     const depth = quick ? 8 : 10

@@ -2,8 +2,18 @@
 //
 // The heap's version keeps every reference in a root stack across safepoints and publishes exactly the slots in use before
 // each allocation, as an interpreter would. Nodes are 16 bytes: header, left, right.
+//
+// Trees differ in size, so progress is counted in nodes built: by the tree where it is small, and after each subtree of
+// COUNTED_DEPTH where it is larger, some twenty microseconds apart.
 
 import type { Heap, Mutator } from 'glissade'
+import type { StepClock } from '../step-clock.js'
+
+export const COUNTED_DEPTH = 9
+export const nodes = (depth: number): number => 2 ** (depth + 1) - 1
+const COUNTED = nodes(COUNTED_DEPTH)
+/** The nodes of a tree that building it has not counted. */
+export const uncounted = (depth: number): number => (depth < COUNTED_DEPTH ? nodes(depth) : 0)
 
 export interface HeapTrees {
   /** A complete tree of `depth`; slots from `sp` up are free. The Ref is good until the next safepoint. */
@@ -16,7 +26,7 @@ export interface HeapTrees {
   publish(slots: number): void
 }
 
-export function heapTrees(heap: Heap, m: Mutator): HeapTrees {
+export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
   const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
   const stack = m.roots.stack('ref', 256)
   const { i32, rootsI32, cards, control } = m
@@ -38,6 +48,7 @@ export function heapTrees(heap: Heap, m: Mutator): HeapTrees {
     const right = made + rightAt
     i32[right] = rootsI32[base + sp + 1]
     cards[right >>> 8] = 1
+    if (depth === COUNTED_DEPTH) clock.work(COUNTED)
     return made
   }
   const check = (tree: number): number => {
@@ -60,8 +71,11 @@ export class Pair {
     readonly right: Pair | null,
   ) {}
 }
-export function build(depth: number): Pair {
-  return depth === 0 ? new Pair(null, null) : new Pair(build(depth - 1), build(depth - 1))
+export function build(depth: number, clock: StepClock): Pair {
+  if (depth === 0) return new Pair(null, null)
+  const made = new Pair(build(depth - 1, clock), build(depth - 1, clock))
+  if (depth === COUNTED_DEPTH) clock.work(COUNTED)
+  return made
 }
 export function check(tree: Pair): number {
   return tree.left === null ? 1 : 1 + check(tree.left) + check(tree.right as Pair)

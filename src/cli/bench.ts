@@ -40,6 +40,7 @@ interface Suite {
 
 /** What bench/report/tables.ts exports. */
 interface Tables {
+  basisOf(rows: readonly Row[]): string
   cellsOf(bench: string, rows: readonly Row[]): string[][]
   markdown(report: Report, list: ReturnType<Suite['list']>): string
 }
@@ -109,11 +110,12 @@ export const bench: CliCommand = {
       if (!NAMES.includes(name)) throw new UsageError(`no benchmark is called '${name}': there are ${NAMES.join(', ')}`)
     }
     const suite = await load<Suite>('suite')
-    const { cellsOf, markdown } = await load<Tables>('report/tables')
+    const { basisOf, cellsOf, markdown } = await load<Tables>('report/tables')
     const status = new StatusLine()
-    const say = (text: string): void => {
+    const show = (of: { readonly name: string; readonly summary: string }, rows: readonly Row[]): void => {
+      if (rows.length === 0) return
       status.clear()
-      console.log(text)
+      console.log(table(of, basisOf(rows), cellsOf(of.name, rows)))
     }
     const filter = texts(given['filter'])
     const without = texts(given['without']).filter((text) => text !== '')
@@ -146,18 +148,21 @@ export const bench: CliCommand = {
           status.clear()
           console.error(text)
         },
-        onRows: (of, rows) => say(table(of, cellsOf(of.name, rows))),
+        onRows: show,
       })
     const from = given['from'] as string | undefined
     const report = from === undefined ? await runAll() : chosen(readReports(from))
     clearInterval(ticking)
     status.clear()
     if (from !== undefined) {
-      for (const of of suite.list()) {
-        const rows = report.rows.filter((row) => row.bench === of.name)
-        if (rows.length > 0) say(table(of, cellsOf(of.name, rows)))
-      }
+      for (const of of suite.list())
+        show(
+          of,
+          report.rows.filter((row) => row.bench === of.name),
+        )
     }
+    if (report.rows.length === 0 && report.skipped.length === 0)
+      throw new UsageError('nothing was run: no case is left by --filter and --without (--help explains them)')
     const json = given['json'] as string | undefined
     const html = given['html'] as string | undefined
     const text = given['markdown'] as string | undefined
@@ -200,7 +205,11 @@ function readReports(path: string): Report {
 }
 
 /** The rows of one benchmark, for the terminal. */
-function table(of: { readonly name: string; readonly summary: string }, lines: readonly (readonly string[])[]): string {
+function table(
+  of: { readonly name: string; readonly summary: string },
+  basis: string,
+  lines: readonly (readonly string[])[],
+): string {
   const paint = painter()
   const [headings, ...cells] = lines
   const widths = headings.map((heading, c) => Math.max(heading.length, ...cells.map((line) => line[c].length)))
@@ -208,7 +217,7 @@ function table(of: { readonly name: string; readonly summary: string }, lines: r
     line.map((cell, c) => (c < 2 ? cell.padEnd(widths[c]) : cell.padStart(widths[c]))).join('  ')
   return [
     '',
-    `${paint('bold', of.name)}  ${paint('dim', of.summary)}`,
+    `${paint('bold', of.name)}  ${paint('dim', `${of.summary}; ${basis}`)}`,
     paint('dim', pad(headings).trimEnd()),
     ...cells.map((line) => pad(line).trimEnd()),
   ].join('\n')
