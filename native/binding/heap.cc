@@ -448,6 +448,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
   options.tlab_pages = static_cast<u32>(number("tlabBytes", options.tlab_pages * kPageSize)) / kPageSize;
   options.growth = number("growth", options.growth);
+  options.reuse = number("reuse", 1) != 0;
   options.placing_batch = static_cast<u32>(number("placingBatch", options.placing_batch));
   options.relocation = static_cast<Relocation>(static_cast<int>(number("relocation", 0)));
   options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));

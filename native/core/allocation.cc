@@ -69,14 +69,20 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
   bool registered;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    const u32 used = moving.used_pages();
-    const u32 top = moving.top;
-    const u32 room = used < max_pages_ ? std::min(max_pages_ - used, moving.large_low - top) : 0;
-    if (room < need) return false;
-    pages = std::min(moving.black ? std::max(need, std::min(most, kBlackTlabPages)) : most, room);
-    first = top;
-    moving.top = top + pages;
-    dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
+    if (const Extent run = moving.dead.take(need, most); run.pages) {
+      first = run.first;
+      pages = dirty = run.pages;
+      Statistics::add(statistics.pagesReused, pages);
+    } else {
+      const u32 held = moving.held_pages();
+      const u32 top = moving.top;
+      const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
+      if (room < need) return false;
+      pages = std::min(moving.black ? std::max(need, std::min(most, kBlackTlabPages)) : most, room);
+      first = top;
+      moving.top = top + pages;
+      dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
+    }
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
@@ -119,7 +125,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
   u32 ref_word = 0;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    if (moving.used_pages() + pages > max_pages_) return 0;
+    if (moving.held_pages() + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);
       if (first != PageRuns::kNone) {

@@ -193,10 +193,11 @@ bool Heap::remark_pause(bool last) {
           // From here every reachable object is marked, and what is born is black (invariant 6).
           heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
           heap.clear_dead_weak_refs();
-          heap.moving.black = true;
-          heap.moving.black_begin = heap.moving.top;
           heap.marked_begin_ = heap.moving.begin;
           heap.marked_end_ = heap.moving.top;
+          heap.forget_dead();
+          heap.moving.black = true;
+          heap.moving.black_begin = heap.moving.top;
         }
         heap.set_phase(c.done ? layout::Phase::Reclaim : layout::Phase::Mark);
         heap.statistics.remark_us.record(now_ns() - begin);
@@ -288,6 +289,7 @@ void Heap::reclaim() {
 
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
+  may_reuse_ = options.reuse && !options.fresh_windows && !forced;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     roots.begin_cycle();
@@ -302,7 +304,8 @@ void Heap::run_cycle(bool forced) {
   reclaim();
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
-  const bool worth = plan(forced);
+  const bool gains = plan(forced);
+  const bool worth = !reuse_suffices() && gains;
   if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) compaction.stock();
   Statistics::add(statistics.prepareNs, now_ns() - marked);
@@ -336,6 +339,7 @@ void Heap::run_cycle(bool forced) {
   } else {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
+    reuse_dead();
   }
   if (!worth) pacing.note_flip(trace_ns_, now_ns() - started, pages, traced_granules_);
   pace(live_pages);

@@ -52,6 +52,7 @@ struct HeapOptions {
   u32 tlab_pages = 16;
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;
+  bool reuse = true;           // reuse.cc; false: a cycle that gains anything compacts
   bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
   bool protect = false;        // protection.h; implies fresh_windows
   u32 verify = 0;              // verification.h
@@ -187,6 +188,12 @@ class Heap {
   u64 cycles_completed();
   void clear_dead_weak_refs();
 
+  // reuse.cc
+  void forget_dead();
+  void zero_above_stacks();
+  bool reuse_suffices();
+  void reuse_dead();
+
   // prepare.cc
   bool plan(bool forced);
   u32 choose_prefix(bool forced);
@@ -219,6 +226,9 @@ class Heap {
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;
+  std::vector<Extent> dead_runs_;          // of the cycle under way
+  u32 dead_pages_ = 0;                     // in them
+  bool may_reuse_ = false;                 // the cycle under way may do without a flip
   std::vector<u32> aligned_pages_;         // from-space pages whose first object goes to the start of a page
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits
   bool flip_failed_ = false;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "mapped-array.h"
+#include "moving-space.h"
 
 namespace glissade {
 
@@ -59,11 +60,6 @@ class SharedPages {
   std::atomic<u64> head_{kEmpty};
   std::atomic<i32> count_{0};
   MappedArray<std::atomic<u32>> next_;
-};
-
-struct Extent {
-  u32 first;
-  u32 pages;
 };
 
 /// Extents for everybody who may take a lock.

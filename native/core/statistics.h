@@ -12,7 +12,7 @@ namespace glissade {
 #define GLISSADE_COUNTERS(X)                                                              \
   X(collections, "cycles completed")                                                      \
   X(flips, "cycles that moved objects")                                                   \
-  X(flipsSkipped, "cycles that found nothing worth moving")                               \
+  X(flipsSkipped, "cycles that moved nothing: little to gain, or dead pages reused")       \
   X(flipsCancelled, "flips undone because the kernel refused one of their calls")         \
   X(bytesAllocated, "bytes handed out as TLABs and large objects")                        \
   X(tlabGrants, "TLABs handed out")                                                       \
@@ -44,6 +44,7 @@ namespace glissade {
   X(buffersFromKernel, "buffers taken beyond the recycled ones")                          \
   X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
+  X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
   X(markNs, "time spent marking concurrently")                                            \
   X(prepareNs, "time spent in reclaim and prepare")                                       \

@@ -30,6 +30,8 @@ export interface NativeTuning {
   readonly freshWindows?: number
   /** A heap smaller than this does not collect by itself. */
   readonly minBytes?: number
+  /** 0: a cycle that gains anything compacts, also where reusing dead pages in place would do. */
+  readonly reuse?: number
   /** Built pages that the collector places in one call, at the most. */
   readonly placingBatch?: number
 }

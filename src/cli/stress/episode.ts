@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads'
 import type { NativeBinding } from '../../gc/native.js'
 import { loadNative } from '../../gc/native-loader.js'
 import { Heap, type HeapToken } from '../../index.js'
+import { tuned } from '../../testing.js'
 import { differential } from './differential.js'
 import { Driver } from './driver.js'
 import type { EpisodePlan } from './plan.js'
@@ -47,7 +48,7 @@ export async function runEpisode(plan: EpisodePlan, beat: () => void): Promise<T
 }
 
 async function overOneHeap(plan: EpisodePlan, tally: Tally, beat: () => void): Promise<void> {
-  const heap = Heap.create(plan.heap)
+  const heap = tuned({ reuse: plan.reuse ? 1 : 0 }, () => Heap.create(plan.heap))
   const mutators = heap.capabilities.sharing ? plan.mutators : 1
   const exchange = exchangeTable(heap)
   const driver = new Driver(heap, plan, 0, exchange)

@@ -35,6 +35,8 @@ export interface EpisodePlan {
   readonly inject: string
   /** Also the level at which the heap is verified from outside; see driver.ts. */
   readonly verify: number
+  /** Whether cycles may reuse dead pages in place; if not, every one that gains anything compacts. */
+  readonly reuse: boolean
   readonly heap: HeapOptions
 }
 
@@ -84,6 +86,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
           : {}
   const chosen = names.filter(() => random.chance(0.4))
   const one = random.pick(names)
+  const reuse = random.chance(0.5)
   return {
     seed,
     ms,
@@ -92,6 +95,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
     workloads: options.workloads.length > 0 ? options.workloads : chosen.length > 0 ? chosen : [one],
     inject: options.inject ?? (concurrent && injects ? rules.join(',') : ''),
     verify: options.verify ?? verify,
+    reuse,
     heap: {
       maxBytes: options.heap ?? heap,
       collector: options.collector,
@@ -113,7 +117,7 @@ export function seedAfter(seed: number): number {
 }
 
 /** One line that says what the episode is. */
-export function describePlan({ seed, mutators, workloads, inject, verify, heap }: EpisodePlan): string {
+export function describePlan({ seed, mutators, workloads, inject, verify, reuse, heap }: EpisodePlan): string {
   const { everyAllocations, everyBytes, sitePeriod } = heap.stress ?? {}
   return [
     `seed ${seed}`,
@@ -121,6 +125,7 @@ export function describePlan({ seed, mutators, workloads, inject, verify, heap }
     `${Number(heap.maxBytes) / MiB} MiB`,
     `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
+    ...(reuse ? ['reuse'] : []),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
     ...(sitePeriod ? [`a collection at each call site and every ${sitePeriod} allocations of it`] : []),
