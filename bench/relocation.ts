@@ -66,6 +66,7 @@ function run({ parameters }: Case): Outcome {
   let placed = 0
   let kept = 0
   let calls = 0
+  let copied = 0
   for (let cycle = 0; cycle < cycles; cycle++) {
     survivors.fill()
     const before = counted()
@@ -75,6 +76,7 @@ function run({ parameters }: Case): Outcome {
     placed = more('pagesMoved') + more('pagesCopied')
     kept = more('pagesKept')
     calls = more('moveCalls')
+    copied = more('pagesCopied')
     if (placed === 0) throw new Error('Error: nothing was compacted')
     const us = (name: string): number => more(name) / 1000 / placed
     best.build = Math.min(best.build, us('buildNs'))
@@ -93,6 +95,7 @@ function run({ parameters }: Case): Outcome {
       pagesPlaced: placed,
       tableShare: survivors.tablePages / placed,
       keptShare: kept / placed,
+      bytesCopied: copied * 4096,
       pagesPerCall: placed / Math.max(1, calls),
       buildUsPerPage: best.build,
       placeUsPerPage: best.place,
