@@ -175,6 +175,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   }
   if (buffer != kNoBuffer) cursor.recycle(buffer);
   flush();
+  cursor.donate();
   const u64 total = now_ns() - begin;
   Statistics::add(heap_.statistics.pagesBuilt, built);
   Statistics::add(heap_.statistics.placeNs, placing);

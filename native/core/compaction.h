@@ -89,7 +89,7 @@ class Compaction {
 
  public:
   /// `protected_pages`: of the moving space, in the page-protect mode.
-  bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && freed_in_.map(protected_pages + 1); }
+  bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && supply_.map(pages) && freed_in_.map(protected_pages + 1); }
   /// The page-protect mode's notes: these pages have been freed by the cycle under way.
   void note_freed(u32 first, u32 end);
   u32 overflow_used() const { return overflow_used_.load(std::memory_order_relaxed); }

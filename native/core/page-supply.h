@@ -2,8 +2,8 @@
 //
 // A page is named by a buffer index: a from-space page, or one of the small reserve. Three stocks:
 // - SharedPages: single pages in a lock-free stack. Fault handlers take and give here (invariant 10: no lock).
-// - PageSupply: extents of consecutive pages under a lock. Compaction threads and TLAB grants trade here; consecutive
-//   buffers are what makes one MOVE of many pages.
+// - PageSupply: the free pages under a lock. Compaction threads and TLAB grants trade here; consecutive buffers are what
+//   makes one MOVE of many pages, so a page that comes back joins whatever free pages lie beside it.
 // - a BufferCursor: one compaction thread's private extents.
 // A page is in at most one stock, and in none while it is the source of an unbuilt page (invariant 3) or holds the
 // content of a page that is built and not yet placed (invariant 4).
@@ -62,35 +62,51 @@ class SharedPages {
   MappedArray<std::atomic<u32>> next_;
 };
 
-/// Extents for everybody who may take a lock.
+/// Free pages for everybody who may take a lock. A map tells which they are; beside it the extents are kept in the order
+/// in which they came, the newest (warm in the cache) to be taken first. An extent says where to look, the map what is
+/// there: pages of it may have left with a run that began in another, and a run may reach beyond it.
 class PageSupply {
  public:
+  bool map(u32 pages) { return free_.map(pages + 1); }  // one more, never free
   void reset() {
     std::lock_guard<std::mutex> lock(mutex_);
+    for (const Extent& extent : extents_) free_.zero(extent.first, extent.pages);
     extents_.clear();
     pages_ = 0;
   }
-  void give(Extent extent) {
-    if (extent.pages == 0) return;
+  void give(Extent extent) { give(&extent, 1); }
+  void give(const Extent* extents, std::size_t count) {
     std::lock_guard<std::mutex> lock(mutex_);
-    pages_ += extent.pages;
-    if (!extents_.empty() && extents_.back().first + extents_.back().pages == extent.first) {
-      extents_.back().pages += extent.pages;
-    } else {
-      extents_.push_back(extent);
+    for (std::size_t i = 0; i < count; i++) {
+      const Extent extent = extents[i];
+      if (extent.pages == 0) continue;
+      std::memset(&free_[extent.first], 1, extent.pages);
+      pages_ += extent.pages;
+      if (!extents_.empty() && extents_.back().first + extents_.back().pages == extent.first) {
+        extents_.back().pages += extent.pages;
+      } else {
+        extents_.push_back(extent);
+      }
     }
   }
-  /// Up to `most` consecutive pages, from the end of the newest extent; pages = 0: none left.
+  /// Up to `most` consecutive pages, those of the newest extent and their neighbours; pages = 0: none left.
   Extent take(u32 most) {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (extents_.empty()) return {0, 0};
-    Extent& last = extents_.back();
-    const u32 pages = last.pages < most ? last.pages : most;
-    last.pages -= pages;
-    const Extent taken{last.first + last.pages, pages};
-    if (last.pages == 0) extents_.pop_back();
-    pages_ -= pages;
-    return taken;
+    while (most && !extents_.empty()) {
+      Extent newest = extents_.back();
+      extents_.pop_back();
+      for (; newest.pages && !free_[newest.first]; newest.pages--) newest.first++;
+      if (newest.pages == 0) continue;
+      u32 first = newest.first, end = first;
+      while (end - first < most && free_[end]) end++;
+      while (end - first < most && first > 0 && free_[first - 1]) first--;
+      const u32 newest_end = newest.first + newest.pages;
+      if (end < newest_end) extents_.push_back({end, newest_end - end});
+      free_.zero(first, end - first);
+      pages_ -= end - first;
+      return {first, end - first};
+    }
+    return {0, 0};
   }
   u32 pages() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -100,6 +116,7 @@ class PageSupply {
  private:
   std::mutex mutex_;
   std::vector<Extent> extents_;
+  MappedArray<u8> free_;
   u32 pages_ = 0;
 };
 
@@ -111,60 +128,43 @@ class BufferCursor {
 
   /// The next buffer; kNoBuffer when neither this cursor nor the supply has one.
   u32 take() {
-    if (current_.pages == 0 && !refill()) return kNoBuffer;
+    if (current_.pages == 0) {
+      donate();
+      current_ = supply_.take(kTaken);
+      if (current_.pages == 0) return kNoBuffer;
+    }
     current_.pages--;
     return current_.first++;
   }
   void adopt(Extent extent) { current_ = extent; }
   /// An evacuated page. Pages come in ascending order within a chunk, so most join the extent before them.
   void recycle(u32 page) {
-    if (freed_.pages && freed_.first + freed_.pages == page) {
-      freed_.pages++;
+    if (freed_count_ && freed_[freed_count_ - 1].first + freed_[freed_count_ - 1].pages == page) {
+      freed_[freed_count_ - 1].pages++;
     } else {
-      stash();
-      freed_ = {page, 1};
-    }
-    if (freed_.pages >= kDonation) {
-      supply_.give(freed_);
-      freed_ = {0, 0};
+      if (freed_count_ == kExtents) donate();
+      freed_[freed_count_++] = {page, 1};
     }
   }
+  /// Evacuated pages become everybody's.
+  void donate() {
+    supply_.give(freed_, freed_count_);
+    freed_count_ = 0;
+  }
   void flush() {
-    stash();
-    for (const Extent& extent : kept_) supply_.give(extent);
-    kept_.clear();
+    donate();
     supply_.give(current_);
     current_ = {0, 0};
   }
 
  private:
-  static constexpr u32 kDonation = 256;
-
-  void stash() {
-    if (freed_.pages) kept_.push_back(freed_);
-    freed_ = {0, 0};
-    if (kept_.size() >= 64) {
-      for (const Extent& extent : kept_) supply_.give(extent);
-      kept_.clear();
-    }
-  }
-  bool refill() {
-    current_ = supply_.take(kDonation);
-    if (current_.pages == 0 && !kept_.empty()) {
-      current_ = kept_.back();
-      kept_.pop_back();
-    }
-    if (current_.pages == 0) {
-      current_ = freed_;
-      freed_ = {0, 0};
-    }
-    return current_.pages != 0;
-  }
+  static constexpr u32 kTaken = 256;
+  static constexpr u32 kExtents = 64;
 
   PageSupply& supply_;
   Extent current_{0, 0};
-  Extent freed_{0, 0};
-  std::vector<Extent> kept_;
+  Extent freed_[kExtents];
+  u32 freed_count_ = 0;
 };
 
 }  // namespace glissade
