@@ -171,6 +171,7 @@ void Heap::clear_mark_bits() {
   // Only objects below the top of the last remark were ever marked.
   if (marked_end_ > marked_begin_) {
     blocks.clear(marked_begin_ * kBlocksPerPage, (marked_end_ - marked_begin_) * kBlocksPerPage);
+    page_bears.zero(marked_begin_, marked_end_ - marked_begin_);
   }
   marked_begin_ = marked_end_ = 0;
 }

@@ -2,7 +2,8 @@
 // one says what they share and when it is constant.
 //
 // | data                                        | written by                          | constant                    |
-// | forwarding, page_infos, page_live, blocks   | collector, mark to flip             | from the flip to the close  |
+// | forwarding, page_infos, page_live,          | collector, mark to flip             | from the flip to the close  |
+// | page_bears, blocks                          |                                     |                             |
 // | black_infos                                 | a mutator retiring its TLAB         | from the flip to the close  |
 // | root_snapshots, flip_*                      | the flip                            | from the flip to the close  |
 // | source_counts, page_words                   | any thread, atomically              |                             |
@@ -144,6 +145,7 @@ class Heap {
   MappedArray<PageInfo> page_infos;
   MappedArray<PageInfo> black_infos;
   MappedArray<u16> page_live;  // live granules of each from-space page of the moving part
+  MappedArray<u8> page_bears;  // whether a marked object with reference slots lies on it
   MappedArray<std::atomic<u8>> source_counts;
   MappedArray<AtomicPageWord> page_words;
   MappedArray<u32> large_born;  // epoch in which the large object at this page was allocated

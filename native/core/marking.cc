@@ -61,6 +61,12 @@ void Marker::mark_and_scan(Ref ref) {
   if (!heap_.blocks.mark<Parallel>(g, granules)) return;
   marked++;
   granules_ += granules;
+  if (!heap_.shapes[shape].has_references()) return;
+  for (u32 page = g.index / kGranulesPerPage; page <= (g.index + granules - 1) / kGranulesPerPage; page++) {
+    // Mostly so already; other markers look at the same line.
+    u8& bears = heap_.page_bears[page];
+    if (!__atomic_load_n(&bears, __ATOMIC_RELAXED)) __atomic_store_n(&bears, 1, __ATOMIC_RELAXED);
+  }
   scan(object, shape, kGranuleSize, granules * kGranuleSize);
 }
 

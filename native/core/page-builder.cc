@@ -13,6 +13,9 @@ namespace glissade {
 namespace {
 
 constexpr u32 kAhead = 32;
+constexpr u32 kBlocksAhead = 8;
+/// So many pages that slide as they are make a run of their own.
+constexpr u32 kKeptTogether = 8;
 
 u32 word_at(const u8* at) {
   u32 word;
@@ -23,6 +26,20 @@ u64 value_at(const u8* at) {
   u64 value;
   std::memcpy(&value, at, 8);
   return value;
+}
+
+/// Asks for a block. All of it, holes included: lines in a row come at twice the rate of lines here and there.
+void prefetch_block(const u8* block) {
+  for (u32 line = 0; line < 8; line++) __builtin_prefetch(block + line * 64);
+}
+
+/// Copies `granules`, in whole cache lines as long as source and destination have `room`: what is written beyond the end is
+/// written again by the next run, and a call of memcpy would cost as much as a small object.
+void copy_run(u8* to, const u8* from, u32 granules, u32 room) {
+  constexpr u32 kLine = 8;
+  u32 at = 0;
+  for (; at < granules && at + kLine <= room; at += kLine) std::memcpy(to + at * kGranuleSize, from + at * kGranuleSize, kLine * kGranuleSize);
+  for (; at < granules; at++) std::memcpy(to + at * kGranuleSize, from + at * kGranuleSize, kGranuleSize);
 }
 
 /// Translates 32-bit reference words in place, some slots behind the one that was seen last.
@@ -181,34 +198,73 @@ void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granul
   }
 }
 
+bool PageBuilder::is_whole(const PageInfo& info) const {
+  // A page that ends early may span one of from-space with holes in it: what slides together does not stay where it is.
+  return info.source % kGranulesPerPage == 0 && heap_.page_live[info.source / kGranulesPerPage] == kGranulesPerPage;
+}
+
+bool PageBuilder::slides_alone(u32 page) const {
+  const Forwarding& f = heap_.forwarding;
+  if (kind(page) != PageKind::Compacted) return false;
+  const u32 first = f.to_begin.index / kGranulesPerPage, end = f.compact_end.index / kGranulesPerPage;
+  const auto slides = [&](u32 neighbour, i32 by) {
+    if (neighbour < first || neighbour >= end) return false;
+    const PageInfo& info = heap_.page_infos[neighbour];
+    return is_whole(info) && info.source - heap_.page_infos[page].source == static_cast<u32>(by) * kGranulesPerPage;
+  };
+  u32 together = 1;
+  for (i32 by = 1; together < kKeptTogether && slides(page + static_cast<u32>(by), by); by++) together++;
+  for (i32 by = -1; together < kKeptTogether && slides(page + static_cast<u32>(by), by); by--) together++;
+  return together < kKeptTogether;
+}
+
+bool PageBuilder::bears_references(u32 first_page, u32 last_page) const {
+  for (u32 page = first_page; page <= last_page; page++) {
+    if (__atomic_load_n(&heap_.page_bears[page], __ATOMIC_RELAXED)) return true;
+  }
+  return false;
+}
+
+u32 PageBuilder::gather(const PageInfo& info, u8* buffer) const {
+  const u8* from = heap_.space.from_space();
+  const u32 first = info.source / kGranulesPerBlock, last = info.last / kGranulesPerBlock;
+  // The next page is mostly built next, by the same thread: what it reads is asked for, too.
+  const u32 end = heap_.forwarding.black_begin.index / kGranulesPerBlock;
+  const auto live = [&](u32 block) { return heap_.blocks.at(block).live.load(std::memory_order_relaxed); };
+  const auto ask = [&](u32 block) {
+    if (live(block) != 0) prefetch_block(from + (std::size_t{block} << kBlockShift));
+  };
+  for (u32 block = first; block < first + kBlocksAhead && block < end; block++) ask(block);
+  u32 filled = 0;
+  for (u32 block = first; block <= last; block++) {
+    if (block + kBlocksAhead < end) ask(block + kBlocksAhead);
+    u64 bits = live(block);
+    if (block == first) bits &= ~u64{0} << info.source % kGranulesPerBlock;
+    if (block == last) bits &= ~u64{0} >> (kGranulesPerBlock - 1 - info.last % kGranulesPerBlock);
+    const u8* at = from + (std::size_t{block} << kBlockShift);
+    // Beyond the page there may be nothing to read: its neighbour may be gone.
+    const u32 readable = (kBlocksPerPage - block % kBlocksPerPage) * kGranulesPerBlock;
+    while (bits) {
+      const u32 begin = static_cast<u32>(__builtin_ctzll(bits));
+      const u64 holes = ~(bits >> begin);
+      const u32 run = holes ? static_cast<u32>(__builtin_ctzll(holes)) : kGranulesPerBlock;
+      copy_run(buffer + filled * kGranuleSize, at + begin * kGranuleSize, run, std::min(readable - begin, kGranulesPerPage - filled));
+      filled += run;
+      bits = begin + run < kGranulesPerBlock ? bits & (~u64{0} << (begin + run)) : 0;
+    }
+  }
+  return filled;
+}
+
 PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
   const PageInfo& info = heap_.page_infos[page];
-  // A page that ends early may span one of from-space with holes in it: what slides together does not stay where it is.
-  if (info.source % kGranulesPerPage == 0 && heap_.page_live[info.source / kGranulesPerPage] == kGranulesPerPage) {
-    return build_whole(info.source / kGranulesPerPage, info, buffer);
+  const bool bears = bears_references(info.source / kGranulesPerPage, info.last / kGranulesPerPage);
+  if (is_whole(info)) {
+    return bears ? build_whole(info.source / kGranulesPerPage, info, buffer) : PageContent::Source;
   }
-  const u8* from = heap_.space.from_space();
-  u32 source = info.source;
-  u32 filled = 0;
-  while (source <= info.last) {
-    const u32 bit = source % kGranulesPerBlock;
-    u64 bits = heap_.blocks.at(source / kGranulesPerBlock).live.load(std::memory_order_relaxed) >> bit;
-    if (bits == 0) {
-      source += kGranulesPerBlock - bit;
-      continue;
-    }
-    const u32 skip = static_cast<u32>(__builtin_ctzll(bits));
-    source += skip;
-    bits >>= skip;
-    u32 run = ~bits == 0 ? kGranulesPerBlock : static_cast<u32>(__builtin_ctzll(~bits));
-    if (run > kGranulesPerBlock - source % kGranulesPerBlock) run = kGranulesPerBlock - source % kGranulesPerBlock;
-    if (run > info.last + 1 - source) run = info.last + 1 - source;
-    std::memcpy(buffer + filled * kGranuleSize, from + std::size_t{source} * kGranuleSize, run * kGranuleSize);
-    filled += run;
-    source += run;
-  }
+  const u32 filled = gather(info, buffer);
   std::memset(buffer + filled * kGranuleSize, 0, kPageSize - filled * kGranuleSize);
-  translate_objects(buffer, info, filled);
+  if (bears) translate_objects(buffer, info, filled);
   return PageContent::Buffer;
 }
 
@@ -235,6 +291,7 @@ PageContent PageBuilder::build_whole(u32 source_page, const PageInfo& info, u8* 
 }
 
 PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
+  if (heap_.page_live[page] == kGranulesPerPage && !bears_references(page, page)) return PageContent::Source;
   const PageInfo& info = heap_.page_infos[page];
   const u8* source = heap_.space.from_page({page});
   Patch patch(heap_.forwarding, source);

@@ -42,11 +42,21 @@ class PageBuilder {
   /// Builds to-space page `page`. Writes the whole buffer if the result is Buffer, and may write it otherwise.
   PageContent build(u32 page, u8* buffer) const;
 
+  /// Whether a page of the compacted part that slides as it is has few neighbours that do. It would end the run of built pages
+  /// before it, and the next one would begin a third: two calls more, which cost more than to copy it into the run.
+  bool slides_alone(u32 page) const;
+
   /// The one source page of a page that is not compacted, or the first of one that is.
   u32 source_page(u32 page) const;
 
  private:
   PageContent build_compacted(u32 page, u8* buffer) const;
+  /// Whether all of a compacted page comes from one page, and all of that.
+  bool is_whole(const PageInfo& info) const;
+  /// Whether a live object with reference slots lies on one of these from-space pages of the moving part.
+  bool bears_references(u32 first_page, u32 last_page) const;
+  /// Puts the live granules that become the page side by side; returns their number.
+  u32 gather(const PageInfo& info, u8* buffer) const;
   PageContent build_black(u32 page, u8* buffer) const;
   /// A page whose source is one page, whole.
   PageContent build_whole(u32 source_page, const PageInfo& info, u8* buffer) const;
