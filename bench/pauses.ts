@@ -1,65 +1,70 @@
 // How long the program stands still, against the size of the heap and the number of roots.
 //
 // The claim to test: remark and flip depend on neither. A heap is filled with lists that hang from one large array of
-// references, and from a table of handles; then, for some seconds, random lists are replaced while collections follow each
-// other. The collector measures the work of each pause, and the mutator's stop as the mutator feels it: from its arrival
-// until it runs again. A mutator that waits for memory at that moment is not stopped.
+// references, and from a table of handles; then, for some seconds, random lists are replaced, in the array and wherever a
+// handle holds them, while collections follow each other. The collector measures the work of each pause, and the mutator's
+// stop as the mutator feels it: from its arrival until it runs again. A mutator that waits for memory at that moment is not
+// stopped.
 //
-// Heaps have room for twice their live data, the largest for a third more: 4 GiB is as large as a heap gets.
-//
-// stop-the-world stands beside it: its pause is a whole collection.
+// Heaps have room for twice their live data, the largest for a third more: 4 GiB is as large as a heap gets. Beside it stand
+// stop-the-world, whose pause is a whole collection, and the same program on plain objects and in Java.
 
 import { Heap, type HeapOptions } from 'glissade'
 import type { Bench, Case } from './bench.js'
-import { heapFigures, peakRssMiB, stopwatch } from './measure.js'
+import { heapFigures, histogramOf, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
+import { isPeer, JAVA, peersHere, runPeer } from './peers.js'
 import type { Outcome } from './rows.js'
 import { StepClock } from './step-clock.js'
 import { collectorsHere } from './systems.js'
+import { randomNumbers } from './workload.js'
 
 const MiB = 2 ** 20
 const LIST = 1000
 const NODE_BYTES = 24
+/** The largest heap there can be; three quarters of it are live in the largest case. */
+const LARGEST_MIB = 4096
+const FEW_HANDLES = 10
+/** Live data up to which the other systems run: of 4 GiB their collections take seconds, and show nothing new. */
+const COMPARED_MIB = 1024
+/** The portable collector's pauses grow with the heap, as two sizes show. */
+const PORTABLE_MIB = 256
 
 interface Parameters {
   readonly liveMiB: number
   readonly handles: number
   readonly seconds: number
+  readonly [name: string]: number
 }
 
-/** The largest heap there can be; three quarters of it are live in the largest case. */
-const LARGEST_MIB = 4096
-
-function cases(quick: boolean, systems: readonly string[]): Case[] {
+function cases(quick: boolean, collectors: readonly string[]): Case[] {
   const sizes = quick ? [16, 128] : [16, 256, 1024, (LARGEST_MIB * 3) / 4]
-  const roots = quick ? [10, 1_000_000] : [10, 1000, 100_000, 1_000_000]
+  const roots = quick ? [FEW_HANDLES, 1_000_000] : [FEW_HANDLES, 1000, 100_000, 1_000_000]
   const seconds = (liveMiB: number): number => (quick ? 1 : liveMiB > 256 ? 16 : 8)
-  const of = (system: string, liveMiB: number, handles: number): Case => ({
-    bench: 'pauses',
-    workload: `${liveMiB} MiB live, ${handles} handles`,
-    system,
-    parameters: { liveMiB, handles, seconds: seconds(liveMiB) },
-    runs: 3,
-  })
-  const all = sizes.flatMap((size) => roots.flatMap((handles) => systems.map((system) => of(system, size, handles))))
-  // The portable collector's pauses grow with the heap, as one row to each size shows.
-  return all.filter(({ system, parameters: { liveMiB, handles } }) => {
-    return system === 'concurrent' || (handles === 10 && (liveMiB as number) <= 256)
-  })
+  const runsOn = (system: string, liveMiB: number, handles: number): boolean => {
+    if (system === 'concurrent') return true
+    return handles === FEW_HANDLES && liveMiB <= (system === 'stop-the-world' ? PORTABLE_MIB : COMPARED_MIB)
+  }
+  return sizes.flatMap((liveMiB) =>
+    roots.flatMap((handles) =>
+      [...collectors, 'v8', ...JAVA]
+        .filter((system) => runsOn(system, liveMiB, handles))
+        .map((system) => ({
+          bench: 'pauses',
+          workload: `${liveMiB} MiB live, ${handles} handles`,
+          system,
+          parameters: { liveMiB, handles, seconds: seconds(liveMiB), quick },
+          runs: 3,
+        })),
+    ),
+  )
 }
 
-function run({ system, parameters }: Case): Outcome {
-  const { liveMiB, handles, seconds } = parameters as unknown as Parameters
-  const live = liveMiB * MiB
-  const elapsed = stopwatch()
-  using heap = Heap.create({
-    maxBytes: Math.min(Math.max(64 * MiB, live * 2), LARGEST_MIB * MiB),
-    maxRootBytes: '64m',
-    collector: system as HeapOptions['collector'],
-  })
+const listsOf = (liveMiB: number): number => Math.floor((liveMiB * MiB) / NODE_BYTES / LIST)
+
+function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, seconds }: Parameters): void {
   const node = heap.defineShape('Node', { left: 'ref', right: 'ref', key: 'f64' })
   const refs = heap.defineArray('Refs', 'ref')
-  const lists = Math.floor(live / NODE_BYTES / LIST)
-  const clock = new StepClock()
+  const lists = listsOf(liveMiB)
   heap.run((m) => {
     const { i32, rootsI32, cards, control, pollIndex } = m
     const table = m.roots.table('ref', handles)
@@ -82,26 +87,82 @@ function run({ system, parameters }: Case): Outcome {
       const at = rootsI32[base] + refs.elementsAt + slot
       i32[at] = rootsI32[base + 1]
       cards[at >>> 8] = 1
+      for (let h = slot; h < handles; h += lists) table.set(h, rootsI32[base + 1] as never)
     }
     for (let slot = 0; slot < lists; slot++) replace(slot)
-    for (let h = 0; h < handles; h++) table.set(h, i32[rootsI32[base] + refs.elementsAt + (h % lists)] as never)
     heap.collectSync()
-
-    let random = 12345
+    const random = randomNumbers(1)
     const end = performance.now() + seconds * 1000
     clock.start()
     while (performance.now() < end) {
-      random = (Math.imul(random, 1103515245) + 12345) & 0x7fffffff
-      // Lists that a handle holds as well stay alive until the handle goes: take those beyond, where there are any.
-      replace(handles < lists ? handles + (random % (lists - handles)) : random % lists)
+      replace(random() % lists)
       if (control[pollIndex] !== 0) m.poll()
       clock.step()
     }
   })
+}
+
+class Node {
+  right: Node | null = null
+  key = 0
+  constructor(readonly left: Node | null) {}
+}
+
+function onPlainObjects(clock: StepClock, { liveMiB, handles, seconds }: Parameters): void {
+  const lists = listsOf(liveMiB)
+  const directory = new Array<Node | null>(lists).fill(null)
+  const table = new Array<Node | null>(handles).fill(null)
+  const replace = (slot: number): void => {
+    let head: Node | null = null
+    for (let i = 0; i < LIST; i++) head = new Node(head)
+    directory[slot] = head
+    for (let h = slot; h < handles; h += lists) table[h] = head
+  }
+  for (let slot = 0; slot < lists; slot++) replace(slot)
+  const random = randomNumbers(1)
+  const end = performance.now() + seconds * 1000
+  clock.start()
+  while (performance.now() < end) {
+    replace(random() % lists)
+    clock.step()
+  }
+}
+
+async function run({ system, parameters }: Case): Promise<Outcome> {
+  const { liveMiB, handles, seconds } = parameters as unknown as Parameters
+  const numbers = { liveMiB, handles, seconds }
+  if (isPeer(system)) {
+    // A JVM gets twice of what is said here. Its objects are larger, most of all ZGC's: 40 bytes instead of 24.
+    return runPeer(
+      { name: 'pauses', progress: null },
+      { parameters: numbers, heapMiB: Math.max(32, liveMiB * 1.5) },
+      system,
+    )
+  }
+  const clock = new StepClock()
+  const v8 = watchV8()
+  const elapsed = stopwatch()
+  if (system === 'v8') {
+    onPlainObjects(clock, numbers)
+    const time = elapsed()
+    const stops = await v8.stop()
+    return {
+      figures: { ...time, peakRssMiB: peakRssMiB(), stepsPerS: clock.steps / seconds, collections: stops.length },
+      histograms: { latencyUs: clock.latency(), v8StopUs: summarise(stops) },
+      series: { latency: clock.curve(), v8StopUs: histogramOf(stops) },
+    }
+  }
+  using heap = Heap.create({
+    maxBytes: Math.min(Math.max(64, liveMiB * 2), LARGEST_MIB) * MiB,
+    maxRootBytes: '64m',
+    collector: system as HeapOptions['collector'],
+  })
+  onHeap(heap, clock, numbers)
+  const time = elapsed()
   const { figures, histograms, series } = heapFigures(heap)
   return {
-    figures: { ...elapsed(), peakRssMiB: peakRssMiB(), stepsPerS: clock.steps / seconds, ...figures },
-    histograms: { latencyUs: clock.latency(), ...histograms },
+    figures: { ...time, peakRssMiB: peakRssMiB(), stepsPerS: clock.steps / seconds, ...figures },
+    histograms: { latencyUs: clock.latency(), ...histograms, v8StopUs: summarise(await v8.stop()) },
     series: { latency: clock.curve(), mmu: clock.mmu(), ...series },
   }
 }
@@ -110,5 +171,6 @@ export const pauses: Bench = {
   name: 'pauses',
   summary: 'remark and flip against the size of the heap and the number of roots',
   cases: ({ quick }, skip) => cases(quick, collectorsHere(['concurrent', 'stop-the-world'], skip)),
+  prepare: peersHere,
   run,
 }

@@ -31,6 +31,8 @@ const COLLECTORS: { readonly [system: string]: readonly string[] } = {
   'java Serial': ['-XX:+UseSerialGC'],
 }
 export const BOEHM = 'boehm'
+/** The collectors of a JVM, whichever of them it has. */
+export const JAVA: readonly string[] = Object.keys(COLLECTORS)
 
 /** The collectors found, or why there are none. */
 interface Found {
@@ -53,9 +55,7 @@ function findJava(): Found {
   if (spawnSync(java('javac'), ['-version']).status !== 0) return { systems: [], why: 'no `javac` here' }
   const compiled = spawnSync(java('javac'), ['-d', folder(), `${sources}Peers.java`], { encoding: 'utf8' })
   if (compiled.status !== 0) return { systems: [], why: `javac: ${compiled.stderr.slice(0, 200)}` }
-  const systems = Object.keys(COLLECTORS).filter(
-    (name) => spawnSync(java('java'), [...COLLECTORS[name], '-version']).status === 0,
-  )
+  const systems = JAVA.filter((name) => spawnSync(java('java'), [...COLLECTORS[name], '-version']).status === 0)
   return { systems, why: systems.length === 0 ? 'this `java` has none of the collectors' : '' }
 }
 
@@ -93,10 +93,7 @@ export function peerCases(
   variants: readonly Variant[],
   { quick }: Selection,
 ): Case[] {
-  const systems = [
-    ...(peers.includes('java') ? Object.keys(COLLECTORS) : []),
-    ...(peers.includes('boehm') ? [BOEHM] : []),
-  ]
+  const systems = [...(peers.includes('java') ? JAVA : []), ...(peers.includes('boehm') ? [BOEHM] : [])]
   return (quick ? variants.slice(0, 1) : variants).flatMap((variant) =>
     systems.map((system) => ({
       bench,
@@ -138,8 +135,8 @@ interface Printed extends Recorded {
 }
 
 export function runPeer(
-  { name, progress }: Workload,
-  { parameters, heapMiB, rate = 0 }: Variant,
+  { name, progress }: Pick<Workload, 'name' | 'progress'>,
+  { parameters, heapMiB, rate = 0 }: Pick<Variant, 'parameters' | 'heapMiB' | 'rate'>,
   system: string,
 ): Outcome {
   const scratch = mkdtempSync(join(tmpdir(), 'glissade-peer-'))

@@ -24,6 +24,8 @@ export interface SuiteOptions {
   readonly without: readonly string[]
   /** Seconds after which no further run begins; 0: no limit. What was run by then is reported. */
   readonly limitS: number
+  /** Aborted: no further run begins. */
+  readonly stop: AbortSignal
   readonly progress: (text: string) => void
   /** A case that failed, or was skipped. */
   readonly complain: (text: string) => void
@@ -99,7 +101,8 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], 
     for (const one of round % 2 === 0 ? cases : [...cases].reverse()) {
       if (round >= wanted(one) || failed.has(one)) continue
       if (isLate()) {
-        if (round === 0) skip(`${one.workload} on ${one.system}: the time was up`)
+        if (round === 0)
+          skip(`${one.workload} on ${one.system}: ${options.stop.aborted ? 'stopped' : 'the time was up'}`)
         continue
       }
       options.progress(`${bench.name} ${++done}/${total}: ${one.workload}, ${one.system}`)
@@ -107,7 +110,8 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], 
         outcomes.get(one)?.push(await run(one))
       } catch (error) {
         failed.add(one)
-        skip(`${one.workload} on ${one.system} failed: ${(error as Error).message}`)
+        const what = options.stop.aborted ? 'stopped' : `failed: ${(error as Error).message}`
+        skip(`${one.workload} on ${one.system} ${what}`)
       }
     }
   }
@@ -130,10 +134,10 @@ export async function runSuite(options: SuiteOptions): Promise<Report> {
   let deadline = 0
   const isLate = (): boolean => {
     if (deadline === 0) deadline = options.limitS > 0 ? performance.now() + options.limitS * 1000 : Infinity
-    return performance.now() > deadline
+    return options.stop.aborted || performance.now() > deadline
   }
   for (const bench of BENCHES) {
-    if (options.names.length > 0 && !options.names.includes(bench.name)) continue
+    if (options.stop.aborted || (options.names.length > 0 && !options.names.includes(bench.name))) continue
     const found = await runBench(bench, options, skipped, isLate)
     options.onRows(bench, found)
     rows.push(...found)

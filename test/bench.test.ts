@@ -1,7 +1,7 @@
 // `glissade bench`: the command works from end to end and writes rows of the documented shape.
 
-import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,10 +30,15 @@ interface Report {
 }
 type Points = number[][]
 
+/** All rows that the tests have seen, for the one that looks at their shape. */
+const seen: Row[] = []
+
 async function bench(...args: string[]): Promise<Report & { text: string }> {
   const file = join(folder, 'rows.json')
   const { stdout } = await run(process.execPath, [program, 'bench', ...args, '--quick', '--json', file])
-  return { ...(JSON.parse(readFileSync(file, 'utf8')) as Report), text: stdout }
+  const report = JSON.parse(readFileSync(file, 'utf8')) as Report
+  seen.push(...report.rows)
+  return { ...report, text: stdout }
 }
 const seriesOf = (row: Row): Record<string, Points> => row['series'] as unknown as Record<string, Points>
 
@@ -50,15 +55,12 @@ describe('glissade bench', () => {
     expect(text).toContain('ns/op')
   })
 
-  it('a row has percentiles in order for every kind of stall it has', async () => {
-    const { rows } = await bench('pauses', '--filter', '16 MiB live; 10 handles')
-    expect(rows.length).toBeGreaterThan(0)
+  it('pauses have the stops of every system', async () => {
+    const { rows } = await bench('pauses', '--filter', '16 MiB live; 10 handles', '--without', 'java')
+    expect(rows.map(({ system }) => system)).toContain('v8')
     for (const row of rows) {
-      for (const kind of ['latencyUs', 'stopUs']) {
-        const { count, p50, p99, p999, p9999, max } = row[kind]
-        expect(count).toBeGreaterThan(0)
-        expect([p50, p99, p999, p9999, max]).toEqual([p50, p99, p999, p9999, max].sort((a, b) => a - b))
-      }
+      expect(row.latencyUs.count).toBeGreaterThan(0)
+      expect(row[row.system === 'v8' ? 'v8StopUs' : 'stopUs'].count).toBeGreaterThan(0)
     }
   })
 
@@ -146,6 +148,91 @@ describe('glissade bench', () => {
     expect(rows.length).toBeGreaterThanOrEqual(3)
     expect(width(rows[1])).toBe(width(rows[0]))
     expect(width(rows[2])).toBe(width(rows[0]))
+  })
+
+  it('relocation and barrier have the ratios that are compared', async () => {
+    const { rows } = await bench('relocation', '--filter', 'large objects, no references')
+    const move = rows.find(({ system }) => system === 'MOVE')
+    if (move !== undefined) {
+      for (const ratio of ['moveOverCopy', 'moveOverCopyByPage', 'placeMoveOverCopy'])
+        expect(move[ratio]).toBeGreaterThan(0)
+      const copy = rows.find(({ system }) => system === 'COPY') as Row
+      expect(move['moveOverCopy']).toBeCloseTo(move['compactUsPerPage'] / copy['compactUsPerPage'], 1)
+      // The same heap, the same pages; none of them could stay as it was.
+      expect(move['pagesPlaced']).toBe(copy['pagesPlaced'])
+      expect(move['keptShare']).toBeLessThan(0.05)
+    }
+    const faults = (await bench('barrier', '--filter', 'bare')).rows
+    for (const row of faults.filter(({ system }) => system === 'sigbus, MOVE')) {
+      const figure = row.workload.includes('one page') ? 'faultOverFirstTouch' : 'perPageWithFaultAround'
+      expect(row[figure]).toBeGreaterThan(0)
+    }
+  })
+
+  it('every row has the documented shape', () => {
+    expect(new Set(seen.map((row) => row.bench)).size).toBeGreaterThan(4)
+    const kinds = ['latencyUs', 'stopUs', 'faultUs', 'allocationStallUs', 'remarkUs', 'flipUs', 'v8StopUs']
+    for (const row of seen) {
+      for (const name of ['bench', 'workload', 'system']) expect(row[name]).toEqual(expect.any(String))
+      expect(row.runs).toBe(1)
+      expect(row['spread']).toBeUndefined()
+      for (const figure of ['wallS', 'cpuS', 'peakRssMiB']) expect(row[figure], row.workload).toBeGreaterThan(0)
+      for (const kind of kinds) {
+        if (row[kind] === undefined) continue
+        expect(Object.keys(row[kind])).toEqual(['count', 'p50', 'p99', 'p999', 'p9999', 'max'])
+        const { count, p50, p99, p999, p9999, max } = row[kind]
+        expect(count).toBeGreaterThan(0)
+        expect([p50, p99, p999, p9999, max]).toEqual([p50, p99, p999, p9999, max].sort((a, b) => a - b))
+      }
+      // What is not there is absent: JSON has no other way to say it.
+      for (const value of Object.values(row)) expect(value).not.toBeNull()
+    }
+  })
+
+  it('several runs give medians and their spread', async () => {
+    const { rows, text } = await bench('quads', '--runs', '3', '--filter', 'v8')
+    expect(rows).toHaveLength(1)
+    const { runs, wallS, spread } = rows[0] as unknown as {
+      runs: number
+      wallS: number
+      spread: Record<string, number[]>
+    }
+    expect(runs).toBe(3)
+    const [least, most] = spread['wallS']
+    expect(least <= wallS && wallS <= most && least > 0).toBe(true)
+    expect(spread['latencyUs.max'][1]).toBeGreaterThanOrEqual(rows[0].latencyUs.max)
+    expect(text).toContain('medians of 3 runs')
+    expect(text).toContain('of any run')
+  })
+
+  it('measures nothing that it could not write down, and reads nothing else than its own', async () => {
+    const nowhere = join(folder, 'no', 'such', 'folder.json')
+    const unwritable = run(process.execPath, [program, 'bench', 'micro', '--quick', '--json', nowhere])
+    await expect(unwritable).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(nowhere) as string })
+    const other = join(folder, 'other.json')
+    for (const text of ['{"a":1}', 'no JSON']) {
+      writeFileSync(other, text)
+      const unreadable = run(process.execPath, [program, 'bench', '--from', other])
+      await expect(unreadable).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(other) as string })
+    }
+  })
+
+  it('reports what was run before it was interrupted', async () => {
+    const file = join(folder, 'interrupted.json')
+    const args = ['bench', 'quads', 'churn', '--quick', '--filter', 'stop-the-world', '--json', file]
+    // A process group of its own: like Ctrl-C on a terminal, the signal reaches the case, too.
+    const child = spawn(process.execPath, [program, ...args], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+    let text = ''
+    child.stdout.setEncoding('utf8').on('data', (more: string) => {
+      // The first table: the second benchmark is about to begin.
+      if (text === '') setTimeout(() => process.kill(-(child.pid as number), 'SIGINT'), 700)
+      text += more
+    })
+    const status = await new Promise((resolve) => child.on('close', resolve))
+    expect(status).toBe(1)
+    const { rows, skipped } = JSON.parse(readFileSync(file, 'utf8')) as Report
+    expect(rows.map((row) => row.bench)).toEqual(['quads'])
+    expect(skipped.join()).toContain('stopped')
   })
 
   it('names a filter that leaves nothing', async () => {

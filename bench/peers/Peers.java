@@ -343,6 +343,35 @@ public final class Peers {
     expect("nodes of a cluster", found, 16);
   }
 
+  // ---- pauses
+
+  static final class Item {
+    final Item left;
+    Item right;
+    double key;
+    Item(Item left) {
+      this.left = left;
+    }
+  }
+
+  static void renew(Item[] directory, Item[] table, int slot) {
+    Item head = null;
+    for (int i = 0; i < 1000; i++) head = new Item(head);
+    directory[slot] = head;
+    for (int h = slot; h < table.length; h += directory.length) table[h] = head;
+  }
+
+  static void pauses(Clock clock, int liveMiB, int handles, double seconds) {
+    Item[] directory = new Item[(int) (liveMiB * 1048576L / 24 / 1000)], table = new Item[handles];
+    for (int slot = 0; slot < directory.length; slot++) renew(directory, table, slot);
+    long end = System.nanoTime() + (long) (seconds * 1e9);
+    clock.start();
+    while (System.nanoTime() < end) {
+      renew(directory, table, random(directory.length));
+      clock.step();
+    }
+  }
+
   // ---- what it cost
 
   static double kib(String file, String name) throws Exception {
@@ -394,6 +423,7 @@ public final class Peers {
       case "fragmentation" -> fragmentation(clock, of.applyAsInt("budgetMiB"));
       case "hashtable" -> hashtable(clock, of.applyAsInt("items"), p.get("seconds"));
       case "churn" -> churn(clock, of.applyAsInt("liveMiB"), p.get("seconds"));
+      case "pauses" -> pauses(clock, of.applyAsInt("liveMiB"), of.applyAsInt("handles"), p.get("seconds"));
       default -> throw new IllegalArgumentException(args[0]);
     }
     double wall = (System.nanoTime() - begin) / 1e9, used = (system.getProcessCpuTime() - cpu) / 1e9;

@@ -26,7 +26,7 @@ main{max-width:76rem;margin:0 auto;padding:1.2rem 1rem 4rem}h1{font-size:1.9rem;
 section{margin-top:2.6rem}h2{margin:0 0 .2rem;font-size:1.4rem}h3{margin:0 0 .5rem;font-size:.92rem;font-weight:600}
 h4{margin:1.6rem 0 0;font-size:1.05rem}p{margin:.3rem 0 1rem}.dim{color:var(--dim);font-size:.92rem}
 .cards{columns:3 21rem;column-gap:.9rem;margin:.8rem 0 0}
-.card{background:var(--card);border:1px solid var(--grid);border-radius:.7rem;padding:.8rem .9rem;margin:0 0 .9rem;break-inside:avoid}.all{column-span:all}
+.card{background:var(--card);border:1px solid var(--grid);border-radius:.7rem;padding:.8rem .9rem;margin:0 0 .9rem;break-inside:avoid}.all{column-span:all;margin-top:.9rem}
 svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--dim)}svg .name{fill:var(--ink)}.axis{font-style:italic}
 .grid{stroke:var(--grid);fill:none}.line{fill:none;stroke:var(--c);stroke-width:1.7;stroke-linejoin:round}.line.s0{stroke-width:3}
 .line.s9,.line.dash{stroke-dasharray:5 4}.whisker{stroke:var(--c);stroke-width:2;opacity:.5}.bar{fill:var(--c)}.area{fill:var(--c);opacity:.85}
@@ -38,7 +38,8 @@ svg.wide{background:color-mix(in srgb,var(--grid) 35%,transparent);border-radius
 .table{overflow-x:auto}table{border-collapse:collapse;font-size:.8rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.22rem .5rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--grid)}th{color:var(--dim);font-weight:500}
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2):not(.share){text-align:left}tr.own td{font-weight:600}
-td small{color:var(--dim)}td.wrap{white-space:normal;min-width:7rem}td.share{background:linear-gradient(to right,color-mix(in srgb,var(--s0) 30%,transparent) var(--share),transparent var(--share))}
+th.share{text-align:right!important}td small{color:var(--dim)}td.wrap{white-space:normal;min-width:7rem}td.share{background:linear-gradient(to right,color-mix(in srgb,var(--s0) 30%,transparent) var(--share),transparent var(--share))}
+@media(max-width:40rem){td:first-child{white-space:normal;min-width:7.5rem}}
 details{margin:.4rem 0}summary{cursor:pointer;color:var(--dim);font-size:.9rem}
 nav{display:flex;flex-wrap:wrap;gap:.3rem .9rem;font-size:.95rem;margin:.8rem 0}a{color:var(--s0)}
 ${Array.from({ length: COLOURS }, (_, i) => `.s${i}{--c:var(--s${i})}`).join('')}${[1, 2, 4, 5, 6, 7, 8, 9].map((i) => `.p${i}{--c:var(--p${i})}`).join('')}`

@@ -314,13 +314,11 @@ function pausesCards(rows: readonly Row[]): string {
     card('Remark', of('remarkUs')),
     card('The program stopped, for either', of('stopUs')),
     card('The program stopped: histograms', histogramChart('stops', kinds)),
-    card(
-      'Beside a stop-the-world collection',
-      rangesChart(
-        'stops',
-        rangesOf(rows, ({ workload, system }) => `${workload}, ${system}`, [['stopUs', '']]),
-      ),
-    ),
+    ...[...new Set(rows.filter(({ system }) => system === 'v8').map(({ workload }) => workload))].map((name) => {
+      const beside = rows.filter(({ workload }) => workload === name)
+      const ranges = beside.flatMap((row) => rangesOf([row], ({ system }) => system, [[stopsOf(row), '']]))
+      return card(`${name}: beside other collectors`, rangesChart('stops', ranges))
+    }),
     card(
       'How pages came to their places',
       fatesChart(own, ({ workload }) => workload),
@@ -350,11 +348,7 @@ function memoryChart(rows: readonly Row[]): string {
       const note = `${mebibytes(value)}, ${mebibytes(figure(row, `${figureName}PerGiB`))} a GiB`
       return [{ name: `${row.system}: ${what}`, note, parts: [{ name: what, colour, value }] }]
     }
-    return [
-      ...bar('buffers', 0, 'buffersMiB'),
-      ...bar('peak over the heap', 5, 'peakOverMiB'),
-      ...bar('tables', 2, 'tablesMiB'),
-    ]
+    return [...bar('buffers', 0, 'buffersMiB'), ...bar('peak', 5, 'peakOverMiB'), ...bar('tables', 2, 'tablesMiB')]
   })
   return stackChart('memory', bars, false)
 }
@@ -405,7 +399,7 @@ export function cardsOf(bench: string, rows: readonly Row[], unit = 'steps'): st
 
 /** How much the programs got done while the concurrent collector compacted: the structured ones and the random one. */
 function utilisation(rows: readonly Row[]): string {
-  const found = rows.filter((row) => pointsOf(row, 'mmuCompacting').length > 0)
+  const found = rows.filter((row) => row.bench !== 'multiples' && pointsOf(row, 'mmuCompacting').length > 0)
   if (found.length === 0) return ''
   const windows = [1, 10, 100]
   const cell = (value: number | undefined): string => {
@@ -418,7 +412,7 @@ function utilisation(rows: readonly Row[]): string {
     const name = `${escape(row.bench)} <small>${escape(row.workload)}</small>`
     return `<tr><td class="wrap">${name}</td>${cells.join('')}</tr>`
   })
-  const head = windows.map((ms) => `<th>${ms} ms</th>`)
+  const head = windows.map((ms) => `<th class="share">${ms} ms</th>`)
   return card(
     'Minimum mutator utilisation while compacting: the least a program got done in a window of this length',
     `<div class="table"><table><thead><tr><th>program</th>${head.join('')}</tr></thead><tbody>${lines.join('')}</tbody></table></div>`,

@@ -3,7 +3,7 @@
 // The benchmarks themselves are programs on the public API (bench/ of the repository, dist/bench when built) and are
 // loaded when asked for: this file is their command line and the tables on the terminal.
 
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { integer, UsageError, type CliCommand } from './command.js'
@@ -32,6 +32,7 @@ interface Suite {
     readonly filter: readonly string[]
     readonly without: readonly string[]
     readonly limitS: number
+    readonly stop: AbortSignal
     readonly progress: (text: string) => void
     readonly complain: (text: string) => void
     readonly onRows: (bench: { readonly name: string; readonly summary: string }, rows: readonly Row[]) => void
@@ -127,33 +128,20 @@ export const bench: CliCommand = {
         return wanted && filter.every((text) => told.includes(text)) && !without.some((text) => told.includes(text))
       }),
     })
-    const start = performance.now()
-    let doing = ''
-    const tick = (): void => status.update(() => `${((performance.now() - start) / 1000).toFixed(0)} s  ${doing}`)
-    // A case may take a minute: the line shows that time goes by.
-    const ticking = setInterval(tick, 1000)
-    const runAll = (): Promise<Report> =>
-      suite.runSuite({
+    for (const file of [given['json'], given['html'], given['markdown']]) mustBeWritable(file as string | undefined)
+    const from = given['from'] as string | undefined
+    const stopping = new AbortController()
+    const measure = (): Promise<Report> =>
+      measured(suite, status, stopping, {
         names: operands,
         quick: given['quick'] === true,
         runs: (given['runs'] as number | undefined) ?? 0,
         filter,
         without,
         limitS: (given['limit'] as number | undefined) ?? 0,
-        progress(text) {
-          doing = text
-          tick()
-        },
-        complain(text) {
-          status.clear()
-          console.error(text)
-        },
         onRows: show,
       })
-    const from = given['from'] as string | undefined
-    const report = from === undefined ? await runAll() : chosen(readReports(from))
-    clearInterval(ticking)
-    status.clear()
+    const report = from === undefined ? await measure() : chosen(readReports(from))
     if (from !== undefined) {
       for (const of of suite.list())
         show(
@@ -179,8 +167,53 @@ export const bench: CliCommand = {
       writeFileSync(text, markdown(report, suite.list()))
       console.error(`tables written to ${text}`)
     }
-    return report.rows.length > 0 ? 0 : 1
+    return report.rows.length > 0 && !stopping.signal.aborted ? 0 : 1
   },
+}
+
+type SuiteOptions = Parameters<Suite['runSuite']>[0]
+
+/** Runs the suite, and says on the terminal what it is at. */
+async function measured(
+  suite: Suite,
+  status: StatusLine,
+  stopping: AbortController,
+  options: Omit<SuiteOptions, 'stop' | 'progress' | 'complain'>,
+): Promise<Report> {
+  // Ctrl-C reaches the case that is running, too; what was run before it is reported. The second one ends everything.
+  process.once('SIGINT', () => stopping.abort())
+  const start = performance.now()
+  let doing = ''
+  const tick = (): void => status.update(() => `${((performance.now() - start) / 1000).toFixed(0)} s  ${doing}`)
+  // A case may take a minute: the line shows that time goes by.
+  const ticking = setInterval(tick, 1000)
+  try {
+    return await suite.runSuite({
+      ...options,
+      stop: stopping.signal,
+      progress(text) {
+        doing = text
+        tick()
+      },
+      complain(text) {
+        status.clear()
+        console.error(text)
+      },
+    })
+  } finally {
+    clearInterval(ticking)
+    status.clear()
+  }
+}
+
+/** A measurement may take hours: it is not begun if its result could not be written. */
+function mustBeWritable(file: string | undefined): void {
+  if (file === undefined) return
+  try {
+    closeSync(openSync(file, 'a'))
+  } catch (error) {
+    throw new UsageError(`'${file}' cannot be written: ${(error as Error).message}`)
+  }
 }
 
 const texts = (given: unknown): string[] => ((given as string | undefined) ?? '').split(';').map((text) => text.trim())
@@ -195,13 +228,23 @@ function readReports(path: string): Report {
         .sort()
         .map((file) => join(path, file))
     : [path]
-  const reports = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Report)
+  const reports = files.map(readReport)
   if (reports.length === 0) throw new UsageError(`--from: no .json file in '${path}'`)
   return {
     machine: reports[0].machine,
     rows: reports.flatMap(({ rows }) => rows),
     skipped: [...new Set(reports.flatMap(({ skipped }) => skipped))],
   }
+}
+
+function readReport(file: string): Report {
+  try {
+    const report = JSON.parse(readFileSync(file, 'utf8')) as Partial<Report> | null
+    if (report?.machine && Array.isArray(report.rows) && Array.isArray(report.skipped)) return report as Report
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  throw new UsageError(`--from: '${file}' is not what --json writes`)
 }
 
 /** The rows of one benchmark, for the terminal. */
