@@ -42,7 +42,8 @@ function cases(quick: boolean, collectors: readonly string[]): Case[] {
   const seconds = (liveMiB: number): number => (quick ? 1 : liveMiB > 256 ? 16 : 8)
   const runsOn = (system: string, liveMiB: number, handles: number): boolean => {
     if (system === 'concurrent') return true
-    return handles === FEW_HANDLES && liveMiB <= (system === 'stop-the-world' ? PORTABLE_MIB : COMPARED_MIB)
+    const most = quick ? sizes[0] : system === 'stop-the-world' ? PORTABLE_MIB : COMPARED_MIB
+    return handles === FEW_HANDLES && liveMiB <= most
   }
   return sizes.flatMap((liveMiB) =>
     roots.flatMap((handles) =>
