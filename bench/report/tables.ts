@@ -81,6 +81,7 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
     ['build µs', (row) => row['buildUsPerPage'], (v) => v.toFixed(2)],
     ['place µs', (row) => row['placeUsPerPage'], (v) => v.toFixed(3)],
     ['move/copy', (row) => row['moveOverCopy'], (v) => v.toFixed(2)],
+    ['by page', (row) => row['moveOverCopyByPage'], (v) => v.toFixed(2)],
     ['placing', (row) => row['placeMoveOverCopy'], (v) => v.toFixed(2)],
   ],
   memory: [
