@@ -98,7 +98,15 @@ export class ScopeStack {
   current: Scope | null = null
   readonly #chunks: Chunk[] = []
   readonly #classes: (HandleClass | undefined)[] = []
+  // Of the views, here because a scope is opened, filled and ended in some tens of nanoseconds.
+  readonly #i32: Int32Array
+  readonly #slots: Int32Array
+  readonly #cards: Uint8Array
+  readonly #control: Int32Array
   #chunk = -1
+  /** Start and top word of the chunk, its next free slot and its end. */
+  #start = 0
+  #topIndex = 0
   #next = 0
   #end = 0
 
@@ -106,6 +114,10 @@ export class ScopeStack {
     this.core = core
     this.pool = new SlotPool(core, AreaKind.RefTable)
     this.weakPool = new SlotPool(core, AreaKind.WeakRefTable)
+    this.#i32 = core.views.i32
+    this.#slots = core.views.rootsI32
+    this.#cards = core.views.rootCards
+    this.#control = core.views.control
   }
 
   open(): Scope {
@@ -116,45 +128,47 @@ export class ScopeStack {
 
   /** Stores `ref` into a slot of the innermost scope. */
   push(ref: number): number {
-    const { rootsI32, rootCards, control } = this.core.views
-    if (this.#next === this.#end) this.#enterChunk(this.#chunk + 1)
-    const slot = this.#next++
-    const chunk = this.#chunks[this.#chunk]
-    rootsI32[slot] = ref
-    control[chunk.topIndex] = this.#next - chunk.start
-    rootCards[slot >>> CARD_SHIFT] = 1
+    if (this.#next === this.#end) this.#grow()
+    const slot = this.#next
+    this.#next = slot + 1
+    this.#slots[slot] = ref
+    this.#control[this.#topIndex] = slot + 1 - this.#start
+    this.#cards[slot >>> CARD_SHIFT] = 1
     return slot
   }
 
-  #enterChunk(index: number): void {
-    const chunk = this.#chunks[index] ?? addChunk(this.core, AreaKind.RefTable, this.#chunks)
+  #grow(): void {
+    const index = this.#chunk + 1
+    const chunk =
+      index < this.#chunks.length ? this.#chunks[index] : addChunk(this.core, AreaKind.RefTable, this.#chunks)
+    this.#enter(index, chunk.start)
+  }
+  #enter(index: number, next: number): void {
+    const { start, end, topIndex } = this.#chunks[index]
     this.#chunk = index
-    this.#next = chunk.start
-    this.#end = chunk.end
+    this.#start = start
+    this.#topIndex = topIndex
+    this.#next = next
+    this.#end = end
   }
 
   /** Frees every slot taken since the cursor stood at (`chunk`, `next`). */
   rewind(toChunk: number, toNext: number): void {
-    while (this.#chunk > toChunk) {
-      this.#release(this.#chunks[this.#chunk].start)
-      this.#chunk--
-      if (this.#chunk < 0) {
-        this.#next = this.#end = 0
-        return
-      }
-      this.#next = this.#end = this.#chunks[this.#chunk].end
+    // Back at the very beginning, the cursor stays in the first chunk.
+    while (this.#chunk > toChunk && this.#chunk > 0) {
+      this.#release(this.#start)
+      this.#enter(this.#chunk - 1, this.#chunks[this.#chunk - 1].end)
     }
-    if (this.#chunk >= 0) this.#release(toNext)
+    const from = toChunk < 0 ? this.#start : toNext
+    if (this.#next > from) this.#release(from)
   }
   #release(from: number): void {
-    const { rootsI32, rootCards, control } = this.core.views
     const to = this.#next
-    if (to - from > 32) rootsI32.fill(0, from, to)
-    else for (let slot = from; slot < to; slot++) rootsI32[slot] = 0
-    for (let card = from >>> CARD_SHIFT; card << CARD_SHIFT < to; card++) rootCards[card] = 1
+    if (to - from > 32) this.#slots.fill(0, from, to)
+    else for (let slot = from; slot < to; slot++) this.#slots[slot] = 0
+    for (let card = from >>> CARD_SHIFT; card << CARD_SHIFT < to; card++) this.#cards[card] = 1
     this.#next = from
-    const chunk = this.#chunks[this.#chunk]
-    control[chunk.topIndex] = from - chunk.start
+    this.#control[this.#topIndex] = from - this.#start
   }
 
   /** Ends the scopes opened since `outer` was the innermost one. */
@@ -163,9 +177,10 @@ export class ScopeStack {
   }
 
   classOf(ref: number): HandleClass {
-    const id = this.core.views.i32[ref]
-    const known = this.#classes[id]
-    if (known !== undefined) return known
+    const id = this.#i32[ref]
+    return this.#classes[id] ?? this.#makeClass(id, ref)
+  }
+  #makeClass(id: number, ref: number): HandleClass {
     const shape = this.core.shapes.byId(id)
     if (shape === undefined) {
       throw new HeapError('ERR_BAD_REF', `no object begins at ${show(ref)}: was the Ref kept across a safepoint?`)
@@ -265,9 +280,12 @@ export class Scope implements HandleOwner, Disposable {
     const stack = this.#stack
     this.open = false
     stack.current = this.#parent
-    if (stack.core.closed) return
+    if (!stack.core.running && stack.core.closed) return
     stack.rewind(this.#chunk, this.#next)
-    if (this.#extra !== null) for (const slot of this.#extra) stack.pool.give(slot)
+    if (this.#extra !== null) this.#giveBack(this.#extra)
+  }
+  #giveBack(slots: readonly number[]): void {
+    for (const slot of slots) this.#stack.pool.give(slot)
   }
 
   #mutator(): Mutator {
@@ -284,10 +302,11 @@ export class Scope implements HandleOwner, Disposable {
   }
 
   #check(): void {
+    if (!this.open || !this.#stack.core.running) this.#refuse()
+  }
+  #refuse(): never {
     this.#stack.core.checkRunning('a scope')
-    if (!this.open) {
-      throw new HeapError('ERR_HANDLE_DEAD', 'this scope has ended: open another with m.scope() or m.scoped(fn)')
-    }
+    throw new HeapError('ERR_HANDLE_DEAD', 'this scope has ended: open another with m.scope() or m.scoped(fn)')
   }
 }
 

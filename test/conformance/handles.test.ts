@@ -151,6 +151,36 @@ overAll('handles', (configuration) => {
     })
   })
 
+  it('leaves no root behind, however its scopes nest and wherever they end', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        const { rootsI32 } = heap._core.views
+        const held = (): number => rootsI32.subarray(0, 1 << 16).reduce((count, ref) => count + (ref !== 0 ? 1 : 0), 0)
+        const fill = (count: number): void => {
+          m.scoped((scope) => {
+            const first = scope.new(shape)
+            let last = first
+            for (let i = 1; i < count; i++) last = scope.new(shape, { next: last })
+            if (count > 1) fill(count >> 1)
+            expect(first.next).toBe(null)
+            expect(last.alive).toBe(true)
+          })
+        }
+        // The first areas have 1024 and 2048 slots: scopes begin and end before, at and beyond their borders.
+        for (const count of [0, 1, 1023, 1024, 1025, 3072, 3073, 6000, 1]) {
+          if (count > 0) fill(count)
+          else m.scoped(() => undefined)
+          const before = held()
+          m.scoped((scope) => expect(scope.new(shape).next).toBe(null))
+          expect(held()).toBe(before)
+          // What a checked heap keeps for itself is one slot.
+          expect(before).toBeLessThanOrEqual(1)
+        }
+      })
+    })
+  })
+
   it('gives slots whose names are members of Handle by get and set only', () => {
     withHeap(configuration, {}, (heap) => {
       const odd = heap.defineShape('Odd', { ref: 'i32', get: 'i32', fine: 'i32' })

@@ -222,13 +222,20 @@ overAll('objects', (configuration) => {
         m.scoped((scope) => {
           const texts = ['', 'a', 'Grüße, 世界 🌍', '\ufeffmarked', 'x'.repeat(50_000)]
           const kept = texts.map((text) => [scope.newString(bytes, text), scope.newString(units, text)] as const)
-          const lone = scope.newString(units, '\ud800')
+          const broken = ['\ud800', '\udc00\ud800', `${'long '.repeat(20)}\ud83c.`]
+          const units16 = broken.map((text) => scope.newString(units, text))
+          const malformed = [[0xc3], [0xf0, 0x9f, 0x8c], [0xed, 0xa0, 0x80, 0x41], [0xff, 0x42, 0x80]]
+          const bytes8 = malformed.map((raw) => scope.newArray(bytes, raw))
           heap.collectSync()
           kept.forEach(([b, u], i) => {
             expect(m.readString(b.ref)).toBe(texts[i])
             expect(m.readString(u.ref)).toBe(texts[i])
           })
-          expect(m.readString(lone.ref)).toBe('\ud800')
+          units16.forEach((u, i) => expect(m.readString(u.ref)).toBe(broken[i]))
+          const decoder = new TextDecoder()
+          bytes8.forEach((b, i) => {
+            expect(m.readString(b.ref)).toBe(decoder.decode(Uint8Array.from(malformed[i])))
+          })
           const raw = scope.newArray(bytes, 5)
           m.copyIn(raw.ref, Uint8Array.of(1, 2, 3))
           expect([...m.copyOut(raw.ref)]).toEqual([1, 2, 3, 0, 0])
