@@ -139,10 +139,10 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     if (word.load().state() != PageState::Untouched) continue;
     if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
-      // Nothing evacuated yet: a few pages from the kernel, as many as make a batch.
+      // Nothing evacuated yet: a few pages from the kernel, enough for a batch.
       flush();
-      const u32 overflow = take_overflow(kChunkPages);
-      if (overflow != kNoBuffer) cursor.adopt({overflow, kChunkPages});
+      const u32 overflow = take_overflow(kOverflowPages);
+      if (overflow != kNoBuffer) cursor.adopt({overflow, kOverflowPages});
       buffer = overflow != kNoBuffer ? cursor.take() : handler_buffer();
     }
     hold(HoldPoint::Claiming, page);

@@ -74,8 +74,9 @@ class Compaction {
   void work_to_order(BufferCursor& cursor);
   void hold(HoldPoint point, u32 page, u32 pages = 1);
 
-  static constexpr u32 kChunkPages = 64;
-  static constexpr u32 kFaultAround = 16;
+  static constexpr u32 kChunkPages = 128;
+  static constexpr u32 kOverflowPages = 64;
+  static constexpr u32 kFaultAround = 32;
   static constexpr u64 kPatience = 20'000;  // nanoseconds that a thread waits for another's claim
   static constexpr u32 kSharedLow = 64;
 

@@ -234,7 +234,7 @@ int bench_barrier() {
     std::snprintf(one.name, sizeof one.name, "%s %s %u", who, hows[static_cast<int>(how)], run);
     all.push_back(one);
   };
-  for (u32 run : {1u, 4u, 16u, 64u}) {
+  for (u32 run : {1u, 4u, 16u, 32u, 64u}) {
     for (bool by_thread : {false, true}) {
       for (How how : {How::Move, How::Copy, How::Zero}) add(by_thread ? "thread" : "sigbus", Kind::Fault, by_thread, how, run);
     }

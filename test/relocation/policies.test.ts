@@ -89,7 +89,7 @@ describe.runIf(here)("relocation 'move' is strict", () => {
     ['ENOMEM', 12, /no memory/],
   ])('%s: an error with errno, page and cause, and a valid heap', (name, errno, why) => {
     const list = new ListHeap({ relocation: 'move' })
-    inject(`move:${name}=0.2`)
+    inject(`move:${name}=0.5`)
     const { code, message, cause } = refusal(() => list.heap.collectSync())
     expect(code).toBe('ERR_RELOCATION')
     expect(message).toMatch(new RegExp(`page \\d+ could not be moved.*`))
@@ -102,14 +102,14 @@ describe.runIf(here)("relocation 'move' is strict", () => {
 
   it('collect() rejects with the same error', async () => {
     const list = new ListHeap({ relocation: 'move' })
-    inject('move:EBUSY=0.2')
+    inject('move:EBUSY=0.5')
     await expect(list.heap.collect()).rejects.toMatchObject({ code: 'ERR_RELOCATION', cause: { errno: 16 } })
     list.expectUsable()
   })
 
   it('an error is told once', () => {
     const list = new ListHeap({ relocation: 'move' })
-    inject('move:EBUSY=0.2')
+    inject('move:EBUSY=0.5')
     expect(refusal(() => list.heap.collectSync()).code).toBe('ERR_RELOCATION')
     inject('')
     list.fill()
@@ -117,7 +117,7 @@ describe.runIf(here)("relocation 'move' is strict", () => {
     list.expectUsable()
   })
 
-  it.each(['EAGAIN=0.3', 'EEXIST=0.1'])('%s is no refusal', (rule) => {
+  it.each(['EAGAIN=0.5', 'EEXIST=0.5'])('%s is no refusal', (rule) => {
     const list = new ListHeap({ relocation: 'move' })
     inject(`move:${rule}`)
     list.heap.collectSync()
@@ -129,7 +129,7 @@ describe.runIf(here)("relocation 'move' is strict", () => {
 describe.runIf(here)("relocation 'auto' copies what cannot be moved", () => {
   it.each(['EBUSY', 'EINVAL', 'ENOMEM', 'EFAULT'])('%s', (name) => {
     const list = new ListHeap({ relocation: 'auto' })
-    inject(`move:${name}=0.3`)
+    inject(`move:${name}=0.5`)
     list.heap.collectSync()
     const { pages, fallbacks, raw } = list.stats
     expect(pages.copied).toBeGreaterThan(0)
@@ -142,7 +142,7 @@ describe.runIf(here)("relocation 'auto' copies what cannot be moved", () => {
 })
 
 describe.runIf(here)("relocation 'copy' moves nothing", () => {
-  it.each(['none', 'copy:EAGAIN=0.3', 'copy:ENOMEM=0.2', 'copy:EEXIST=0.1'])('%s', (rules) => {
+  it.each(['none', 'copy:EAGAIN=0.5', 'copy:ENOMEM=0.5', 'copy:EEXIST=0.5'])('%s', (rules) => {
     const list = new ListHeap({ relocation: 'copy' })
     if (rules !== 'none') inject(`${rules},move:EBUSY=1`)
     list.heap.collectSync()
