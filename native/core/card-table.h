@@ -3,7 +3,8 @@
 // A mutator stores a reference and then, unconditionally, its card (invariant 8). A collector takes dirty cards in two
 // passes: it clears them all, issues one full fence, and only then scans what they cover. A plain clear that drained
 // after the scan's loads would lose a store; clearing first and scanning after the fence can only scan too much.
-// Cards mean something from the start of a cycle (when all are cleared) to the end of remark.
+// Cards mean something from the start of a cycle (when all are cleared) to the end of its compaction: a page whose cards are
+// clean after the last take, in remark, has the references that the survey saw (survey.cc).
 #pragma once
 
 #include <atomic>
@@ -41,6 +42,11 @@ class CardTable {
     while (at < end) take(at++, found);
   }
 
+  /// No reference has been stored into this page of the heap buffer since its cards were taken last.
+  bool page_is_clean(std::size_t page) const {
+    static_assert(layout::kCardBytes * 4 == kPageSize);
+    return __atomic_load_n(reinterpret_cast<const u32*>(cards_) + page, __ATOMIC_RELAXED) == 0;
+  }
   bool is_dirty(std::size_t card) const { return __atomic_load_n(cards_ + card, __ATOMIC_RELAXED) != 0; }
 
  private:

@@ -233,8 +233,8 @@ void Heap::mark() {
   marking.mark_from_roots();
   trace_ns_ = now_ns() - tracing;
   traced_granules_ = pacing.done();
-  // Precleaning, remark and prepare are a lap: prepare looks at every page in use twice.
-  pacing.begin_lap(room() * 0.9, 2 * pages_in_use(), 0.3, pages_allocated());
+  // Precleaning, remark, prepare and survey are a lap: prepare looks at every page in use twice.
+  pacing.begin_lap(room() * 0.9, (2 + kSurveyWork) * pages_in_use(), 0.3, pages_allocated());
   const auto rest = [&] {
     if (!stepping) return;
     traced_.store(true, std::memory_order_relaxed);
@@ -308,9 +308,12 @@ void Heap::run_cycle(bool forced) {
   const bool gains = plan(forced);
   const bool worth = !reuse_suffices() && gains;
   if (worth && verification.wants(3)) verification.check_forwarding();
+  if (worth) survey();
   if (worth) compaction.stock();
   Statistics::add(statistics.prepareNs, now_ns() - marked);
   if (stepping) gate(Rest::Flip);
+  // The measure of both is the heap at the flip: one that is being built may begin a cycle small, and end it large.
+  const u64 full = pages_in_use();
   u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
   if (worth) {
     set_phase(layout::Phase::Flip);
@@ -319,14 +322,14 @@ void Heap::run_cycle(bool forced) {
     // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
     if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
     const bool flipped = flip();
-    pacing.note_flip(trace_ns_, now_ns() - started, pages, traced_granules_);
+    pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
     if (flipped) {
       const u64 pages_after_flip = pages_in_use();
       announce_memory();
       set_phase(layout::Phase::Compact);
       if (stepping) gate(Rest::Compact);
       const u64 work = compaction.start();
-      pacing.begin_lap(room() * pacing.compaction_share(pages_after_flip, pages), work, 0.08, pages_allocated());
+      pacing.begin_lap(pacing.compaction_budget(room(), pages_after_flip, full), work, 0.08, pages_allocated());
       compaction.run();
       pacing.end_lap();
       if (stepping) gate(Rest::Close);
@@ -342,7 +345,7 @@ void Heap::run_cycle(bool forced) {
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
     reuse_dead();
   }
-  if (!worth) pacing.note_flip(trace_ns_, now_ns() - started, pages, traced_granules_);
+  if (!worth) pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
   pace(live_pages);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);

@@ -13,16 +13,23 @@
 
 namespace glissade {
 
-void Compaction::add_chunks(u32 first, u32 end, bool descending) {
+void Compaction::add_chunks(u32 first, u32 end, bool descending, bool intact) {
+  const u32 pages = intact ? kSweptPages : kChunkPages;
   if (descending) {
     for (u32 at = end; at > first;) {
-      const u32 low = at - first > kChunkPages ? at - kChunkPages : first;
-      chunks_.push_back({low, at});
+      const u32 low = at - first > pages ? at - pages : first;
+      chunks_.push_back({low, at, intact});
       at = low;
     }
   } else {
-    for (u32 at = first; at < end; at += kChunkPages) chunks_.push_back({at, at + kChunkPages < end ? at + kChunkPages : end});
+    for (u32 at = first; at < end; at += pages) chunks_.push_back({at, at + pages < end ? at + pages : end, intact});
   }
+}
+
+u32 Compaction::intact_pages(const Chunk& chunk) const {
+  u32 intact = 0;
+  for (u32 page = chunk.first; page < chunk.end; page++) intact += heap_.builder.is_intact(page);
+  return intact;
 }
 
 u64 Compaction::start() {
@@ -34,16 +41,25 @@ u64 Compaction::start() {
     if (area.top) add_chunks(area.first_page, area.first_page + pages_for_bytes(u64{area.top} * (area.is_value ? 8 : 4)), true);
   }
   const auto page_of = [](Granule g) { return (g.index + kGranulesPerPage - 1) / kGranulesPerPage; };
+  std::vector<Extent> large;
   {
     // Mutators go on allocating large objects: the table is read under the lock that they are placed under.
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);
     heap_.large_objects.for_each(heap_.flip_large_low, heap_.geometry().moving_pages(), heap_.moving.lock, [&](u32 page, const LargeObjects::Head& head) {
-      if (heap_.large_born[page] != heap_.epoch_of_flip) add_chunks(page, page + pages_for_granules(head.granules), false);
+      if (heap_.large_born[page] != heap_.epoch_of_flip) large.push_back({page, pages_for_granules(head.granules)});
     });
   }
-  add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
-  add_chunks(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, true);
-  add_chunks(f.to_begin.index / kGranulesPerPage, page_of(f.compact_end), true);
+  const u32 prefix = f.begin.index / kGranulesPerPage, prefix_end = f.prefix_end.index / kGranulesPerPage;
+  const u32 compact = f.to_begin.index / kGranulesPerPage, compact_end = page_of(f.compact_end);
+  for (const bool intact : {true, false}) {
+    for (const Extent& object : large) add_chunks(object.first, object.first + object.pages, false, intact);
+    if (!intact) add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
+    add_chunks(prefix, prefix_end, true, intact);
+    add_chunks(compact, compact_end, true, intact);
+  }
+  u64 work = 0;
+  for (const Chunk& chunk : chunks_) work += chunk.intact ? 0 : chunk.end - chunk.first;
+  work -= std::min<u64>(work, heap_.intact_count - heap_.intact_count / kSweptPerWork);
 
   if (heap_.options.protect) {
     protect_window();
@@ -52,7 +68,7 @@ u64 Compaction::start() {
     if (heap_.flip_dirty_end > heap_.flip_top) supply_.give({heap_.flip_top, heap_.flip_dirty_end - heap_.flip_top});
     top_up_shared();
   }
-  return u64{chunks_.size()} * kChunkPages;
+  return work;
 }
 
 void Compaction::stock() {
@@ -137,6 +153,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     AtomicPageWord& word = heap_.page_words[page];
     hold(HoldPoint::Looking, page);
     if (word.load().state() != PageState::Untouched) continue;
+    if (chunk.intact && !heap_.builder.is_intact(page)) continue;
     if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
       // Nothing evacuated yet: a few pages from the kernel, enough for a batch.
@@ -192,7 +209,7 @@ void Compaction::hold(HoldPoint point, u32 page, u32 pages) {
 
 void Compaction::work_to_order(BufferCursor& cursor) {
   for (u32 page = heap_.steps.take_order(); page != Stepping::kNone; page = heap_.steps.take_order()) {
-    process({page, page + 1}, cursor);
+    process({page, page + 1, false}, cursor);
     heap_.steps.leave();
     heap_.gate(Rest::Compact);
   }
@@ -204,8 +221,12 @@ void Compaction::work(BufferCursor& cursor) {
     const u32 index = next_chunk_.fetch_add(1, std::memory_order_relaxed);
     if (index >= chunks_.size()) return;
     injection::delay(injection::Delay::Compact);
-    process(chunks_[index], cursor);
-    heap_.pacing.advance(kChunkPages);
+    const Chunk& chunk = chunks_[index];
+    const u32 intact = intact_pages(chunk);
+    // A page here and there that was written since the survey would cut the run in two: it is built with the others.
+    if (!chunk.intact || 2 * intact > chunk.end - chunk.first) process({chunk.first, chunk.end, false}, cursor);
+    else if (intact) process(chunk, cursor);
+    heap_.pacing.advance(chunk.intact ? intact / kSweptPerWork : chunk.end - chunk.first - intact);
     if (shared_.count() < static_cast<i32>(kSharedLow)) top_up_shared();
     if (heap_.copying) {
       // Evacuated pages go back to the kernel in pieces, or the heap would exist twice.
@@ -264,6 +285,31 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
     if (left.published && fault) Statistics::add(heap_.statistics.pagesBuiltByMutators);
   }
   if (left.last) release_sources(page, left.buffer, recycle);
+}
+
+void Compaction::gather_intact(u32 page) {
+  // Placed by the call that places `page`: one signal and one TLB shootdown for all of them.
+  const u32 first = page - page % kIntactAround;
+  const u32 source = heap_.builder.source_page(page);
+  for (u32 before = 1; before <= page - first && take_intact(page - before, source - before); before++) {
+  }
+  for (u32 after = 1; page + after < first + kIntactAround && take_intact(page + after, source + after); after++) {
+  }
+}
+
+bool Compaction::take_intact(u32 page, u32 source) {
+  if (!heap_.builder.is_intact(page) || heap_.builder.source_page(page) != source) return false;
+  hold(HoldPoint::Claiming, page);
+  if (!heap_.page_words[page].claim()) return false;
+  hold(HoldPoint::Claimed, page);
+  const AtomicPageWord::Left left = heap_.page_words[page].publish(source);
+  hold(HoldPoint::Published, page);
+  if (left.last) {
+    release_sources(page, left.buffer, [&](u32 index) {
+      if (!retire(index)) shared_.push(index);
+    });
+  }
+  return true;
 }
 
 bool Compaction::retire(u32 buffer) {
@@ -342,7 +388,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
       case PageState::Built: {
         if (!built) found = Found::Ready;
         Placement placement(heap_);
-        const Placement::Run run = placement.ready_run(page, kFaultAround);
+        const Placement::Run run = placement.ready_run(page, found == Found::Ready && heap_.builder.is_intact(page) ? kIntactAround : kFaultAround);
         placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) {
           if (!retire(buffer)) shared_.push(buffer);
         });
@@ -352,8 +398,10 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
         const u32 buffer = handler_buffer();  // before the claim, as in `process`
         hold(HoldPoint::Claiming, page);
         if (word.claim()) {
-          found = heap_.builder.kind(page) == PageKind::Empty ? Found::Empty : Found::Untouched;
+          const bool intact = heap_.builder.is_intact(page);
+          found = intact ? Found::Ready : heap_.builder.kind(page) == PageKind::Empty ? Found::Empty : Found::Untouched;
           build_here(page, buffer, fault);
+          if (intact && !heap_.copying) gather_intact(page);
           built = true;
         } else {
           shared_.push(buffer);

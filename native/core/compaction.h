@@ -1,9 +1,10 @@
 // Compacting while mutators run: collector threads build and place pages in batches, a mutator that touches a page
 // first builds and places it itself (`serve`, called by the page barrier).
 //
-// The order is: roots, then black pages from the top down (what mutators touched last), then compacted pages from the
-// top down, then the prefix and large objects. Sliding moves objects towards lower addresses, so from the top down
-// the sources die in the order in which they are read, and evacuated pages become the next buffers.
+// The order is: roots; what the survey found intact, which has only to be placed; large objects, black pages from the top down
+// (what mutators touched last), the rest of the prefix, and compacted pages from the top down. The cheapest first, so that the
+// number of pages that can still fault falls as fast as it can. Sliding moves objects towards lower addresses, so from the top
+// down the sources die in the order in which they are read, and evacuated pages become the next buffers.
 //
 // Source pages: a compacted page reads one or more source pages, neighbours share one; `source_counts` counts the
 // unbuilt readers of each. The thread that is the last to leave a page's builders decrements (page-state.h).
@@ -52,11 +53,15 @@ class Compaction {
  private:
   struct Chunk {
     u32 first, end;
+    bool intact;  // the sweep over intact pages, ahead of everything that has to be built
   };
   /// What had become of a page by the time that a thread needed it; each fault is one of these.
   enum class Found : u8 { Mapped, Ready, Empty, Overtaken, Untouched };
   Found resolve(u32 page, bool fault);
-  void add_chunks(u32 first, u32 end, bool descending);
+  void add_chunks(u32 first, u32 end, bool descending, bool intact = false);
+  u32 intact_pages(const Chunk& chunk) const;
+  void gather_intact(u32 page);
+  bool take_intact(u32 page, u32 source);
   void work(BufferCursor& cursor);
   void process(const Chunk& chunk, BufferCursor& cursor);
   void finish();
@@ -76,7 +81,11 @@ class Compaction {
 
   static constexpr u32 kChunkPages = 128;
   static constexpr u32 kOverflowPages = 64;
+  /// Chunks of the sweep over intact pages, which are as long as its runs: a TLB shootdown for each.
+  static constexpr u32 kSweptPages = 256;
+  static constexpr u32 kSweptPerWork = 16;  // so many of its pages take as long as one that is built
   static constexpr u32 kFaultAround = 32;
+  static constexpr u32 kIntactAround = 64;
   static constexpr u64 kPatience = 20'000;  // nanoseconds that a thread waits for another's claim
   static constexpr u32 kSharedLow = 64;
 

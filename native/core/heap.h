@@ -146,6 +146,8 @@ class Heap {
   MappedArray<PageInfo> black_infos;
   MappedArray<u16> page_live;  // live granules of each from-space page of the moving part
   MappedArray<u8> page_bears;  // whether a marked object with reference slots lies on it
+  MappedArray<u8> intact_pages;  // by source page: what the survey found (survey.cc)
+  u32 intact_count = 0;
   MappedArray<std::atomic<u8>> source_counts;
   MappedArray<AtomicPageWord> page_words;
   MappedArray<u32> large_born;  // epoch in which the large object at this page was allocated
@@ -202,6 +204,9 @@ class Heap {
   void align_runs(bool forced);
   void fill_holes(Granule begin, Granule end);
   void scan_blocks();
+
+  // survey.cc
+  void survey();
 
   // flip.cc
   bool flip();

@@ -17,24 +17,24 @@ void Pacing::note_flip(u64 trace_ns, u64 took_ns, u64 pages, u64 live_granules) 
   known_ = true;
 }
 
-double Pacing::compaction_share(u64 pages_after_flip, u64 pages_when_full) const {
+double Pacing::compaction_budget(double room, u64 pages_after_flip, u64 pages_when_full) const {
   const double compaction = compact_ns_per_page_ * static_cast<double>(pages_after_flip);
-  return compaction / (compaction + flip_ns_per_page_ * static_cast<double>(std::max<u64>(pages_when_full, 1)));
+  const double share = compaction / (compaction + flip_ns_per_page_ * static_cast<double>(std::max<u64>(pages_when_full, 1)));
+  return std::max(room * share, std::min(room * 3 / 4, room - needed_to_flip(last_rate_, pages_when_full)));
 }
 
 void Pacing::note_rate(u64 now, u64 allocated) {
   if (last_end_ == 0 || now <= last_end_) return;
-  const double rate = static_cast<double>(allocated - allocated_at_end_) / static_cast<double>(now - last_end_);
-  allocation_rate_ = std::max(rate, 0.8 * allocation_rate_);
+  last_rate_ = static_cast<double>(allocated - allocated_at_end_) / static_cast<double>(now - last_end_);
+  highest_rate_ = std::max(last_rate_, 0.8 * highest_rate_);
 }
 
 u64 Pacing::trigger(u64 now, u64 allocated, u64 used, u64 limit) {
   last_end_ = now;
   allocated_at_end_ = allocated;
   const u64 room = limit > used ? limit - used : 0;
-  // With a third to spare, and three quarters of the room at the most: a program that is faster is slowed.
-  const double to_flip = flip_ns_per_page_ * static_cast<double>(limit);
-  return limit - std::clamp<u64>(static_cast<u64>(allocation_rate_ * to_flip * 4 / 3), room / 10, room - room / 4);
+  // Three quarters of the room at the most: a program that is faster is slowed.
+  return limit - std::clamp<u64>(static_cast<u64>(needed_to_flip(highest_rate_, limit)), room / 10, room - room / 4);
 }
 
 }  // namespace glissade

@@ -18,6 +18,9 @@
 
 namespace glissade {
 
+/// Of the lap before the flip: to survey a page is so many times the work of looking at its live bits.
+inline constexpr u64 kSurveyWork = 8;
+
 class Pacing {
  public:
   /// A lap of `work` units in which `pages` may be allocated, the share `head_start` of them at once; `allocated` have been
@@ -60,8 +63,10 @@ class Pacing {
   void note_close(u64 took_ns, u64 pages) { learn(compact_ns_per_page_, took_ns, pages); }
   /// The share of the way from a cycle's begin to its flip that is the trace.
   double trace_share() const { return trace_share_; }
-  /// The share of the way from a flip to the next one that is this cycle's compaction.
-  double compaction_share(u64 pages_after_flip, u64 pages_when_full) const;
+  /// Pages that may be allocated in a compaction that begins with `room` of them free: all but what the program, as fast as it is
+  /// now, will need from the begin of the next cycle to its flip; or the compaction's share of the way to that flip, if that is
+  /// more.
+  double compaction_budget(double room, u64 pages_after_flip, u64 pages_when_full) const;
 
   /// At a cycle's begin: how fast the program has allocated since the last one.
   void note_rate(u64 now, u64 allocated);
@@ -76,13 +81,17 @@ class Pacing {
   /// A running mean. Too few pages are nothing to measure by.
   static void learn(double& mean, u64 took_ns, u64 pages);
 
+  /// Pages that a program of that rate allocates from a cycle's begin to its flip, with a third to spare.
+  double needed_to_flip(double rate, u64 pages) const { return rate * flip_ns_per_page_ * static_cast<double>(pages) * 4 / 3; }
+
   std::atomic<u64> budget_{kFree}, begin_{0}, work_{1}, done_{0};
   std::atomic<double> head_start_{0};
 
   double flip_ns_per_page_ = kFirstGuess;     // from a cycle's begin to its flip, by page in use
   double compact_ns_per_page_ = kFirstGuess;  // from a flip to the close, by page in use after the flip
   double trace_share_ = 0.7;
-  double allocation_rate_ = 0;                // pages a nanosecond between cycles, where nothing slows it
+  double last_rate_ = 0;                      // pages allocated a nanosecond between cycles, where nothing slows the program
+  double highest_rate_ = 0;                   // … in the last few cycles
   u64 last_end_ = 0, allocated_at_end_ = 0;
   u64 last_live_ = 0;
   bool known_ = false;

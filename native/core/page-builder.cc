@@ -17,16 +17,9 @@ constexpr u32 kBlocksAhead = 8;
 /// So many pages that slide as they are make a run of their own.
 constexpr u32 kKeptTogether = 8;
 
-u32 word_at(const u8* at) {
-  u32 word;
-  std::memcpy(&word, at, 4);
-  return word;
-}
-u64 value_at(const u8* at) {
-  u64 value;
-  std::memcpy(&value, at, 8);
-  return value;
-}
+// Atomic for the survey's sake, which reads pages that mutators write to.
+u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
+u64 value_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_RELAXED); }
 
 /// Asks for a block. All of it, holes included: lines in a row come at twice the rate of lines here and there.
 void prefetch_block(const u8* block) {
@@ -123,21 +116,90 @@ class Patch {
   Filler fillers_[kGranulesPerPage / 2];
 };
 
+/// The same page before the flip, while mutators are at work in it: whether it would be copied.
+class Inspection {
+ public:
+  Inspection(const Forwarding& forwarding, u8* source) : forwarding_(forwarding), source_(source) {}
+
+  void slot(u32 offset, bool is_value) {
+    const u8* at = source_ + offset;
+    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
+    // What has been born since remark counts as fixed here: a reference to it was stored since remark, and its card says so.
+    if (!forwarding_.is_fixed(Ref{word_at(at)})) changes_ = true;
+  }
+  void filler(u32 granule, u32 granules) {
+    // Nobody can reach what is dead: it is filled in place.
+    u8* at = source_ + granule * kGranuleSize;
+    if (word_at(at) == layout::kFillerShape && word_at(at + 4) == granules << layout::kFlagBits) return;
+    const u32 header[2] = {layout::kFillerShape, granules << layout::kFlagBits};
+    std::memcpy(at, header, sizeof header);
+  }
+  bool changes() const { return changes_; }
+
+ private:
+  const Forwarding& forwarding_;
+  u8* source_;
+  bool changes_ = false;
+};
+
 /// The slots of the object that reaches into the page; returns the granule of the page at which it ends.
-u32 patch_covered(Patch& patch, const ShapeTable& shapes, const PageInfo& info) {
+template <typename Visitor>
+u32 visit_covered(Visitor& visitor, const ShapeTable& shapes, const PageInfo& info) {
   if (info.shape == 0) return 0;
   const u32 begin = info.phase * kGranuleSize;
   const u32 covered = info.remaining < kGranulesPerPage ? info.remaining : kGranulesPerPage;
   for_each_slot(shapes, info.shape, begin, begin + covered * kGranuleSize,
-                [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
+                [&](u32 offset, bool is_value) { visitor.slot(offset - begin, is_value); });
   return covered;
 }
 
 /// The slots on this page of an object that begins at its granule `at`.
-void patch_object(Patch& patch, const ShapeTable& shapes, u32 shape, u32 at, u32 granules) {
+template <typename Visitor>
+void visit_object(Visitor& visitor, const ShapeTable& shapes, u32 shape, u32 at, u32 granules) {
   const u32 end = granules < kGranulesPerPage - at ? granules : kGranulesPerPage - at;
   for_each_slot(shapes, shape, kGranuleSize, end * kGranuleSize,
-                [&](u32 offset, bool is_value) { patch.slot(at * kGranuleSize + offset, is_value); });
+                [&](u32 offset, bool is_value) { visitor.slot(at * kGranuleSize + offset, is_value); });
+}
+
+/// A page without holes.
+template <typename Visitor>
+void visit_whole(Visitor& visitor, const ShapeTable& shapes, const PageInfo& info, const u8* source) {
+  u32 at = visit_covered(visitor, shapes, info);
+  while (at < kGranulesPerPage) {
+    const u8* object = source + at * kGranuleSize;
+    const u32 shape = word_at(object);
+    if (shape == layout::kFreeShape) break;  // the unused rest of a TLAB
+    const u32 size = shapes.granules(shape, word_at(object + 4));
+    if (shape != layout::kFillerShape) visit_object(visitor, shapes, shape, at, size);
+    at += size;
+  }
+}
+
+/// A page of the prefix, from live object to live object.
+template <typename Visitor>
+void visit_prefix(Visitor& visitor, const ShapeTable& shapes, const BlockTable& blocks, u32 page, const PageInfo& info, const u8* source) {
+  const u32 first = page * kGranulesPerPage;
+  u32 at = visit_covered(visitor, shapes, info);
+  while (at < kGranulesPerPage) {
+    const u32 next = next_live(blocks, {first + at}, {first + kGranulesPerPage}).index - first;
+    // What lies between live objects is dead: a filler keeps the page walkable and its stale references out of sight.
+    if (next > at) visitor.filler(at, next - at);
+    if (next == kGranulesPerPage) break;
+    const u8* object = source + next * kGranuleSize;
+    const u32 shape = word_at(object);
+    const u32 size = shapes.granules(shape, word_at(object + 4));
+    visit_object(visitor, shapes, shape, next, size);
+    at = next + size;
+  }
+}
+
+/// A page of a large object.
+template <typename Visitor>
+void visit_large(Visitor& visitor, const ShapeTable& shapes, const LargeObjects::Head& head, u32 pages_before) {
+  const u32 begin = pages_before * kPageSize;
+  const u32 size = head.granules * kGranuleSize;
+  const u32 end = size - begin < kPageSize ? size : begin + kPageSize;
+  for_each_slot(shapes, head.shape, begin, end, [&](u32 offset, bool is_value) { visitor.slot(offset - begin, is_value); });
 }
 
 }  // namespace
@@ -163,6 +225,7 @@ u32 PageBuilder::source_page(u32 page) const {
 }
 
 PageContent PageBuilder::build(u32 page, u8* buffer) const {
+  if (is_intact(page)) return PageContent::Source;
   switch (kind(page)) {
     case PageKind::Compacted: return build_compacted(page, buffer);
     case PageKind::Prefix: return build_prefix(page, buffer);
@@ -172,6 +235,38 @@ PageContent PageBuilder::build(u32 page, u8* buffer) const {
     case PageKind::Empty: break;
   }
   return PageContent::Zero;
+}
+
+bool PageBuilder::is_intact(u32 page) const {
+  if (page >= heap_.geometry().moving_pages()) return false;
+  const u32 source = source_page(page);
+  if (!heap_.intact_pages[source]) return false;
+  const PageKind of = kind(page);
+  // One source page can be the first of several compacted ones; it is intact as the page that it becomes whole.
+  if (of == PageKind::Compacted ? !is_whole(heap_.page_infos[page]) : of != PageKind::Prefix && of != PageKind::Large) return false;
+  return heap_.cards.page_is_clean((heap_.base_word * 4 >> kPageShift) + source);
+}
+
+bool PageBuilder::inspect(u32 page) const {
+  const u32 source = source_page(page);
+  u8* at = heap_.space.to_page({source});
+  Inspection inspection(heap_.forwarding, at);
+  if (kind(page) == PageKind::Prefix) {
+    if (heap_.page_live[page] == kGranulesPerPage && !bears_references(page, page)) return true;
+    visit_prefix(inspection, heap_.shapes, heap_.blocks, page, heap_.page_infos[page], at);
+  } else if (is_whole(heap_.page_infos[page]) && !slides_alone(page)) {
+    if (!bears_references(source, source)) return true;
+    visit_whole(inspection, heap_.shapes, heap_.page_infos[page], at);
+  } else {
+    return false;
+  }
+  return !inspection.changes();
+}
+
+bool PageBuilder::inspect_large(u32 page, u32 head_page) const {
+  Inspection inspection(heap_.forwarding, heap_.space.to_page({page}));
+  visit_large(inspection, heap_.shapes, heap_.large_objects.head(head_page), page - head_page);
+  return !inspection.changes();
 }
 
 void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granules) const {
@@ -278,36 +373,15 @@ PageContent PageBuilder::build_black(u32 page, u8* buffer) const {
 PageContent PageBuilder::build_whole(u32 source_page, const PageInfo& info, u8* buffer) const {
   const u8* source = heap_.space.from_page({source_page});
   Patch patch(heap_.forwarding, source);
-  u32 at = patch_covered(patch, heap_.shapes, info);
-  while (at < kGranulesPerPage) {
-    const u8* object = source + at * kGranuleSize;
-    const u32 shape = word_at(object);
-    if (shape == layout::kFreeShape) break;  // the unused rest of a TLAB
-    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
-    if (shape != layout::kFillerShape) patch_object(patch, heap_.shapes, shape, at, size);
-    at += size;
-  }
+  visit_whole(patch, heap_.shapes, info, source);
   return patch.apply(buffer);
 }
 
 PageContent PageBuilder::build_prefix(u32 page, u8* buffer) const {
   if (heap_.page_live[page] == kGranulesPerPage && !bears_references(page, page)) return PageContent::Source;
-  const PageInfo& info = heap_.page_infos[page];
   const u8* source = heap_.space.from_page({page});
   Patch patch(heap_.forwarding, source);
-  const u32 first = page * kGranulesPerPage;
-  u32 at = patch_covered(patch, heap_.shapes, info);
-  while (at < kGranulesPerPage) {
-    const u32 next = next_live(heap_.blocks, {first + at}, {first + kGranulesPerPage}).index - first;
-    // What lies between live objects is dead: a filler keeps the page walkable and its stale references out of sight.
-    if (next > at) patch.filler(at, next - at);
-    if (next == kGranulesPerPage) break;
-    const u8* object = source + next * kGranuleSize;
-    const u32 shape = word_at(object);
-    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
-    patch_object(patch, heap_.shapes, shape, next, size);
-    at = next + size;
-  }
+  visit_prefix(patch, heap_.shapes, heap_.blocks, page, heap_.page_infos[page], source);
   return patch.apply(buffer);
 }
 
@@ -319,11 +393,7 @@ PageContent PageBuilder::build_large(u32 page, u8* buffer) const {
   const LargeObjects::Head& head = heap_.large_objects.head(head_page);
   if (!heap_.shapes[head.shape].has_references()) return PageContent::Source;
   Patch patch(heap_.forwarding, heap_.space.from_page({page}));
-  const u32 begin = (page - head_page) * kPageSize;
-  const u32 size = head.granules * kGranuleSize;
-  const u32 end = size - begin < kPageSize ? size : begin + kPageSize;
-  for_each_slot(heap_.shapes, head.shape, begin, end,
-                [&](u32 offset, bool is_value) { patch.slot(offset - begin, is_value); });
+  visit_large(patch, heap_.shapes, head, page - head_page);
   return patch.apply(buffer);
 }
 

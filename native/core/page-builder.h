@@ -46,6 +46,13 @@ class PageBuilder {
   /// before it, and the next one would begin a third: two calls more, which cost more than to copy it into the run.
   bool slides_alone(u32 page) const;
 
+  /// Before the flip, once it is planned: whether to-space page `page`, of the prefix or the compacted part, will be its source
+  /// page as that is now, whatever happens to other pages. Fills its holes.
+  bool inspect(u32 page) const;
+  bool inspect_large(u32 page, u32 head_page) const;
+  /// After the flip, of a page that nobody has placed: whether it is its source page, by the survey (survey.cc). Then there is
+  /// nothing to build.
+  bool is_intact(u32 page) const;
   /// The one source page of a page that is not compacted, or the first of one that is.
   u32 source_page(u32 page) const;
 

@@ -1,0 +1,142 @@
+// The survey: what it calls intact is placed without being built, many pages at once; and what a program does to such a page
+// between the survey and the flip is seen all the same (survey.cc says why).
+#include "native-mutator.h"
+#include "selftest/kernel.h"
+
+using namespace glissade;
+using namespace glissade::testing;
+
+FILE_NEEDS(glissade::selftest::why_no_userfaultfd);
+
+namespace {
+
+constexpr u32 kStaying = 20'000;  // nodes of 32 bytes: 156 pages that stay, with references to each other
+constexpr u32 kMoving = 20'000;   // and as many that move, one of two
+constexpr u32 kSlots = 65'536;    // a large object of references: 64 pages
+
+HeapOptions surveyed_heap() {
+  HeapOptions options = small_heap();
+  options.stepping = true;
+  return options;
+}
+
+/// Root 0: the list of nodes that stay, from the last to the first. Root 1: that of the nodes that move. Root 2: a large array
+/// whose slots refer to the first.
+class Surveyed {
+ public:
+  /// Four granules, laid out as Node is: they fill a page, and a TLAB, without a rest. An explicit collection, which this is,
+  /// leaves only full pages where they are.
+  explicit Surveyed(TestHeap& test) : m(test, 64), test_(test), shape_(test.define_fixed(4, {16 << 1, 20 << 1})) {
+    m.push(0);
+    m.push(0);
+    m.push(m.alloc_refs(kSlots));
+    for (u32 i = 0; i < kStaying; i++) link(0, i);
+    for (u32 i = 0; i < kMoving; i++) {
+      link(1, i);
+      m.alloc(shape_, 0, 4);
+    }
+    const u32 staying = node(0, kStaying / 2);
+    for (u32 slot = 0; slot < kSlots; slot++) m.store_ref(m.root(2) + 2 + slot, staying);
+  }
+
+  u32 page_of(u32 ref) const { return test_.heap->granule(Ref{ref}).index / kGranulesPerPage; }
+  bool is_intact(u32 ref) const { return test_.heap->builder.is_intact(page_of(ref)); }
+  /// A node of the list at `root`, so many links away from its end that was made last.
+  u32 node(u32 root, u32 links) {
+    u32 at = m.root(root);
+    while (links--) at = m.left(at);
+    return at;
+  }
+  u32 wrong_nodes() {
+    u32 wrong = 0;
+    for (u32 root = 0; root < 2; root++) {
+      u32 i = root == 0 ? kStaying : kMoving;
+      for (u32 at = m.root(root); at != 0; at = m.left(at)) wrong += !m.key_intact(at) || m.key(at) != --i;
+      wrong += i;
+    }
+    return wrong;
+  }
+
+  NativeMutator m;
+
+ private:
+  void link(u32 root, u32 i) {
+    const u32 node = m.alloc(shape_, 0, 4);
+    m.set_key(node, i);
+    m.set_left(node, m.root(root));
+    m.set_root(root, node);
+  }
+  TestHeap& test_;
+  u32 shape_;
+};
+
+TEST(survey_pages_that_stay_as_they_are_are_placed_in_long_runs_and_never_built) {
+  TestHeap test(surveyed_heap());
+  REQUIRE(test.heap);
+  Surveyed program(test);
+  REQUIRE(step_to(test, program.m, layout::Phase::Prepare));
+  CHECK(test.heap->intact_count >= 200);
+  CHECK(program.is_intact(program.node(0, kStaying / 2)));
+  CHECK(program.is_intact(program.m.root(2)));
+  CHECK(!program.is_intact(program.node(1, kMoving / 2)));
+  program.m.collect();
+  const Statistics& statistics = test.heap->statistics;
+  CHECK(statistics.pagesKept.load() >= 200);
+  CHECK(statistics.pagesBuilt.load() < 250);
+  CHECK(statistics.moveCalls.load() < 40);
+  CHECK_EQ(program.wrong_nodes(), 0u);
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+}
+
+TEST(survey_a_touch_of_an_intact_page_maps_its_neighbours_too) {
+  TestHeap test(surveyed_heap());
+  REQUIRE(test.heap);
+  Surveyed program(test);
+  REQUIRE(step_to(test, program.m, layout::Phase::Compact));
+  const Statistics& statistics = test.heap->statistics;
+  const u64 faults = statistics.barrierFaults.load(), built = statistics.faultsBuilt.load();
+  // The roots are touched first, and are built.
+  const u32 middle = program.node(0, 0);
+  const u64 faults_of_root = statistics.barrierFaults.load() - faults;
+  CHECK_EQ(program.m.key(middle), u64{kStaying - 1});
+  u32 at = middle;
+  for (u32 i = 0; i < 4000; i++) at = program.m.left(at);  // 31 pages
+  CHECK(statistics.barrierFaults.load() - faults <= faults_of_root + 4);
+  CHECK(statistics.faultsBuilt.load() - built <= faults_of_root + 2);
+  program.m.collect();
+  CHECK_EQ(program.wrong_nodes(), 0u);
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+}
+
+TEST(survey_a_reference_stored_after_it_is_translated) {
+  TestHeap test(surveyed_heap());
+  REQUIRE(test.heap);
+  Surveyed program(test);
+  NativeMutator& m = program.m;
+  REQUIRE(step_to(test, m, layout::Phase::Prepare));
+  const u32 staying = program.node(0, kStaying / 2), moving = program.node(1, 100);
+  const u32 slot = m.root(2) + 2 + kSlots / 2;
+  REQUIRE(program.is_intact(staying));
+  REQUIRE(program.is_intact(slot));
+  m.set_right(staying, moving);
+  m.store_ref(slot, moving);
+  // An object that is younger than the survey, in a page that the survey has seen.
+  const u32 born = m.alloc_node();
+  m.set_key(born, 77);
+  m.set_right(program.node(0, 10), born);
+  CHECK(!program.is_intact(staying));
+  CHECK(!program.is_intact(slot));
+  CHECK(!program.is_intact(program.node(0, 10)));
+  m.collect();
+  const u32 now = program.node(1, 100);
+  CHECK(now != moving);
+  CHECK_EQ(m.right(program.node(0, kStaying / 2)), now);
+  CHECK_EQ(m.load(m.root(2) + 2 + kSlots / 2), now);
+  const u32 born_now = m.right(program.node(0, 10));
+  CHECK(born_now != born);
+  CHECK_EQ(m.key(born_now), u64{77});
+  CHECK_EQ(program.wrong_nodes(), 0u);
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+}
+
+}  // namespace
