@@ -38,20 +38,29 @@ TEST(trees_that_die_together_are_allocated_over_without_a_flip) {
   NativeMutator m(test, 64);
   constexpr u32 kKept = 14, kShort = 10;  // 786 KB live, 49 KB each
   m.push(build_tree(m, kKept, 1));
-  u32 wrong = 0, high = 0;
-  for (u32 i = 0; i < 4'000; i++) {  // 196 MB through 32 MiB
-    wrong += intact_nodes(m, build_tree(m, kShort, 1), kShort, 1) != (2u << kShort) - 1;
-    if (i == 2'000) high = test.heap->moving.top;
+  u32 wrong = 0;
+  const auto build_trees = [&] {
+    for (u32 i = 0; i < 2'000; i++) wrong += intact_nodes(m, build_tree(m, kShort, 1), kShort, 1) != (2u << kShort) - 1;
+  };
+  build_trees();  // 98 MB through 32 MiB
+  // What is allocated from remark until the runs are given out does not pile up. On a busy machine the collector may lose its
+  // processor just then; not time after time.
+  const Statistics& statistics = test.heap->statistics;
+  bool level = false;
+  for (u32 attempt = 0; attempt < 6 && !level; attempt++) {
+    const u32 high = test.heap->moving.top;
+    const u64 flips = statistics.flips.load();
+    build_trees();
+    // A compaction, for a mutator that had to wait for memory, says nothing about it.
+    level = statistics.flips.load() != flips || test.heap->moving.top < high + pages_for_bytes(8 * kMiB);
   }
+  CHECK(level);
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(intact_nodes(m, m.root(0), kKept, 1), (2u << kKept) - 1);
-  const Statistics& statistics = test.heap->statistics;
   CHECK(statistics.collections.load() >= 4);
   // On a busy machine a mutator may have to wait for memory, and that compacts.
   CHECK(2 * statistics.flips.load() < statistics.collections.load());
   CHECK(statistics.pagesReused.load() > pages_for_bytes(32 * kMiB));
-  // What is allocated from remark until the runs are given out does not pile up.
-  if (statistics.flips.load() == 0) CHECK(test.heap->moving.top < high + pages_for_bytes(8 * kMiB));
   m.park();
   CHECK_EQ(test.heap->verification.take_violation(), std::string());
   m.unpark();
