@@ -60,7 +60,14 @@ describe('glissade bench', () => {
     expect(rows.map(({ system }) => system)).toContain('v8')
     for (const row of rows) {
       expect(row.latencyUs.count).toBeGreaterThan(0)
-      expect(row[row.system === 'v8' ? 'v8StopUs' : 'stopUs'].count).toBeGreaterThan(0)
+      if (row.system !== 'concurrent') {
+        expect(row[row.system === 'v8' ? 'v8StopUs' : 'stopUs'].count).toBeGreaterThan(0)
+        continue
+      }
+      // Its pauses stop only whom they meet running: on a busy machine each may find the program waiting for memory. The
+      // work of a pause is measured all the same, and every collection has a remark.
+      expect(row.remarkUs.count).toBeGreaterThanOrEqual(row['collections'])
+      expect(row.stopUs?.count ?? 0).toBeLessThanOrEqual(row.remarkUs.count + (row.flipUs?.count ?? 0))
     }
   })
 
