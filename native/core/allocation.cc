@@ -3,20 +3,20 @@
 // A mutator bumps its TLAB in JavaScript; it comes here when the TLAB is full, when a stop is requested (its limit reads 0)
 // and for large objects. A TLAB is whole pages and always mapped and zeroed when it is handed out, also while the range
 // is registered: nothing that a mutator allocates can fault.
-#include <sys/mman.h>
 
 #include <time.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "discard.h"
 #include "heap.h"
 
 namespace glissade {
 namespace {
 
 constexpr u32 kWordsPerPage = kPageSize / 4;
-/// TLABs between prepare and the flip, which has to walk those that are open: as long a pause as they are long.
+/// TLABs between remark and the flip, which has to walk those that are open: as long a pause as they are long.
 constexpr u32 kBlackTlabPages = 8;
 
 /// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
@@ -147,7 +147,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
         moving.large_low = first;
         if (first < moving.dirty_end) {
           // Recycled pages of the moving space: what they hold is garbage, a large object begins as zeros.
-          madvise(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift, MADV_DONTNEED);
+          discard(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift);
           moving.dirty_end = first;
         }
       }

@@ -3,10 +3,10 @@
 //   idle ─► mark ─► REMARK pause ─► reclaim + prepare ─► FLIP pause ─► compact ─► idle
 //
 // Phases stand in the order of layout::Phase; only this thread changes the phase (and, in a pause, whoever runs it).
-#include <sys/mman.h>
 
 #include <algorithm>
 
+#include "discard.h"
 #include "fault-handler.h"
 #include "heap.h"
 
@@ -266,7 +266,7 @@ void Heap::reclaim() {
         objects.remove(page);
       });
     }
-    for (const Extent& run : dead) madvise(base + (std::size_t{run.first} << kPageShift), std::size_t{run.pages} << kPageShift, MADV_DONTNEED);
+    for (const Extent& run : dead) discard(base + (std::size_t{run.first} << kPageShift), std::size_t{run.pages} << kPageShift);
     if (base == space.flipped()) {
       for (const Extent& run : dead) compaction.note_freed(run.first, run.first + run.pages);
     }
@@ -308,8 +308,10 @@ void Heap::run_cycle(bool forced) {
   const bool gains = plan(forced);
   const bool worth = !reuse_suffices() && gains;
   if (worth && verification.wants(3)) verification.check_forwarding();
-  if (worth) survey();
-  if (worth) compaction.stock();
+  if (worth) {
+    survey();
+    compaction.stock();
+  }
   Statistics::add(statistics.prepareNs, now_ns() - marked);
   if (stepping) gate(Rest::Flip);
   // The measure of both is the heap at the flip: one that is being built may begin a cycle small, and end it large.

@@ -8,6 +8,7 @@
 
 #include <cstring>
 
+#include "discard.h"
 #include "units.h"
 
 namespace glissade {
@@ -38,7 +39,7 @@ class MappedArray {
   std::size_t count() const { return count_; }
 
   void zero(std::size_t first, std::size_t count) { std::memset(static_cast<void*>(data_ + first), 0, count * sizeof(T)); }
-  void drop() { madvise(data_, bytes_, MADV_DONTNEED); }
+  void drop() { discard(data_, bytes_); }
 
  private:
   T* data_ = nullptr;

@@ -12,11 +12,10 @@
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots (it
 // must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago. So
 // the remark pause, a safepoint, zeroes them, as a flip does.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 
+#include "discard.h"
 #include "heap.h"
 
 namespace glissade {
@@ -57,7 +56,7 @@ void Heap::zero_above_stacks() {
     const std::size_t page = round_up(top, kPageSize);
     const std::size_t end = round_up(std::size_t{area.capacity} * area.slot_bytes(), kPageSize);
     std::memset(begin + top, 0, page - top);
-    if (page < end) madvise(begin + page, end - page, MADV_DONTNEED);
+    if (page < end) discard(begin + page, end - page);
   });
 }
 

@@ -47,7 +47,7 @@ namespace glissade {
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
   X(markNs, "time spent marking concurrently")                                            \
-  X(prepareNs, "time spent in reclaim, prepare and survey")                                       \
+  X(prepareNs, "time spent in reclaim, prepare and survey")                               \
   X(compactNs, "time from flip to close")                                                 \
   X(compactCpuNs, "of that, processor time of the thread that drives the cycle")          \
   X(buildNs, "collector time spent building pages")                                       \

@@ -115,6 +115,27 @@ TEST(cause_locked_ranges_do_not_match_and_are_copied) {
   CHECK(to.holds(1, 2));
 }
 
+TEST(cause_a_locked_heap_gives_large_objects_zeros_where_others_died) {
+  TestHeap test(with(Relocation::Auto));
+  REQUIRE(test.heap);
+  NativeMutator m(test, 8);
+  if (!lock_on_fault(test.heap->space.flipped(), test.heap->geometry().flipped_bytes)) SKIP(kNoLocking);
+  constexpr u32 kSlots = 20'000;
+  m.push(m.alloc_refs(kSlots));
+  const u32 dead = m.root(0);
+  for (u32 i = 0; i < kSlots; i++) m.store_ref(dead + 2 + i, dead);
+  m.set_root(0, 0);
+  // There is nothing to move, so no flip, which would take the lock away: the dead array's pages stay where they are.
+  m.collect();
+  CHECK_EQ(test.heap->statistics.flips.load(), 0u);
+  CHECK_EQ(test.heap->statistics.largeFreed.load(), 1u);
+  m.push(m.alloc_refs(kSlots));
+  CHECK_EQ(m.root(1), dead);
+  u32 other = 0;
+  for (u32 i = 0; i < kSlots; i++) other += m.load(m.root(1) + 2 + i) != 0;
+  CHECK_EQ(other, 0u);
+}
+
 TEST(cause_a_locked_heap_is_copied_once_and_moves_again) {
   TestHeap test(with(Relocation::Auto));
   REQUIRE(test.heap);
