@@ -94,29 +94,34 @@ bool Marker::scan_array_piece() {
 
 template <bool Parallel>
 void Marker::drain_some(u64 goal) {
-  u32 queue[kQueue];
+  u32 queue[kRing];
   u32 head = 0, queued = 0;
-  auto prefetch = [&](u32 word) {
-    const Ref ref{word};
-    if (word < heap_.base_word) return;
-    heap_.blocks.prefetch(heap_.granule(ref));
-    __builtin_prefetch(heap_.address(ref));
-  };
+  u32 fetched = 0;  // of the first kAhead in the queue: their headers have been asked for, if they were not marked
   for (;;) {
     while (queued < kQueue && !stack_.empty()) {
-      const u32 word = stack_.back();
+      const Ref ref{stack_.back()};
       stack_.pop_back();
-      prefetch(word);
-      queue[(head + queued++) % kQueue] = word;
+      queue[(head + queued) % kRing] = ref.word;
+      const bool near = queued++ < kAhead;  // no time to look at the mark first
+      if (ref.word >= heap_.base_word) {
+        heap_.blocks.prefetch(heap_.granule(ref));
+        if (near) __builtin_prefetch(heap_.address(ref));
+      }
+      if (near) fetched = queued;
     }
     if (queued == 0 && !scan_array_piece()) return;
     if (queued == 0) continue;
+    if (fetched < kAhead && fetched < queued) {
+      const Ref ref{queue[(head + fetched++) % kRing]};
+      if (ref.word >= heap_.base_word && !heap_.blocks.is_marked(heap_.granule(ref))) __builtin_prefetch(heap_.address(ref));
+    }
     const u32 word = queue[head];
-    head = (head + 1) % kQueue;
+    head = (head + 1) % kRing;
     queued--;
+    fetched--;
     mark_and_scan<Parallel>(Ref{word});
     if (marked >= goal) {
-      while (queued) stack_.push_back(queue[(head + --queued) % kQueue]);
+      while (queued) stack_.push_back(queue[(head + --queued) % kRing]);
       return;
     }
   }

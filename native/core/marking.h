@@ -5,8 +5,9 @@
 // hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
 // shadow or has been visited, and the mark stacks are empty.
 //
-// Each marker has a private stack and a short queue between "popped" and "scanned", in which the block and the header
-// of an object are prefetched; whole chunks of work go through a shared bag when other markers are idle.
+// Each marker has a private stack and a short queue between "popped" and "scanned". An object's block is prefetched when it
+// enters the queue; its header when it is a few places from the end, unless its mark can be seen by then: in most graphs
+// half of the references lead to what has been marked. Whole chunks of work go through a shared bag when others are idle.
 // Called by collector threads only; `remark` by the thread that runs the pause.
 #pragma once
 
@@ -57,7 +58,10 @@ class Marker {
   bool scan_array_piece();
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
 
-  static constexpr u32 kQueue = 16;
+  /// Objects in the queue (more lose the order of the stack, which is that of allocation), and those whose header is on its way.
+  static constexpr u32 kQueue = 24;
+  static constexpr u32 kAhead = 8;
+  static constexpr u32 kRing = 32;
   Heap& heap_;
   bool parallel_;
   std::vector<u32> stack_;
