@@ -126,8 +126,7 @@ export class ConcurrentCollector implements Collector {
   }
   phaseLog(): readonly PhaseChange[] {
     const flat = this.#native.phaseLog()
-    // Node's performance.now() is CLOCK_MONOTONIC from another zero, which is found by reading both.
-    const zero = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+    const zero = zeroOfPerformance()
     return Array.from({ length: flat.length / 5 }, (_, i) => {
       const [ns, phase, bytesUsed, barrierFaults, allocationStalls] = flat.subarray(i * 5, i * 5 + 5)
       return { at: ns / 1e6 - zero, phase: PHASE_NAMES[phase], bytesUsed, barrierFaults, allocationStalls }
@@ -150,6 +149,21 @@ export class ConcurrentCollector implements Collector {
     this.#watching = false
     this.#native.close()
   }
+}
+
+/** Node's performance.now() is CLOCK_MONOTONIC from another zero, in milliseconds, which is found by reading both. */
+function zeroOfPerformance(): number {
+  let zero = 0
+  // Between two readings this thread may lose its processor, for longer than a whole phase lasts: the closest ones count.
+  for (let i = 0, closest = Infinity; i < 10; i++) {
+    const before = performance.now()
+    const monotonic = Number(process.hrtime.bigint()) / 1e6
+    const apart = performance.now() - before
+    if (apart >= closest) continue
+    closest = apart
+    zero = monotonic - before - apart / 2
+  }
+  return zero
 }
 
 function translating<T>(call: () => T): T {
