@@ -19,8 +19,9 @@ export default defineConfig({
     // A crash of the collector must not take other files' results with it: one process per file.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Against hangs alone: on a busy machine of few processors everything may take ten times as long.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     server: { deps: { external: [/\/dist\//] } },
   },
 })

@@ -25,7 +25,7 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
       ${program}`
     const child = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
       encoding: 'utf8',
-      timeout: 30_000,
+      timeout: 120_000,
     })
     return { status: child.status, signal: child.signal, out: child.stdout, error: child.stderr }
   }

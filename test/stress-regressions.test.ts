@@ -107,7 +107,7 @@ it.runIf(concurrent)('a page fault that a thread serves ends while the collectio
     process.exit()`
   const run = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 120_000,
     killSignal: 'SIGKILL',
   })
   expect({ signal: run.signal, out: run.stdout, err: run.stderr }).toEqual({

@@ -23,7 +23,7 @@ interface Opened {
 function under(denied: readonly string[], test: TestContext, ...program: string[]): string {
   const run = spawnSync('python3', ['test/fixtures/deny.py', ...denied, '--', process.execPath, ...program], {
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 120_000,
   })
   if (run.status === CANNOT) test.skip(`this process may not ${denied.join(' ')}`)
   expect(run.stderr).toBe('')
