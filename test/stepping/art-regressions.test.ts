@@ -231,32 +231,39 @@ const regressions: readonly Regression[] = [
   {
     commits: '3fe3180b51',
     was: 'a walk through the heap stumbled over the holes of the dense part',
-    here: () =>
-      // Its garbage dies in whole pages, which would be reused without a flip.
-      tuned({ reuse: 0 }, () =>
-        program({ stepping: false, verify: 3 }, ({ heap, m, set, get, list, expectList }) => {
-          // Two dead nodes of a hundred in a part that stays where it is; the collector covers them with fillers.
-          const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
-          const holes: Ref[] = []
-          set(0, 0)
-          for (let i = 0; i < 40_000; i++) {
-            if (i % 50 === 25) holes.push(m.alloc(node))
-            const ref = m.alloc(node)
-            m.i32[ref + node.at.key] = i
-            m.setRef(ref, node.at.next, get(0))
-            set(0, ref)
-          }
-          expect(heap.stats().epoch).toBe(0)
-          // Automatic cycles: an explicit one leaves only full pages alone.
-          for (let i = 0; i < 400 && heap.stats().epoch === 0; i++) list(1, 500, 4)
-          expect(heap.stats().epoch).toBeGreaterThan(0)
-          expect(heap.stats().pages.kept + heap.stats().pages.moved).toBeGreaterThan(0)
-          const filled = holes.filter((ref) => m.i32[ref] === FILLER).length
-          expect(filled).toBeGreaterThan(holes.length / 2)
-          expectList(0, 40_000)
-          heap.assertValid()
-        }),
-      ),
+    here: () => {
+      // A cycle that the program has to wait for leaves only full pages alone, and on a busy machine it may have to wait.
+      let automatic = false
+      for (let attempt = 0; attempt < 20 && !automatic; attempt++) {
+        // Its garbage dies in whole pages, which would be reused without a flip.
+        tuned({ reuse: 0 }, () =>
+          program({ stepping: false, verify: 3 }, ({ heap, m, set, get, list, expectList, counter }) => {
+            // Two dead nodes of a hundred in a part that stays where it is; the collector covers them with fillers.
+            const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+            const holes: Ref[] = []
+            set(0, 0)
+            for (let i = 0; i < 40_000; i++) {
+              if (i % 50 === 25) holes.push(m.alloc(node))
+              const ref = m.alloc(node)
+              m.i32[ref + node.at.key] = i
+              m.setRef(ref, node.at.next, get(0))
+              set(0, ref)
+            }
+            expect(heap.stats().epoch).toBe(0)
+            // Automatic cycles: an explicit one leaves only full pages alone.
+            for (let i = 0; i < 400 && heap.stats().epoch === 0; i++) list(1, 500, 4)
+            expect(heap.stats().epoch).toBeGreaterThan(0)
+            automatic = counter('allocationStalls') === 0
+            const filled = holes.filter((ref) => m.i32[ref] === FILLER).length
+            if (automatic) expect(filled).toBeGreaterThan(holes.length / 2)
+            expectList(0, 40_000)
+            expect(heap.stats().pages.kept + heap.stats().pages.moved).toBeGreaterThan(0)
+            heap.assertValid()
+          }),
+        )
+      }
+      expect(automatic).toBe(true)
+    },
   },
   {
     commits: 'db9cd130d8',
@@ -374,16 +381,30 @@ const regressions: readonly Regression[] = [
     was: 'speculative accesses to from-space after a collection went unseen',
     here: () =>
       program({}, ({ cycle, list }) => {
-        const forbidden = (): number =>
-          [...readFileSync('/proc/self/maps', 'utf8').matchAll(/^(\w+)-(\w+) ---p/gm)]
-            .map(([, from, to]) => Number.parseInt(to, 16) - Number.parseInt(from, 16))
-            .reduce((sum, bytes) => sum + bytes, 0)
+        const forbidden = (): number[][] =>
+          [...readFileSync('/proc/self/maps', 'utf8').matchAll(/^(\w+)-(\w+) ---p/gm)].map(([, from, to]) => [
+            Number.parseInt(from, 16),
+            Number.parseInt(to, 16),
+          ])
+        const allowedOf = (ranges: number[][]): number[][] =>
+          forbidden().reduce(
+            (left, [from, to]) =>
+              left.flatMap(([a, b]) =>
+                [
+                  [a, Math.min(b, from)],
+                  [Math.max(a, to), b],
+                ].filter(([begin, end]) => begin < end),
+              ),
+            ranges,
+          )
         const closed = forbidden()
         list(0, 3000, 1)
         cycle.to('compact')
-        expect(closed - forbidden()).toBeGreaterThanOrEqual(2 ** 30)
+        // V8 and malloc open ranges of their own meanwhile; none is as long as from-space.
+        const opened = allowedOf(closed).filter(([from, to]) => to - from >= 2 ** 30)
+        expect(opened).not.toEqual([])
         cycle.finish()
-        expect(forbidden()).toBe(closed)
+        expect(allowedOf(opened)).toEqual([])
       }),
   },
   {
