@@ -186,7 +186,7 @@ TEST(answer_zeropage_is_asked_again_or_is_there) {
       Collecting collecting(test);
       injection::RuleCount count[1] = {};
       o.intact = true;
-      for (u32 round = 0; round < 400 && (round < 3 || count[0].fired < 5); round++) {
+      for (u32 round = 0; round < 4'000 && (round < 3 || count[0].fired < 5); round++) {
         build_list(m, 0, 3'000, 1);
         o.intact &= list_intact(m, 0, 3'000) && list_intact(m, 1, 10'000);
         injection::counts(count, 1);

@@ -106,6 +106,12 @@ const char* name(How how) {
   return names[static_cast<int>(how)];
 }
 
+/// Until `end`; on a busy machine, where a thread may not have had a processor by then, on until something has been done at all.
+bool goes_on(u64 end, const Tally& tally) {
+  const u64 now = now_ns();
+  return now < end || (now < end + 60'000'000'000 && (tally.rounds.load() == 0 || tally.writes.load() == 0));
+}
+
 // ── without a heap ────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// The live range, the range behind it, and who brings pages from there.
@@ -212,7 +218,7 @@ const char* without_heap(How how, Faults faults, double seconds, u64 seed, Tally
   Random random(seed ^ 0xFFFF);
   const char* failed = nullptr;
   const u64 end = now_ns() + static_cast<u64>(seconds * 1e9);
-  while (failed == nullptr && now_ns() < end) {
+  while (failed == nullptr && goes_on(end, tally)) {
     if (how == How::Exchange) exchange(r, random);
     else if (!flip(r, random, tally)) failed = "mremap of a registered range";
     tally.rounds.fetch_add(1);
@@ -286,7 +292,7 @@ const char* with_heap(How how, Faults faults, double seconds, u64 seed, Tally& t
     for (OnHeap* job : jobs) threads.start(work_on_heap, job);
     m.park();
     const u64 end = now_ns() + static_cast<u64>(seconds * 1e9);
-    while (now_ns() < end) {
+    while (goes_on(end, tally)) {
       test.heap->collect();
       tally.rounds.fetch_add(1);
     }

@@ -156,16 +156,6 @@ inline bool lock_on_fault(void* at, std::size_t bytes) {
 }
 constexpr const char* kNoLocking = "this process may not lock this much memory";
 
-inline bool may_swap() {
-  std::FILE* swaps = std::fopen("/proc/swaps", "r");
-  if (swaps == nullptr) return false;
-  char line[256];
-  int lines = 0;
-  while (std::fgets(line, sizeof line, swaps) != nullptr) lines++;
-  std::fclose(swaps);
-  return lines > 1;
-}
-
 inline u32 pages_swapped(const u8* at, std::size_t bytes) {
   const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   u32 swapped = 0;

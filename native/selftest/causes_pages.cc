@@ -80,7 +80,7 @@ TEST(cause_pinned_pages_are_busy_until_the_ring_closes) {
   pinned.end();
   UffdResult result{0, EBUSY};
   // The ring is taken apart by a kernel thread, later.
-  for (int i = 0; i < 500 && result.error == EBUSY; i++) {
+  for (int i = 0; i < 6'000 && result.error == EBUSY; i++) {
     result = uffd.move(to.page(1), from.page(1), kPage);
     if (result.error == EBUSY) usleep(10'000);
   }
@@ -251,12 +251,10 @@ TEST(cause_reclaimed_pages_come_back) {
   TestHeap test(with(Relocation::Auto));
   REQUIRE(test.heap);
   Payload payload(test);
-  const bool swaps = may_swap();
+  u32 swapped = 0;
   for (u32 round = 0; round < 3; round++) {
     madvise(payload.at(), payload.bytes(), MADV_PAGEOUT);
-    if (round == 0 && swaps) {
-      CHECK(pages_swapped(payload.at(), payload.bytes()) > 0);
-    }
+    swapped += pages_swapped(payload.at(), payload.bytes());
     survives(test, payload);
     payload.grow();
   }
@@ -273,5 +271,5 @@ TEST(cause_reclaimed_pages_come_back) {
   CHECK(other.intact());
   other.collect();
   CHECK(other.intact());
-  if (!swaps) SKIP("this machine has no swap; without it the kernel kept the pages, and the heap held");
+  if (swapped == 0) SKIP("this machine has no swap, or none left; without it the kernel kept the pages, and the heap held");
 }

@@ -222,7 +222,7 @@ TEST(kernel_pending_event_makes_every_operation_eagain) {
   Threads threads;
   threads.start(drop_first_page, to.page(0));
   pollfd waiting{uffd.fd(), POLLIN, 0};
-  REQUIRE_EQ(poll(&waiting, 1, 10000), 1);
+  REQUIRE_EQ(poll(&waiting, 1, 120'000), 1);
   for (const UffdResult& result : {uffd.move(to.page(1), from.page(1), kPage), uffd.copy(to.page(2), from.page(2), kPage),
                                    uffd.zeropage(to.page(3), kPage)}) {
     CHECK_EQ(result.error, EAGAIN);

@@ -89,8 +89,15 @@ void resolve_by_move(u8* page, void* context) {
     move.errors.fetch_add(1);
     return;
   }
-  const UffdResult result = move.uffd->move(move.to + offset, move.from + offset, move.unit);
-  if (!result.ok() && result.error != EEXIST) move.errors.fetch_add(1);
+  // Where the kernel had no huge page a unit is small ones, and one that it has in its hands just now (to compact its memory, to
+  // merge pages) ends the call early.
+  for (std::size_t done = 0; done < move.unit;) {
+    const UffdResult result = move.uffd->move(move.to + offset + done, move.from + offset + done, move.unit - done);
+    done += static_cast<std::size_t>(result.done);
+    if (result.ok() || result.error == EAGAIN) continue;
+    if (result.error != EEXIST) move.errors.fetch_add(1);
+    return;
+  }
 }
 }  // namespace
 

@@ -91,7 +91,7 @@ TEST(a_holder_that_breathes_lets_everybody_in) {
     std::lock_guard<SpaceLock> lock(contender.lock);
     pthread_create(&thread, nullptr, Contender::run, &contender);
     // Without `breathe` giving way nothing would ever be done: the holder does not let go.
-    for (const u64 until = now_ns() + 20'000'000'000; !contender.done && now_ns() < until;) {
+    for (const u64 until = now_ns() + 120'000'000'000; !contender.done && now_ns() < until;) {
       contender.lock.breathe();
       if (contender.shared != before) turns++;
       before = contender.shared;
