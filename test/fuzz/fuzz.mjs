@@ -102,10 +102,10 @@ function fuzz(name, ms) {
   })
 }
 
-/** In the corpus; what the planted target finds is kept out of it. */
+/** In the corpus; what the planted target finds is kept out of it, in a folder of its own: others may be testing the fuzzer, too. */
 function store(name, input) {
   const hidden = TARGETS.find((target) => target.name === name).hidden
-  const folder = join(hidden ? tmpdir() : corpus, name)
+  const folder = hidden ? mkdtempSync(join(tmpdir(), `glissade-${name}-`)) : join(corpus, name)
   const file = join(folder, createHash('sha256').update(input, 'latin1').digest('hex').slice(0, 12))
   mkdirSync(folder, { recursive: true })
   writeFileSync(file, input, 'latin1')
