@@ -14,5 +14,5 @@ it.runIf(existsSync(program))(
     expect(run.stdout).toMatch(/^[1-9]\d* passed, 0 failed$/m)
     expect(run.status).toBe(0)
   },
-  300_000,
+  1_200_000,
 )
