@@ -27,6 +27,18 @@ void write_header(u8* at, u32 shape, u32 word1) {
   __atomic_store_n(words, shape, __ATOMIC_RELEASE);
 }
 
+/// A mutator without memory, from its first failure on. Relaxed: `cycle_mutex_` orders what matters, in cycles_begun.
+class Stall {
+ public:
+  explicit Stall(std::atomic<u32>& stalled) : stalled_(stalled) {}
+  ~Stall() { stalled_.fetch_sub(begun_, std::memory_order_relaxed); }
+  void begin() { stalled_.fetch_add(begun_ = 1, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<u32>& stalled_;
+  u32 begun_ = 0;
+};
+
 }  // namespace
 
 void Heap::retire_tlab(Mutator& mutator) {
@@ -179,6 +191,7 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u32 need = pages_for_granules(granules);
   bool waited = false;
   u32 most = 0;  // pages that pacing allows
+  Stall stall(stalled_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
@@ -191,7 +204,8 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     if (std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
     if (last_chance == 0) {
       Statistics::add(statistics.allocationStalls);
-      // Two cycles that began after the first failure will have shown that it does not fit.
+      // Two cycles that began after the first failure, tracing everything, will have shown that it does not fit.
+      stall.begin();
       last_chance = cycles_begun() + 2;
     } else if (cycles_completed() >= last_chance) {
       return 0;

@@ -3,8 +3,9 @@
 // A mutator stores a reference and then, unconditionally, its card (invariant 8). A collector takes dirty cards in two
 // passes: it clears them all, issues one full fence, and only then scans what they cover. A plain clear that drained
 // after the scan's loads would lose a store; clearing first and scanning after the fence can only scan too much.
-// Cards mean something from the start of a cycle (when all are cleared) to the end of its compaction: a page whose cards are
-// clean after the last take, in remark, has the references that the survey saw (survey.cc).
+// Cards mean something from the start of a cycle that traces everything (when all are cleared) to the end of its compaction: a
+// page whose cards are clean after the last take, in remark, has the references that the survey saw (survey.cc). If there was
+// none they say what has been stored into marked objects since that remark, until a young cycle takes them (young-cycles.h).
 #pragma once
 
 #include <atomic>

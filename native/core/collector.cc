@@ -30,7 +30,8 @@ void Heap::collector_loop() {
   for (;;) {
     cycle_wanted_.wait(lock, [&] { return wanted_ || closing_; });
     if (closing_) return;
-    const bool forced = wanted_forced_;
+    const bool asked = wanted_forced_ && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
+    const bool forced = asked || stalled_.load(std::memory_order_relaxed) > 0;
     wanted_ = wanted_forced_ = false;
     cycling_ = true;
     lock.unlock();
@@ -167,8 +168,13 @@ void Heap::set_phase(layout::Phase phase) {
                  statistics.allocationStall_us.count()});
 }
 
-void Heap::clear_mark_bits() {
-  // Only objects below the top of the last remark were ever marked.
+void Heap::clear_marks() {
+  {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    large_objects.for_each(moving.large_low, geometry().moving_pages(), moving.lock, [&](u32 page, auto&) { large_objects.clear_mark(page); });
+    pointer_free_objects.for_each(0, moving.pointer_free_high, moving.lock, [&](u32 page, auto&) { pointer_free_objects.clear_mark(page); });
+  }
+  // Every block that a mutator may still allocate into before remark is cleared, too. Only objects below the top of the last remark were ever marked.
   if (marked_end_ > marked_begin_) {
     blocks.clear(marked_begin_ * kBlocksPerPage, (marked_end_ - marked_begin_) * kBlocksPerPage);
     page_bears.zero(marked_begin_, marked_end_ - marked_begin_);
@@ -227,10 +233,10 @@ void Heap::clear_dead_weak_refs() {
 void Heap::mark() {
   set_phase(layout::Phase::Mark);
   if (stepping) gate(Rest::Mark);
-  marking.begin();
+  marking.begin(young_);
   injection::delay(injection::Delay::Mark);
   const u64 tracing = now_ns();
-  marking.mark_from_roots();
+  marking.mark_from_roots(young_);
   trace_ns_ = now_ns() - tracing;
   traced_granules_ = pacing.done();
   // Precleaning, remark, prepare and survey are a lap: prepare looks at every page in use twice.
@@ -291,13 +297,16 @@ void Heap::reclaim() {
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
   may_reuse_ = options.reuse && !options.fresh_windows && !forced;
+  young_ = may_reuse_ && next_young_ && marks_hold_;
+  marks_hold_ = false;
+  if (young_) Statistics::add(statistics.youngCycles);
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     roots.begin_cycle();
   }
   pacing.note_rate(started, pages_allocated());
   const u64 pages = pages_in_use();
-  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages), 0.08, pages_allocated());
+  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), 0.08, pages_allocated());
   mark();
   const u64 marked = now_ns();
   Statistics::add(statistics.markNs, marked - started);
@@ -306,7 +315,9 @@ void Heap::run_cycle(bool forced) {
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
   const bool gains = plan(forced);
-  const bool worth = !reuse_suffices() && gains;
+  const bool enough = reuse_suffices() || (options.young == Young::AlsoAsked && may_reuse_);
+  // After a young trace nothing is compacted: too much of what is marked may be dead.
+  const bool worth = gains && !enough && !young_;
   if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) {
     survey();
@@ -316,7 +327,11 @@ void Heap::run_cycle(bool forced) {
   if (stepping) gate(Rest::Flip);
   // The measure of both is the heap at the flip: one that is being built may begin a cycle small, and end it large.
   const u64 full = pages_in_use();
-  u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
+  const u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
+  const auto note_trace = [&] {
+    if (young_) pacing.note_young(traced_granules_);
+    else pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
+  };
   if (worth) {
     set_phase(layout::Phase::Flip);
     const u64 flipping = now_ns();
@@ -324,7 +339,7 @@ void Heap::run_cycle(bool forced) {
     // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
     if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
     const bool flipped = flip();
-    pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
+    note_trace();
     if (flipped) {
       const u64 pages_after_flip = pages_in_use();
       announce_memory();
@@ -346,23 +361,39 @@ void Heap::run_cycle(bool forced) {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
     reuse_dead();
+    marks_hold_ = enough || !gains;
+    note_trace();
   }
-  if (!worth) pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
-  pace(live_pages);
+  pace(live_pages, now_ns() - started);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
 }
 
-void Heap::pace(u64 live_pages) {
+void Heap::pace(u64 live_pages, u64 took_ns) {
   std::lock_guard<SpaceLock> lock(moving.lock);
   roots.end_cycle();
   const u64 used = moving.used_pages();
-  live_pages += moving.large_pages;
-  // The heap may grow to live × growth, never beyond the maximum.
-  u64 limit = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages) * options.growth), options.min_bytes >> kPageShift);
-  limit = std::min<u64>(std::max(limit, used + used / 4), max_pages_);
+  // What a young cycle finds marked is no measure of what is alive.
+  if (!young_) live_pages_ = live_pages + moving.large_pages;
+  // The heap may grow to live × growth, never beyond the maximum; what has died marked makes it grow no further.
+  const u64 wanted = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages_) * options.growth), options.min_bytes >> kPageShift);
+  const u64 limit = std::min<u64>(std::max(wanted, used + used / 4), max_pages_);
+  const u64 total = pages_allocated();
+  const u64 allocated = total - allocated_at_end_;
+  const u64 freed = used_at_end_ + allocated > used ? used_at_end_ + allocated - used : 0;
+  used_at_end_ = used;
+  allocated_at_end_ = total;
+  const u64 room = limit > used ? limit - used : 0;
+  young_cycles_.note(young_, took_ns, allocated, freed, room);
+  const bool roomy = used + used / 4 <= std::min<u64>(wanted, max_pages_);
+  switch (options.young) {
+    case Young::Never: next_young_ = false; break;
+    case Young::WhereItPays: next_young_ = marks_hold_ && roomy && young_cycles_.pays(room); break;
+    case Young::Always: next_young_ = marks_hold_ && roomy; break;
+    case Young::AlsoAsked: next_young_ = marks_hold_; break;
+  }
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
-  const u64 trigger = std::max(pacing.trigger(now_ns(), pages_allocated(), used, limit), least);
+  const u64 trigger = std::max(pacing.trigger(now_ns(), total, used, limit, next_young_ ? young_cycles_.expected_ns() : 0), least);
   trigger_pages_.store(static_cast<u32>(std::min<u64>(trigger, max_pages_)), std::memory_order_relaxed);
   statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
   // The next cycle begins a lap of its own, at once if it must.

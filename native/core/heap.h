@@ -42,6 +42,7 @@
 #include "verification.h"
 #include "workers.h"
 #include "write-tracking.h"
+#include "young-cycles.h"
 
 namespace glissade {
 
@@ -54,6 +55,7 @@ struct HeapOptions {
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;
   bool reuse = true;           // reuse.cc; false: a cycle that gains anything compacts
+  Young young = Young::WhereItPays;
   bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
   bool protect = false;        // protection.h; implies fresh_windows
   u32 verify = 0;              // verification.h
@@ -105,7 +107,7 @@ class Heap {
   u8* granule_address(Granule g) const { return space.flipped() + std::size_t{g.index} * kGranuleSize; }
 
   void set_phase(layout::Phase phase);
-  void clear_mark_bits();
+  void clear_marks();
   bool is_marked(Ref ref) const;
   void gate(Rest rest);
   /// True while a stepping cycle waits at a gate with its trace complete and remark still to come.
@@ -183,7 +185,7 @@ class Heap {
   void mark();
   bool remark_pause(bool last);
   void reclaim();
-  void pace(u64 live_pages);
+  void pace(u64 live_pages, u64 took_ns);
   bool wait_for_cycle();
   bool wait_for_memory();
   void announce_memory();
@@ -236,6 +238,13 @@ class Heap {
   std::vector<Extent> dead_runs_;          // of the cycle under way
   u32 dead_pages_ = 0;                     // in them
   bool may_reuse_ = false;                 // the cycle under way may do without a flip
+  YoungCycles young_cycles_;
+  bool marks_hold_ = false;                // nothing has moved since the last remark
+  bool young_ = false;                     // the cycle under way keeps the marks of the one before
+  bool next_young_ = false;                // … the next one may
+  u64 live_pages_ = 0;                     // at the last full trace
+  u64 used_at_end_ = 0, allocated_at_end_ = 0;  // pages, at the end of the last cycle
+  std::atomic<u32> stalled_{0};            // mutators that found no memory, and wait for cycles that trace everything
   std::vector<u32> aligned_pages_;         // from-space pages whose first object goes to the start of a page
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits
   bool flip_failed_ = false;

@@ -163,18 +163,11 @@ void Marker::scan_card(std::size_t card) {
   }
 }
 
-void Marking::begin() {
-  MovingSpace& moving = heap_.moving;
-  {
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    heap_.large_objects.for_each(moving.large_low, heap_.geometry().moving_pages(), moving.lock,
-                                 [&](u32 page, auto&) { heap_.large_objects.clear_mark(page); });
-    heap_.pointer_free_objects.for_each(0, moving.pointer_free_high, moving.lock,
-                                        [&](u32 page, auto&) { heap_.pointer_free_objects.clear_mark(page); });
+void Marking::begin(bool young) {
+  if (!young) {
+    heap_.clear_marks();
+    heap_.cards.clear_all();
   }
-  // Every block that a mutator may still allocate into before remark is cleared, too.
-  heap_.clear_mark_bits();
-  heap_.cards.clear_all();
   heap_.root_cards.clear_all();
   // Nothing has been visited in this cycle.
   for (u32 i = 0; i < layout::kMaxAreas; i++) heap_.roots.shadow(i).clear();
@@ -182,8 +175,12 @@ void Marking::begin() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
-void Marking::mark_from_roots() {
+void Marking::mark_from_roots(bool young) {
   Marker marker(heap_, false);
+  if (young) {
+    take_cards();
+    for (u32 card : heap_cards_) marker.scan_card(card);
+  }
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) {
       visit_stack(marker, area.index, true);

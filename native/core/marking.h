@@ -1,8 +1,9 @@
 // Concurrent marking: trace from the roots, preclean dirty cards in rounds, finish in the remark pause.
 //
 // Incremental update (Dijkstra et al. 1978, with cards): a store into an object that was scanned before dirties its
-// card, and the object is scanned again. Objects born before remark are white until traced. What makes invariant 6
-// hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
+// card, and the object is scanned again. Objects born before remark are white until traced. A young cycle starts from the marks
+// and the dirty cards that the last one left (young-cycles.h); for everything after its trace it is like any. What makes
+// invariant 6 hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
 // shadow or has been visited, and the mark stacks are empty.
 //
 // Each marker has a private stack and a short queue between "popped" and "scanned". An object's block is prefetched when it
@@ -73,10 +74,11 @@ class Marking {
  public:
   explicit Marking(Heap& heap) : heap_(heap) {}
 
-  /// Clears marks and cards. Afterwards stores are tracked.
-  void begin();
-  /// Visits every root once, concurrently, then traces to the end.
-  void mark_from_roots();
+  /// Clears marks and cards, unless the cycle is a young one. Afterwards stores are tracked.
+  void begin(bool young);
+  /// Visits every root once, concurrently, and what has been stored into marked objects if the cycle is a young one; then
+  /// traces to the end.
+  void mark_from_roots(bool young);
   /// One concurrent round over dirty cards, tables and stacks, traced to the end. How much there was to do: dirty cards,
   /// and objects found behind them (a card's worth counting as one).
   u64 preclean();

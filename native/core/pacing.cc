@@ -29,12 +29,13 @@ void Pacing::note_rate(u64 now, u64 allocated) {
   highest_rate_ = std::max(last_rate_, 0.8 * highest_rate_);
 }
 
-u64 Pacing::trigger(u64 now, u64 allocated, u64 used, u64 limit) {
+u64 Pacing::trigger(u64 now, u64 allocated, u64 used, u64 limit, double young_ns) {
   last_end_ = now;
   allocated_at_end_ = allocated;
   const u64 room = limit > used ? limit - used : 0;
   // Three quarters of the room at the most: a program that is faster is slowed.
-  return limit - std::clamp<u64>(static_cast<u64>(needed_to_flip(highest_rate_, limit)), room / 10, room - room / 4);
+  const double needed = young_ns > 0 ? highest_rate_ * young_ns * 4 / 3 : needed_to_flip(highest_rate_, limit);
+  return limit - std::clamp<u64>(static_cast<u64>(needed), room / 10, room - room / 4);
 }
 
 }  // namespace glissade

@@ -53,13 +53,16 @@ class Pacing {
   }
 
   /// Work of a trace: granules to be found live. The heap as it was last, and a part of what is new in it.
-  u64 expected_trace(u64 used_pages) const {
+  u64 expected_trace(u64 used_pages, bool young = false) const {
     const u64 used = used_pages * kGranulesPerPage;
+    if (young && last_young_ != 0) return last_young_;
     return known_ && last_live_ < used ? last_live_ + (used - last_live_) / 4 : used;
   }
 
   /// At a flip and at a close: what the laps took, and what was found live.
   void note_flip(u64 trace_ns, u64 took_ns, u64 pages, u64 live_granules);
+  /// At the end of a young cycle's trace.
+  void note_young(u64 granules) { last_young_ = std::max<u64>(granules, 1); }
   void note_close(u64 took_ns, u64 pages) { learn(compact_ns_per_page_, took_ns, pages); }
   /// The share of the way from a cycle's begin to its flip that is the trace.
   double trace_share() const { return trace_share_; }
@@ -71,8 +74,8 @@ class Pacing {
   /// At a cycle's begin: how fast the program has allocated since the last one.
   void note_rate(u64 now, u64 allocated);
   /// At a cycle's end: pages in use at which the next one begins, so that what the program allocates until its flip fits.
-  /// `limit`: how far the heap may grow.
-  u64 trigger(u64 now, u64 allocated, u64 used, u64 limit);
+  /// `limit`: how far the heap may grow; `young_ns`: what the next cycle takes if it is a young one whose like is known, or 0.
+  u64 trigger(u64 now, u64 allocated, u64 used, u64 limit, double young_ns = 0);
 
  private:
   static constexpr u64 kFree = ~u64{0};
@@ -93,7 +96,7 @@ class Pacing {
   double last_rate_ = 0;                      // pages allocated a nanosecond between cycles, where nothing slows the program
   double highest_rate_ = 0;                   // … in the last few cycles
   u64 last_end_ = 0, allocated_at_end_ = 0;
-  u64 last_live_ = 0;
+  u64 last_live_ = 0, last_young_ = 0;        // granules found by the last full trace, and by the last young one
   bool known_ = false;
 };
 

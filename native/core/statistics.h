@@ -45,6 +45,7 @@ namespace glissade {
   X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
+  X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
   X(markNs, "time spent marking concurrently")                                            \
   X(prepareNs, "time spent in reclaim, prepare and survey")                               \

@@ -153,7 +153,10 @@ function render({ tally, episodes, failures }: StressResult, report: StressRepor
   else lines.push(`${paint('red', '✗')} ${paint('bold', 'a violation')}`)
   row('seed', String(report.seed))
   row('episodes', `${count(episodes)}, with ${count(tally.heaps)} heaps and ${count(tally.steps)} steps`)
-  row('collections', `${count(tally.collections)}, of which ${count(tally.flips)} moved objects`)
+  row(
+    'collections',
+    `${count(tally.collections)}, of which ${count(tally.flips)} moved objects and ${count(tally.youngCycles)} traced only what was new`,
+  )
   row(
     'pages',
     `${count(tally.pagesMoved)} moved (${count(tally.pagesKept)} of them unchanged), ${count(tally.pagesCopied)} copied, ${count(tally.pagesZeroFilled)} zero-filled`,

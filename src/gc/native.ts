@@ -32,6 +32,11 @@ export interface NativeTuning {
   readonly minBytes?: number
   /** 0: a cycle that gains anything compacts, also where reusing dead pages in place would do. */
   readonly reuse?: number
+  /**
+   * Cycles that keep the marks of the one before, if nothing has moved: 0 never, 1 where they pay, 2 whenever they may, 3 also
+   * in collections that are asked for, three times in four.
+   */
+  readonly young?: number
   /** Built pages that the collector places in one call, at the most. */
   readonly placingBatch?: number
 }

@@ -13,7 +13,10 @@ import { EMPTY_HISTOGRAM } from './histogram.js'
 const COUNTERS = {
   collections: [['collections', 'cycles'], 'collections completed'],
   bytesAllocated: [['bytesAllocated'], 'bytes allocated since creation'],
-  bytesLive: [['bytesLive'], 'bytes found live by the last collection'],
+  bytesLive: [
+    ['bytesLive'],
+    'bytes found live by the last collection; objects that have died marked count until one traces everything',
+  ],
   bytesUsed: [['heapBytes', 'bytesUsed'], 'bytes in use now: live, dead but not collected, and rests of TLABs'],
   barrierFaults: [['barrierFaults'], 'page faults taken by threads that touched a page not compacted yet'],
 } as const

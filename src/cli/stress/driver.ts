@@ -29,7 +29,10 @@ export class Driver {
   constructor(heap: Heap, plan: EpisodePlan, thread: number, exchange: ExchangeTable) {
     this.#heap = heap
     this.#plan = plan
-    const { random, collects } = { random: new Random(plan.seed + 7919 * (thread + 1)), collects: collectsOf(heap) }
+    const { random, collects } = {
+      random: new Random(plan.seed + 7919 * (thread + 1)),
+      collects: collectsOf(heap) && plan.young !== 3,
+    }
     this.#random = random
     const workloads = WORKLOADS.filter(({ name }) => plan.workloads.includes(name))
     // Live data fills up to a half of the heap; the largest objects must still find a place.

@@ -37,6 +37,8 @@ export interface EpisodePlan {
   readonly verify: number
   /** Whether cycles may reuse dead pages in place; if not, every one that gains anything compacts. */
   readonly reuse: boolean
+  /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 3 whenever nothing has moved, also when asked for. */
+  readonly young: number
   readonly heap: HeapOptions
 }
 
@@ -86,7 +88,8 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
           : {}
   const chosen = names.filter(() => random.chance(0.4))
   const one = random.pick(names)
-  const reuse = random.chance(0.5)
+  const reuse = random.chance(0.6)
+  const young = reuse ? random.pick([0, 1, 3, 3, 3]) : 0
   return {
     seed,
     ms,
@@ -96,6 +99,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
     inject: options.inject ?? (concurrent && injects ? rules.join(',') : ''),
     verify: options.verify ?? verify,
     reuse,
+    young,
     heap: {
       maxBytes: options.heap ?? heap,
       collector: options.collector,
@@ -117,7 +121,7 @@ export function seedAfter(seed: number): number {
 }
 
 /** One line that says what the episode is. */
-export function describePlan({ seed, mutators, workloads, inject, verify, reuse, heap }: EpisodePlan): string {
+export function describePlan({ seed, mutators, workloads, inject, verify, reuse, young, heap }: EpisodePlan): string {
   const { everyAllocations, everyBytes, sitePeriod } = heap.stress ?? {}
   return [
     `seed ${seed}`,
@@ -125,7 +129,7 @@ export function describePlan({ seed, mutators, workloads, inject, verify, reuse,
     `${Number(heap.maxBytes) / MiB} MiB`,
     `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
-    ...(reuse ? ['reuse'] : []),
+    ...(reuse ? ['reuse', ['no young cycles', 'young cycles', '', 'young cycles always'][young]] : []),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
     ...(sitePeriod ? [`a collection at each call site and every ${sitePeriod} allocations of it`] : []),

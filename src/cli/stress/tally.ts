@@ -18,6 +18,8 @@ export interface Tally {
   heaps: number
   collections: number
   flips: number
+  /** Collections that kept the marks of the one before. */
+  youngCycles: number
   pagesMoved: number
   pagesCopied: number
   pagesZeroFilled: number
@@ -39,6 +41,7 @@ export function emptyTally(): Tally {
     heaps: 0,
     collections: 0,
     flips: 0,
+    youngCycles: 0,
     pagesMoved: 0,
     pagesCopied: 0,
     pagesZeroFilled: 0,
@@ -60,6 +63,7 @@ export function countHeap(heap: Heap): Partial<Tally> {
     heaps: 1,
     collections,
     flips: raw.counters['flips'] ?? 0,
+    youngCycles: raw.counters['youngCycles'] ?? 0,
     pagesMoved: pages.moved,
     pagesCopied: pages.copied,
     pagesZeroFilled: pages.zeroFilled,

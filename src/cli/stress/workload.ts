@@ -15,7 +15,7 @@ export interface WorkloadContext {
   readonly budget: number
   /** A root table that every thread of the heap knows; raw indices, because areas have one owner. */
   readonly exchange: ExchangeTable
-  /** False where collections free nothing (`none`). */
+  /** False where collections free nothing (`none`), or not everything (those that keep marks). */
   readonly collects: boolean
 }
 

@@ -1,0 +1,59 @@
+// Young cycles: a cycle after which nothing has moved leaves its marks to the next one, which traces only what is new.
+//
+// Between remark and the next cycle every object that a marked one refers to is marked, unless the reference has been stored
+// since: then its card is dirty (invariant 8), and cards are left alone between cycles. So if the objects are where they
+// were (the cycle reused dead pages in place, reuse.cc), a cycle may keep marks and cards, and begin its trace at the roots and
+// at the dirty cards of marked objects. What was born since has no mark: dead runs had no live bit when they became TLABs, and
+// black objects are told by their page, not by a bit. The idea is Demers et al.'s sticky mark bits (POPL 1990).
+//
+// The price is garbage that keeps its mark until the next full trace. It counts as live: a flip after a young cycle moves it, a
+// weak reference to it is not cleared. Explicit collections, and all that begin while a mutator is stalled for memory, trace
+// everything.
+//
+// This file is the policy: does the next young cycle win memory cheaper than the last cycles have on average? Each trace of
+// everything begins a new account. Called by the collector thread only.
+#pragma once
+
+#include <algorithm>
+
+#include "units.h"
+
+namespace glissade {
+
+/// When a cycle after which nothing has moved is followed by a young one. For tests: `Always` that the heap has room for it, and
+/// `AlsoAsked`: three in four explicit collections, too, and nothing moves but in the fourth, however little that wins.
+enum class Young : u8 { Never, WhereItPays, Always, AlsoAsked };
+
+class YoungCycles {
+ public:
+  /// At a cycle's end: what it took, pages allocated since the end of the one before, those of them that are free again (for
+  /// a full cycle any number), and how many may be allocated now.
+  void note(bool young, u64 took_ns, u64 allocated, u64 freed, u64 room) {
+    const double took = static_cast<double>(took_ns);
+    if (young) {
+      young_ns_ = young_ns_ == 0 ? took : (young_ns_ + took) / 2;
+      const double yield = std::min(1.0, static_cast<double>(freed) / static_cast<double>(std::max<u64>(allocated, 1)));
+      yield_ = (yield_ + yield) / 2;
+    } else {
+      spent_ns_ = gained_ = 0;
+      // A program that was no case for young cycles may become one: what is known of them is forgotten bit by bit.
+      yield_ += (1 - yield_) / 8;
+      young_ns_ *= 0.75;
+    }
+    spent_ns_ += took;
+    gained_ += static_cast<double>(room);
+  }
+
+  /// Whether the next cycle should be a young one, `room` pages having been allocated by then.
+  bool pays(u64 room) const { return young_ns_ * gained_ <= spent_ns_ * yield_ * static_cast<double>(room); }
+
+  /// What a young cycle takes, in nanoseconds; 0: nobody knows.
+  double expected_ns() const { return young_ns_; }
+
+ private:
+  double young_ns_ = 0;               // of one
+  double yield_ = 1;                  // of what was allocated before a young cycle, the share that it frees
+  double spent_ns_ = 0, gained_ = 0;  // since the last full cycle began: time; pages made free
+};
+
+}  // namespace glissade

@@ -1,0 +1,154 @@
+// Young cycles (native/core/young-cycles.h): what is new lives if anything refers to it, what is old is not traced again, and
+// what has died with its mark goes with the next full trace.
+#include "native-mutator.h"
+#include "selftest/kernel.h"
+
+using namespace glissade;
+using namespace glissade::testing;
+
+FILE_NEEDS(glissade::selftest::why_no_userfaultfd);
+
+namespace {
+
+HeapOptions always_young() {
+  HeapOptions options = small_heap();
+  options.young = Young::Always;
+  return options;
+}
+
+u32 full_cycles(const TestHeap& test) {
+  const Statistics& s = test.heap->statistics;
+  return static_cast<u32>(s.collections.load() - s.youngCycles.load());
+}
+
+/// Allocates lists that die at once, until `cycles` young cycles more have begun.
+void churn_until_young(TestHeap& test, NativeMutator& m, u32 cycles) {
+  const u64 goal = test.heap->statistics.youngCycles.load() + cycles;
+  for (u32 i = 0; i < 20'000'000 && test.heap->statistics.youngCycles.load() < goal; i++) m.alloc_node();
+}
+
+TEST(what_is_stored_into_old_objects_survives_young_cycles) {
+  TestHeap test(always_young());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  constexpr u32 kSlots = 40'000, kLength = 3;  // 160 KB: a large array, old from the first cycle on
+  m.push(m.alloc_refs(kSlots));
+  m.push(0);
+  // Small old objects: nodes whose left side is replaced.
+  constexpr u32 kOld = 5'000;
+  build_list(m, 1, kOld, 0);
+  m.push(0);
+  m.push(0);
+  Random random(11);
+  std::vector<u32> keys(kSlots, 0);
+  u32 wrong = 0;
+  const auto check = [&](u32 slot) {
+    u32 ref = m.load(m.root(0) + 2 + slot);
+    if (keys[slot] == 0) return ref == 0;
+    for (u32 i = kLength; i-- > 0; ref = m.left(ref)) {
+      if (ref == 0 || !m.is_node(ref) || m.key(ref) != keys[slot] + i || !m.key_intact(ref)) return false;
+    }
+    return ref == 0;
+  };
+  for (u32 round = 0; round < 30; round++) {
+    churn_until_young(test, m, 1);
+    for (u32 i = 0; i < 500; i++) {
+      // A list that is made in pieces: its first node may be old when the last is linked.
+      const u32 slot = random.below(kSlots);
+      keys[slot] = 1 + round * 1'000'000 + i * kLength;
+      m.set_root(2, 0);
+      for (u32 n = 0; n < kLength; n++) {
+        const u32 node = m.alloc_node();
+        m.set_key(node, keys[slot] + n);
+        m.set_left(node, m.root(2));
+        m.set_root(2, node);
+      }
+      m.store_ref(m.root(0) + 2 + slot, m.root(2));
+      m.set_root(2, 0);
+    }
+    u32 old = m.root(1);
+    for (u32 n = 0; n < kOld; n++, old = m.left(old)) {
+      if (n % 50 != round) continue;
+      m.set_root(3, old);
+      const u32 node = m.alloc_node();
+      old = m.root(3);
+      m.set_key(node, n);
+      m.set_right(old, node);
+    }
+    m.set_root(3, 0);
+    for (u32 i = 0; i < 2'000; i++) wrong += !check(random.below(kSlots));
+  }
+  for (u32 slot = 0; slot < kSlots; slot++) wrong += !check(slot);
+  u32 old = m.root(1);
+  for (u32 n = 0; n < kOld; n++, old = m.left(old)) {
+    const u32 added = m.right(old);
+    wrong += n % 50 < 30 ? added == 0 || !m.is_node(added) || m.key(added) != n || !m.key_intact(added) : added != 0;
+  }
+  CHECK_EQ(wrong, 0u);
+  CHECK(list_intact(m, 1, kOld));
+  CHECK(test.heap->statistics.youngCycles.load() >= 10);
+  m.park();
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+  m.unpark();
+}
+
+TEST(a_young_cycle_does_not_trace_what_is_old) {
+  TestHeap test(always_young());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  constexpr u32 kKept = 100'000;
+  m.push(0);
+  build_list(m, 0, kKept, 0);
+  const Statistics& s = test.heap->statistics;
+  churn_until_young(test, m, 1);
+  const u64 marked = s.objectsMarked.load();
+  const u32 full = full_cycles(test);
+  churn_until_young(test, m, 12);
+  // Each full trace in between, and one that may be under way, finds the list; what the young ones find died soon after.
+  const u64 traces = full_cycles(test) - full + 1;
+  CHECK(s.youngCycles.load() >= 13);
+  CHECK(s.objectsMarked.load() - marked < traces * (kKept + 20'000) + 3 * kKept);
+  CHECK(list_intact(m, 0, kKept));
+}
+
+TEST(what_died_with_its_mark_goes_with_the_next_full_trace) {
+  TestHeap test(always_young());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(0);
+  // Two thirds of the heap live, die and live anew: a mutator that finds no memory gets a trace of everything.
+  for (u32 round = 0; round < 8; round++) {
+    build_list(m, 0, 850'000, 0);
+    CHECK(list_intact(m, 0, 850'000));
+    m.set_root(0, 0);
+    churn_until_young(test, m, 1);
+  }
+  build_list(m, 0, 1'000, 0);
+  churn_until_young(test, m, 2);
+  m.set_root(0, 0);
+  m.collect();
+  CHECK(test.heap->statistics.bytesLive.load() < kMiB);
+}
+
+TEST(marks_are_not_kept_when_anything_has_moved) {
+  TestHeap test(always_young());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  const Statistics& s = test.heap->statistics;
+  m.push(0);
+  for (u32 round = 0; round < 6; round++) {
+    churn_until_young(test, m, 1);
+    build_list(m, 0, 20'000, 3);
+    const u64 flips = s.flips.load();
+    m.collect();
+    CHECK(s.flips.load() > flips);
+    // Where the marks were is something else now: whatever the next cycle took for marked would be missing from its trace.
+    for (const u64 cycles = s.collections.load(); s.collections.load() < cycles + 2;) m.alloc_node();
+    CHECK(list_intact(m, 0, 20'000));
+  }
+  m.park();
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+  m.unpark();
+}
+
+}  // namespace
