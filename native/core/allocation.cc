@@ -18,6 +18,7 @@ namespace {
 constexpr u32 kWordsPerPage = kPageSize / 4;
 /// TLABs between remark and the flip, which has to walk those that are open: as long a pause as they are long.
 constexpr u32 kBlackTlabPages = 8;
+constexpr u64 kNap = 100'000;  // nanoseconds
 
 /// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
 void write_header(u8* at, u32 shape, u32 word1) {
@@ -27,16 +28,20 @@ void write_header(u8* at, u32 shape, u32 word1) {
   __atomic_store_n(words, shape, __ATOMIC_RELEASE);
 }
 
-/// A mutator without memory, from its first failure on. Relaxed: `cycle_mutex_` orders what matters, in cycles_begun.
-class Stall {
+/// One mutator's part in a count of mutators. Relaxed: `cycle_mutex_` orders what matters, in cycles_begun.
+class Counted {
  public:
-  explicit Stall(std::atomic<u32>& stalled) : stalled_(stalled) {}
-  ~Stall() { stalled_.fetch_sub(begun_, std::memory_order_relaxed); }
-  void begin() { stalled_.fetch_add(begun_ = 1, std::memory_order_relaxed); }
+  explicit Counted(std::atomic<u32>& count) : count_(count) {}
+  ~Counted() { count_.fetch_sub(u32{counted_}, std::memory_order_relaxed); }
+  void count() {
+    if (!counted_) count_.fetch_add(1, std::memory_order_relaxed);
+    counted_ = true;
+  }
+  bool counted() const { return counted_; }
 
  private:
-  std::atomic<u32>& stalled_;
-  u32 begun_ = 0;
+  std::atomic<u32>& count_;
+  bool counted_ = false;
 };
 
 }  // namespace
@@ -191,10 +196,11 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u32 need = pages_for_granules(granules);
   bool waited = false;
   u32 most = 0;  // pages that pacing allows
-  Stall stall(stalled_);
+  Counted stalled(stalled_), outrun(outrun_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
+    while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap);
     if (most == 0) most = pace_allocation(mutator, need, waited);
     const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules, most);
     if (ref != 0) {
@@ -205,10 +211,15 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     if (last_chance == 0) {
       Statistics::add(statistics.allocationStalls);
       // Two cycles that began after the first failure, tracing everything, will have shown that it does not fit.
-      stall.begin();
+      stalled.count();
       last_chance = cycles_begun() + 2;
     } else if (cycles_completed() >= last_chance) {
-      return 0;
+      bool alone = true;
+      safepoint.for_each([&](const Mutator& other) { alone &= &other == &mutator; });
+      if (alone || outrun.counted()) return 0;
+      // Others took what the cycles freed before this thread got a processor, perhaps: they wait while it tries once more.
+      outrun.count();
+      last_chance = cycles_begun() + 2;
     }
     waited = true;
     safepoint.leave(mutator);
@@ -228,7 +239,7 @@ void Heap::nap(Mutator& mutator, u64 ns) {
 /// Waits while the mutator is ahead of the collector, parked and not for long; returns how many pages it may have then.
 /// Some pages are granted whatever the pace: a program that is slowed goes on in steps of that size.
 u32 Heap::pace_allocation(Mutator& mutator, u32 need, bool& waited) {
-  constexpr u64 kNap = 100'000, kLongest = 1'000'000;
+  constexpr u64 kLongest = 1'000'000;
   constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
   if (stepping) return options.tlab_pages;
   // Remark cannot end while the program dirties or builds faster than the collector marks.

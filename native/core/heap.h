@@ -245,6 +245,7 @@ class Heap {
   u64 live_pages_ = 0;                     // at the last full trace
   u64 used_at_end_ = 0, allocated_at_end_ = 0;  // pages, at the end of the last cycle
   std::atomic<u32> stalled_{0};            // mutators that found no memory, and wait for cycles that trace everything
+  std::atomic<u32> outrun_{0};             // of those, the ones for which all others wait
   std::vector<u32> aligned_pages_;         // from-space pages whose first object goes to the start of a page
   u32 marked_begin_ = 0, marked_end_ = 0;  // pages whose blocks may hold mark bits
   bool flip_failed_ = false;

@@ -1,4 +1,6 @@
 // Interleavings that were once wrong, each as small as it gets.
+#include <sys/resource.h>
+
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 
@@ -99,6 +101,35 @@ TEST(a_page_whose_builder_never_comes_back_is_built_by_the_collector) {
   }
   m.collect();
   CHECK(list_intact(m, 0, 20'000));
+}
+
+TEST(a_mutator_that_others_outrun_is_not_told_that_the_heap_is_full) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  struct Shared {
+    TestHeap& test;
+    std::atomic<bool> stop{false};
+    std::atomic<u32> refused{0};
+  } shared{test};
+  const auto fill = [](void* argument) -> void* {
+    auto& s = *static_cast<Shared*>(argument);
+    NativeMutator m(s.test, 8);
+    while (!s.stop) s.refused += m.alloc_node() == 0;
+    return nullptr;
+  };
+  // Hardly anything lives: three quarters of the heap are there for one object. But this thread comes late to every release.
+  const auto large = [](void* argument) -> void* {
+    auto& s = *static_cast<Shared*>(argument);
+    setpriority(PRIO_PROCESS, 0, 19);
+    NativeMutator m(s.test, 8);
+    for (u32 round = 0; round < 6; round++) s.refused += m.alloc_refs(static_cast<u32>(24 * kMiB / 4)) == 0;
+    s.stop = true;
+    return nullptr;
+  };
+  pthread_t threads[7];
+  for (pthread_t& thread : threads) pthread_create(&thread, nullptr, &thread == threads ? +large : +fill, &shared);
+  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
+  CHECK_EQ(shared.refused.load(), 0u);
 }
 
 }  // namespace
