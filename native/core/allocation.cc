@@ -100,6 +100,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
       moving.top = top + pages;
       dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
     }
+    std::memset(&page_young[first], 1, pages);
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);

@@ -384,7 +384,7 @@ void Heap::pace(u64 live_pages, u64 took_ns) {
   used_at_end_ = used;
   allocated_at_end_ = total;
   const u64 room = limit > used ? limit - used : 0;
-  young_cycles_.note(young_, took_ns, allocated, freed, room);
+  young_cycles_.note(young_, took_ns, young_ ? static_cast<double>(freed) / static_cast<double>(std::max<u64>(allocated, 1)) : 1 - young_survival_, room);
   const bool roomy = used + used / 4 <= std::min<u64>(wanted, max_pages_);
   switch (options.young) {
     case Young::Never: next_young_ = false; break;

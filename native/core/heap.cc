@@ -31,8 +31,8 @@ bool Heap::initialise(std::string& error, int& error_number) {
   if (!space.map(g, error)) return false;
   const u32 moving_pages = g.moving_pages();
   if (!blocks.map(g.moving_bytes) || !page_infos.map(moving_pages + 1) || !black_infos.map(moving_pages + 1) ||
-      !page_live.map(moving_pages + 1) || !page_bears.map(moving_pages + 1) || !intact_pages.map(moving_pages + 1) ||
-      !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
+      !page_live.map(moving_pages + 1) || !page_bears.map(moving_pages + 1) || !page_young.map(moving_pages + 1) ||
+      !intact_pages.map(moving_pages + 1) || !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
       !large_born.map(moving_pages + 1) || !large_objects.map(moving_pages + 1) ||
       !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0)) {
     error = "mapping the collector's metadata";

@@ -148,6 +148,7 @@ class Heap {
   MappedArray<PageInfo> black_infos;
   MappedArray<u16> page_live;  // live granules of each from-space page of the moving part
   MappedArray<u8> page_bears;  // whether a marked object with reference slots lies on it
+  MappedArray<u8> page_young;  // whether it was given out since the last cycle looked (about: a flip forgets)
   MappedArray<u8> intact_pages;  // by source page: what the survey found (survey.cc)
   u32 intact_count = 0;
   MappedArray<std::atomic<u8>> source_counts;
@@ -235,6 +236,7 @@ class Heap {
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   u32 max_pages_ = 0;
+  double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
   std::vector<Extent> dead_runs_;          // of the cycle under way
   u32 dead_pages_ = 0;                     // in them
   bool may_reuse_ = false;                 // the cycle under way may do without a flip

@@ -26,6 +26,7 @@ u32 Heap::choose_prefix(bool forced) {
   const u32 begin = moving.begin;
   const u32 end = moving.black_begin;
   u64 live = 0;
+  u64 young_live = 0, young_pages = 0;
   u32 prefix = begin;
   for (u32 page = begin; page < end; page++) {
     u32 granules = 0;
@@ -34,6 +35,12 @@ u32 Heap::choose_prefix(bool forced) {
     }
     page_live[page] = static_cast<u16>(granules);
     live += granules;
+    // Nobody is given a page of these before the cycle's end.
+    if (page_young[page]) {
+      page_young[page] = 0;
+      young_pages++;
+      young_live += granules;
+    }
     const u64 possible = u64{page - begin + 1} * kGranulesPerPage;
     const bool dense = forced ? live == possible
                               : static_cast<double>(live) >= kPrefixDensity * static_cast<double>(possible) &&
@@ -42,6 +49,7 @@ u32 Heap::choose_prefix(bool forced) {
     if (page % kProgressPages == 0) pacing.advance(kProgressPages);
   }
   statistics.bytesLive.store(live * kGranuleSize, std::memory_order_relaxed);
+  young_survival_ = young_pages ? static_cast<double>(young_live) / static_cast<double>(young_pages * kGranulesPerPage) : 1;
   return options.fresh_windows ? begin : prefix;
 }
 

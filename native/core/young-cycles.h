@@ -26,33 +26,34 @@ enum class Young : u8 { Never, WhereItPays, Always, AlsoAsked };
 
 class YoungCycles {
  public:
-  /// At a cycle's end: what it took, pages allocated since the end of the one before, those of them that are free again (for
-  /// a full cycle any number), and how many may be allocated now.
-  void note(bool young, u64 took_ns, u64 allocated, u64 freed, u64 room) {
+  /// At a cycle's end: what it took; of what has been allocated since the end of the one before, the share that a young cycle
+  /// frees, or would have freed; how many pages may be allocated now.
+  void note(bool young, u64 took_ns, double yield, u64 room) {
     const double took = static_cast<double>(took_ns);
+    yield_ = (yield_ + std::clamp(yield, 0.0, 1.0)) / 2;
     if (young) {
       young_ns_ = young_ns_ == 0 ? took : (young_ns_ + took) / 2;
-      const double yield = std::min(1.0, static_cast<double>(freed) / static_cast<double>(std::max<u64>(allocated, 1)));
-      yield_ = (yield_ + yield) / 2;
     } else {
       spent_ns_ = gained_ = 0;
-      // A program that was no case for young cycles may become one: what is known of them is forgotten bit by bit.
-      yield_ += (1 - yield_) / 8;
-      young_ns_ *= 0.75;
+      young_ns_ *= 0.75;  // a program that was no case for young cycles may become one
     }
     spent_ns_ += took;
     gained_ += static_cast<double>(room);
   }
 
   /// Whether the next cycle should be a young one, `room` pages having been allocated by then.
-  bool pays(u64 room) const { return young_ns_ * gained_ <= spent_ns_ * yield_ * static_cast<double>(room); }
+  bool pays(u64 room) const {
+    // One that frees little takes the room that a full trace needs.
+    return yield_ > kLeastYield && young_ns_ * gained_ <= spent_ns_ * yield_ * static_cast<double>(room);
+  }
 
   /// What a young cycle takes, in nanoseconds; 0: nobody knows.
   double expected_ns() const { return young_ns_; }
 
  private:
+  static constexpr double kLeastYield = 0.5;
   double young_ns_ = 0;               // of one
-  double yield_ = 1;                  // of what was allocated before a young cycle, the share that it frees
+  double yield_ = 0;                  // of what is allocated before a young cycle, the share that it frees
   double spent_ns_ = 0, gained_ = 0;  // since the last full cycle began: time; pages made free
 };
 
