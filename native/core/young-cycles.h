@@ -6,8 +6,8 @@
 // at the dirty cards of marked objects. What was born since has no mark: dead runs had no live bit when they became TLABs, and
 // black objects are told by their page, not by a bit. The idea is Demers et al.'s sticky mark bits (POPL 1990).
 //
-// The price is garbage that keeps its mark until the next full trace. It counts as live: a flip after a young cycle moves it, a
-// weak reference to it is not cleared. Explicit collections, and all that begin while a mutator is stalled for memory, trace
+// The price is garbage that keeps its mark until the next full trace. It counts as live, and a weak reference to it is not
+// cleared; so nothing is compacted after a young cycle. Explicit collections, and all that begin while a mutator is stalled for memory, trace
 // everything.
 //
 // This file is the policy: does the next young cycle win memory cheaper than the last cycles have on average? Each trace of
