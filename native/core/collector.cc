@@ -389,7 +389,6 @@ void Heap::pace(u64 live_pages, u64 took_ns) {
   switch (options.young) {
     case Young::Never: next_young_ = false; break;
     case Young::WhereItPays: next_young_ = marks_hold_ && roomy && young_cycles_.pays(room); break;
-    case Young::Always: next_young_ = marks_hold_ && roomy; break;
     case Young::AlsoAsked: next_young_ = marks_hold_; break;
   }
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);

@@ -20,9 +20,9 @@
 
 namespace glissade {
 
-/// When a cycle after which nothing has moved is followed by a young one. For tests: `Always` that the heap has room for it, and
-/// `AlsoAsked`: three in four explicit collections, too, and nothing moves but in the fourth, however little that wins.
-enum class Young : u8 { Never, WhereItPays, Always, AlsoAsked };
+/// When a cycle after which nothing has moved is followed by a young one. `AlsoAsked`, for tests: whatever it wins, and three in
+/// four explicit collections, too; nothing moves but in the fourth.
+enum class Young : u8 { Never, WhereItPays, AlsoAsked };
 
 class YoungCycles {
  public:

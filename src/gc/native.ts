@@ -33,8 +33,8 @@ export interface NativeTuning {
   /** 0: a cycle that gains anything compacts, also where reusing dead pages in place would do. */
   readonly reuse?: number
   /**
-   * Cycles that keep the marks of the one before, if nothing has moved: 0 never, 1 where they pay, 2 whenever they may, 3 also
-   * in collections that are asked for, three times in four.
+   * Cycles that keep the marks of the one before, if nothing has moved: 0 never, 1 where they pay, 2 always, also in three
+   * of four collections that are asked for.
    */
   readonly young?: number
   /** Built pages that the collector places in one call, at the most. */

@@ -31,7 +31,7 @@ export class Driver {
     this.#plan = plan
     const { random, collects } = {
       random: new Random(plan.seed + 7919 * (thread + 1)),
-      collects: collectsOf(heap) && plan.young !== 3,
+      collects: collectsOf(heap) && plan.young < 2,
     }
     this.#random = random
     const workloads = WORKLOADS.filter(({ name }) => plan.workloads.includes(name))

@@ -37,7 +37,7 @@ export interface EpisodePlan {
   readonly verify: number
   /** Whether cycles may reuse dead pages in place; if not, every one that gains anything compacts. */
   readonly reuse: boolean
-  /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 3 whenever nothing has moved, also when asked for. */
+  /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 2 whenever nothing has moved, also when asked for. */
   readonly young: number
   readonly heap: HeapOptions
 }
@@ -89,7 +89,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
   const chosen = names.filter(() => random.chance(0.4))
   const one = random.pick(names)
   const reuse = random.chance(0.6)
-  const young = reuse ? random.pick([0, 1, 3, 3, 3]) : 0
+  const young = reuse ? random.pick([0, 1, 2, 2, 2]) : 0
   return {
     seed,
     ms,
@@ -129,7 +129,7 @@ export function describePlan({ seed, mutators, workloads, inject, verify, reuse,
     `${Number(heap.maxBytes) / MiB} MiB`,
     `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
-    ...(reuse ? ['reuse', ['no young cycles', 'young cycles', '', 'young cycles always'][young]] : []),
+    ...(reuse ? ['reuse', ['no young cycles', 'young cycles', 'young cycles always'][young]] : []),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
     ...(sitePeriod ? [`a collection at each call site and every ${sitePeriod} allocations of it`] : []),
