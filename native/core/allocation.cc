@@ -1,8 +1,8 @@
 // The allocation slow path: TLABs, large objects, and what happens when there is no room.
 //
 // A mutator bumps its TLAB in JavaScript; it comes here when the TLAB is full, when a stop is requested (its limit reads 0)
-// and for large objects. A TLAB is whole pages and always mapped and zeroed when it is handed out, also while the range
-// is registered: nothing that a mutator allocates can fault.
+// and for large objects. A TLAB is whole pages, or a hole between live objects (reuse.cc), and always mapped and zeroed when it
+// is handed out, also while the range is registered: nothing that a mutator allocates can fault.
 
 #include <time.h>
 
@@ -19,6 +19,9 @@ constexpr u32 kWordsPerPage = kPageSize / 4;
 /// TLABs between remark and the flip, which has to walk those that are open: as long a pause as they are long.
 constexpr u32 kBlackTlabPages = 8;
 constexpr u64 kNap = 100'000;  // nanoseconds
+/// Of the hole that will be granted next: nobody has looked at it for long.
+constexpr u32 kGranulesFetched = 128;
+constexpr u32 kGranulesPerLine = 8;
 
 /// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
 void write_header(u8* at, u32 shape, u32 word1) {
@@ -82,40 +85,57 @@ void Heap::record_black_pages(u32 first_word, u32 end_word) {
 }
 
 bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
-  u32 first, pages, dirty;
-  bool registered;
+  const u32 need_pages = pages_for_granules(need);
+  Granule first;
+  u32 granules, dirty;  // of what is granted, the first `dirty` pages hold garbage
+  bool registered = false;
+  Hole next{0, 0};
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    if (const Extent run = moving.dead.take(need, most); run.pages) {
-      first = run.first;
-      pages = dirty = run.pages;
-      Statistics::add(statistics.pagesReused, pages);
+    const auto take_pages = [&](u32 page, u32 pages) {
+      first = PageIndex{page}.first_granule();
+      granules = pages * kGranulesPerPage;
+      std::memset(&page_young[page], 1, pages);
+    };
+    if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
+      take_pages(run.first, run.pages);
+      dirty = granules;
+      Statistics::add(statistics.pagesReused, run.pages);
+    } else if (const Hole hole = moving.dead.take_hole(need); hole.granules) {
+      first = {hole.first};
+      granules = dirty = hole.granules;
+      next = moving.dead.next_hole();
+      Statistics::add(statistics.holesReused);
     } else {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
-      if (room < need) return false;
-      pages = std::min(moving.black ? std::max(need, std::min(most, kBlackTlabPages)) : most, room);
-      first = top;
+      if (moving.dead.has_holes()) consider_holes(held + need_pages);
+      if (room < need_pages) return false;
+      const u32 pages = std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room);
+      take_pages(top, pages);
       moving.top = top + pages;
-      dirty = moving.dirty_end > first ? std::min(moving.dirty_end - first, pages) : 0;
+      dirty = (moving.dirty_end > top ? std::min(moving.dirty_end - top, pages) : 0) * kGranulesPerPage;
     }
-    std::memset(&page_young[first], 1, pages);
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
   }
-  if (dirty) std::memset(space.to_page({first}), 0, std::size_t{dirty} << kPageShift);
+  if (dirty) std::memset(granule_address(first), 0, std::size_t{dirty} * kGranuleSize);
+  for (u32 at = 0; at < std::min(next.granules, kGranulesFetched); at += kGranulesPerLine) {
+    __builtin_prefetch(granule_address({next.first + at}), 1);
+  }
   if (registered) {
-    if (dirty < pages) compaction.fill(first + dirty, pages - dirty);
+    const u32 page = first.index / kGranulesPerPage;
+    if (dirty < granules) compaction.fill(page + dirty / kGranulesPerPage, (granules - dirty) / kGranulesPerPage);
     compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
   }
-  mutator.tlab_start = base_word + first * kWordsPerPage;
-  mutator.tlab_limit = base_word + (first + pages) * kWordsPerPage;
+  mutator.tlab_start = ref(first).word;
+  mutator.tlab_limit = ref({first.index + granules}).word;
   layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(mutator.tlab_start));
   safepoint.publish_tlab(mutator);
   Statistics::add(statistics.tlabGrants);
-  Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
+  Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
   consider_cycle();
   return true;
 }
@@ -132,7 +152,7 @@ u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 mo
       }
       retire_tlab(mutator);
     }
-    if (!grant_tlab(mutator, pages_for_granules(granules), most)) return 0;
+    if (!grant_tlab(mutator, granules, most)) return 0;
   }
 }
 
@@ -265,7 +285,8 @@ void Heap::consider_cycle() {
     std::lock_guard<SpaceLock> lock(moving.lock);
     used = moving.used_pages();
   }
-  if (used < trigger_pages_.load(std::memory_order_relaxed) || stepping) return;
+  const bool due = used >= trigger_pages_.load(std::memory_order_relaxed) || holes_unfit_.load(std::memory_order_relaxed);
+  if (!due || stepping) return;
   std::lock_guard<std::mutex> lock(cycle_mutex_);
   if (cycling_ || wanted_) return;
   wanted_ = true;

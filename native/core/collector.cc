@@ -314,10 +314,12 @@ void Heap::run_cycle(bool forced) {
   reclaim();
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
-  const bool gains = plan(forced);
-  const bool enough = reuse_suffices() || (options.young == Young::AlsoAsked && may_reuse_);
+  const u32 prefix = choose_prefix(forced);
+  const u32 gain = possible_gain(prefix);
+  find_dead();
+  const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
-  const bool worth = gains && !enough && !young_;
+  const bool worth = !enough && !young_ && plan(forced, prefix);
   if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) {
     survey();
@@ -361,7 +363,7 @@ void Heap::run_cycle(bool forced) {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
     reuse_dead();
-    marks_hold_ = enough || !gains;
+    marks_hold_ = enough || !is_worth_moving(gain);
     note_trace();
   }
   pace(live_pages, now_ns() - started);
@@ -378,6 +380,7 @@ void Heap::pace(u64 live_pages, u64 took_ns) {
   // The heap may grow to live × growth, never beyond the maximum; what has died marked makes it grow no further.
   const u64 wanted = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages_) * options.growth), options.min_bytes >> kPageShift);
   const u64 limit = std::min<u64>(std::max(wanted, used + used / 4), max_pages_);
+  limit_pages_.store(static_cast<u32>(limit), std::memory_order_relaxed);
   const u64 total = pages_allocated();
   const u64 allocated = total - allocated_at_end_;
   const u64 freed = used_at_end_ + allocated > used ? used_at_end_ + allocated - used : 0;

@@ -172,7 +172,7 @@ class Heap {
   // allocation.cc
   u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 most);
   u32 try_large(u32 shape, u32 word1, u32 granules);
-  bool grant_tlab(Mutator& mutator, u32 need, u32 most);
+  bool grant_tlab(Mutator& mutator, u32 need, u32 most);  // granules, pages
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle();
   u32 pace_allocation(Mutator& mutator, u32 need, bool& waited);
@@ -198,12 +198,16 @@ class Heap {
   // reuse.cc
   void forget_dead();
   void zero_above_stacks();
-  bool reuse_suffices();
+  void find_dead();
+  bool reuse_suffices(u32 gain);
   void reuse_dead();
+  void consider_holes(u32 held);
 
   // prepare.cc
-  bool plan(bool forced);
   u32 choose_prefix(bool forced);
+  u32 possible_gain(u32 prefix) const;
+  bool is_worth_moving(u32 gain) const;
+  bool plan(bool forced, u32 prefix);
   void align_runs(bool forced);
   void fill_holes(Granule begin, Granule end);
   void scan_blocks();
@@ -235,10 +239,14 @@ class Heap {
   u64 trace_ns_ = 0, traced_granules_ = 0;  // of the cycle under way: for pacing
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
+  std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
+  std::atomic<bool> holes_unfit_{false};   // the program's objects do not fit into the holes that are left, and the rest is short
+  u32 cycles_without_holes_ = 0;           // to come
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
   std::vector<Extent> dead_runs_;          // of the cycle under way
-  u32 dead_pages_ = 0;                     // in them
+  std::vector<Hole> holes_;                // …
+  u64 dead_granules_ = 0;                  // in both
   bool may_reuse_ = false;                 // the cycle under way may do without a flip
   YoungCycles young_cycles_;
   bool marks_hold_ = false;                // nothing has moved since the last remark

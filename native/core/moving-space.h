@@ -5,8 +5,8 @@
 //
 // Pages in [top, dirty_end) are mapped and hold garbage: a TLAB is zeroed when it is granted. Pages above dirty_end are
 // holes: zero-fill when nothing is registered, filled natively while a compaction is going on ("registered"), because
-// a TLAB must never fault. Between a cycle that reused dead pages in place (reuse.cc) and the next remark, `dead` are runs of
-// garbage below `top` that TLABs are taken from first. All fields change under `lock` or while the world is stopped.
+// a TLAB must never fault. Between a cycle that reused garbage in place (reuse.cc) and the next remark, `dead` is what of it
+// lies below `top`, which TLABs are taken from first. All fields change under `lock` or while the world is stopped.
 #pragma once
 
 #include <atomic>
@@ -23,42 +23,68 @@ struct Extent {
   u32 pages;
 };
 
-/// Runs of dead pages in ascending order, handed out from the lowest up.
-class DeadRuns {
+/// Granules between two live objects.
+struct Hole {
+  u32 first;
+  u32 granules;
+};
+
+/// What the last cycle found dead and left where it lies: runs of whole pages, and holes between live objects. Each in
+/// ascending order, handed out from the lowest up.
+class DeadSpace {
  public:
-  void set(std::vector<Extent>& runs, u32 pages) {
+  /// `granules`: of all of them together.
+  void set(std::vector<Extent>& runs, std::vector<Hole>& holes, u64 granules) {
     runs_.swap(runs);
-    next_ = 0;
-    pages_ = pages;
+    holes_.swap(holes);
+    next_run_ = next_hole_ = 0;
+    granules_ = granules;
   }
   void clear() {
     runs_.clear();
-    next_ = pages_ = 0;
+    holes_.clear();
+    next_run_ = next_hole_ = 0;
+    granules_ = 0;
   }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
   /// is found dead again.
-  Extent take(u32 need, u32 most) {
-    for (; next_ < runs_.size(); next_++) {
-      Extent& run = runs_[next_];
+  Extent take_run(u32 need, u32 most) {
+    for (; next_run_ < runs_.size(); next_run_++) {
+      Extent& run = runs_[next_run_];
       if (run.pages == 0) continue;
       if (run.pages < need) {
-        pages_ -= run.pages;
+        granules_ -= u64{run.pages} * kGranulesPerPage;
         continue;
       }
       const Extent taken{run.first, run.pages < most ? run.pages : most};
       run.first += taken.pages;
       run.pages -= taken.pages;
-      pages_ -= taken.pages;
+      granules_ -= u64{taken.pages} * kGranulesPerPage;
       return taken;
     }
     return {0, 0};
   }
-  u32 pages() const { return pages_; }
+  /// The next hole in which `need` granules fit; granules = 0: none of the next few. Those that are too short are lost
+  /// until they are found dead again.
+  Hole take_hole(u32 need) {
+    for (u32 tried = 0; tried < kHolesTried && has_holes(); tried++) {
+      const Hole hole = holes_[next_hole_++];
+      granules_ -= hole.granules;
+      if (hole.granules >= need) return hole;
+    }
+    return {0, 0};
+  }
+  bool has_holes() const { return next_hole_ < holes_.size(); }
+  /// The hole that will be taken next, if there is one.
+  Hole next_hole() const { return has_holes() ? holes_[next_hole_] : Hole{0, 0}; }
+  u32 pages() const { return static_cast<u32>(granules_ / kGranulesPerPage); }
 
  private:
+  static constexpr u32 kHolesTried = 4;
   std::vector<Extent> runs_;
-  std::size_t next_ = 0;
-  u32 pages_ = 0;
+  std::vector<Hole> holes_;
+  std::size_t next_run_ = 0, next_hole_ = 0;
+  u64 granules_ = 0;
 };
 
 struct MovingSpace {
@@ -75,9 +101,9 @@ struct MovingSpace {
   u32 black_begin = 0;
   bool registered = false;     // between flip and close
 
-  DeadRuns dead;
+  DeadSpace dead;
 
-  /// Pages with something in them, and pages that have something or dead runs in them: what counts against the maximum.
+  /// Pages with something in them, and pages that have something or dead space in them: what counts against the maximum.
   u32 used_pages() const { return held_pages() - dead.pages(); }
   u32 held_pages() const { return top.load(std::memory_order_relaxed) - begin + large_pages; }
 };

@@ -1,6 +1,7 @@
 // Prepare: from live bits to a complete forwarding, while mutators run and allocate black above `black_begin`.
 //
-// One pass counts live granules by page and chooses the dense prefix; a second finds the dense runs that slide by whole
+// One pass counts live granules by page and chooses the dense prefix. If that shows that garbage need not be compacted (reuse.cc),
+// it was all. A second finds the dense runs that slide by whole
 // pages and makes fillers of their holes, which are live from then on; a third gives every block its destination (an
 // exclusive scan) and every to-space page the object that covers its first byte. Headers are read in place: shapes and
 // lengths do not change while an object is live (setShape keeps size and reference map).
@@ -182,14 +183,23 @@ void Heap::scan_blocks() {
   forwarding.compact_end = {next};
 }
 
-bool Heap::plan(bool forced) {
+u32 Heap::possible_gain(u32 prefix) const {
+  u64 live = 0;
+  for (u32 page = prefix; page < moving.black_begin; page++) live += page_live[page];
+  return moving.black_begin - prefix - static_cast<u32>(round_up(live, kGranulesPerPage) / kGranulesPerPage);
+}
+
+bool Heap::is_worth_moving(u32 gain) const {
+  return gain >= kWorthPages && gain >= kWorthFraction * static_cast<double>(moving.black_begin - moving.begin);
+}
+
+bool Heap::plan(bool forced, u32 prefix) {
   Forwarding& f = forwarding;
   f.base_word = base_word;
   f.blocks = &blocks;
   f.begin = {moving.begin * kGranulesPerPage};
   f.black_begin = {moving.black_begin * kGranulesPerPage};
   f.top = f.black_begin;  // the flip sets it to where black allocation has got by then
-  const u32 prefix = choose_prefix(forced);
   f.prefix_end = {prefix * kGranulesPerPage};
   u32 to_begin = prefix;
   if (options.fresh_windows) {
@@ -209,9 +219,7 @@ bool Heap::plan(bool forced) {
   f.to_black_begin = {static_cast<u32>(round_up(f.compact_end.index, kGranulesPerPage))};
   if (options.fresh_windows) return true;
   const u32 gain = (f.black_begin.index - f.to_black_begin.index) / kGranulesPerPage;
-  const u32 used = moving.black_begin - moving.begin;
-  if (forced) return gain > 0;
-  return gain >= kWorthPages && static_cast<double>(gain) >= kWorthFraction * static_cast<double>(used);
+  return forced ? gain > 0 : is_worth_moving(gain);
 }
 
 }  // namespace glissade

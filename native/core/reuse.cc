@@ -1,13 +1,14 @@
-// Reuse in place: a cycle that need not compact gives dead pages to TLABs where they lie.
+// Reuse in place: a cycle that need not compact gives what is dead to TLABs where it lies.
 //
-// Programs whose objects die together (trees, messages, the garbage of one request) leave whole pages dead. Sliding what
-// lives over them would move every page of the heap, and every move of a run of pages interrupts the mutators' processors
-// to flush their TLBs: with hardly anything alive a compaction slowed a mutator to less than half. So if whole dead runs
-// are most of what a compaction would win, there is no flip; the runs are the next TLABs (the idea of mark-region
-// collectors: Blackburn and McKinley, Immix, PLDI 2008). What this leaves behind, pages with little in them, adds up
-// over the cycles until compacting wins more, and then everything slides as ever. Explicit collections always compact.
+// Programs whose objects die together (trees, messages, the garbage of one request) leave whole pages dead, or holes between
+// what lives that have room for several objects. Sliding what lives over them would move every page of the heap: each move of a
+// run of pages interrupts the mutators' processors to flush their TLBs, and a mutator that touches its heap at random
+// meets a fault at every page. So if runs of dead pages and holes are most of what a compaction would win, there is no flip;
+// they are the next TLABs, runs first (the idea of mark-region collectors: Blackburn and McKinley, Immix, PLDI 2008). What this
+// leaves behind, the short holes, adds up over the cycles until compacting wins more, and then everything slides as ever.
+// So it does if the program's objects turn out not to fit into the holes. Explicit collections always compact.
 //
-// Why nobody meets an object that is gone: a run has no live bit after remark, and is not given out before the pause
+// Why nobody meets an object that is gone: a run or a hole has no live bit after remark, and is not given out before the pause
 // that ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots (it
 // must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago. So
@@ -23,10 +24,18 @@ namespace {
 
 /// The shortest run: an object that is not large fits.
 constexpr u32 kShortestRun = pages_for_bytes(kLargeObjectBytes);
+/// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
+constexpr u32 kShortestHole = 32;
+static_assert(kShortestHole >= kGranulesPerBlock / 2, "find_dead looks for one hole inside a block");
+/// After a cycle in which the program's objects did not fit into the holes, so many do without them.
+constexpr u32 kCyclesWithout = 8;
 /// Reuse suffices if it yields this share of what compacting would.
 constexpr double kEnough = 0.75;
 /// The remark pause looks at so many pages, about what mutators allocate from remark to the runs' release.
 constexpr u32 kTrimPages = 512;
+
+/// The bit after the highest that is set.
+u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clzll(bits)); }
 
 }  // namespace
 
@@ -60,32 +69,72 @@ void Heap::zero_above_stacks() {
   });
 }
 
-/// After `plan`, which has counted the live granules of each page: finds the dead runs. True: no flip is needed.
-bool Heap::reuse_suffices() {
+/// After `choose_prefix`, which has counted the live granules of each page.
+void Heap::find_dead() {
   dead_runs_.clear();
-  dead_pages_ = 0;
-  if (!may_reuse_) return false;
-  const u32 end = moving.black_begin;
-  for (u32 page = moving.begin; page < end;) {
-    const u32 first = page;
-    while (page < end && page_live[page] == 0) page++;
-    if (page - first >= kShortestRun) {
-      dead_runs_.push_back({first, page - first});
-      dead_pages_ += page - first;
+  holes_.clear();
+  dead_granules_ = 0;
+  if (!may_reuse_) return;
+  if (holes_unfit_.exchange(false, std::memory_order_relaxed)) cycles_without_holes_ = kCyclesWithout;
+  const bool holes = cycles_without_holes_ == 0;
+  if (!holes) cycles_without_holes_--;
+
+  const auto add_hole = [&](u32 begin, u32 end) {
+    if (!holes || end - begin < kShortestHole) return;
+    holes_.push_back({begin, end - begin});
+    dead_granules_ += end - begin;
+  };
+  const auto add = [&](u32 begin, u32 end) {
+    const u32 first = pages_for_granules(begin), last = end / kGranulesPerPage;
+    if (first + kShortestRun > last) return add_hole(begin, end);
+    add_hole(begin, first * kGranulesPerPage);
+    dead_runs_.push_back({first, last - first});
+    dead_granules_ += u64{last - first} * kGranulesPerPage;
+    add_hole(last * kGranulesPerPage, end);
+  };
+  u32 dead = moving.begin * kGranulesPerPage;  // what lies from here to the granule looked at is dead
+  for (u32 page = moving.begin; page < moving.black_begin; page++) {
+    if (page_live[page] == 0) continue;
+    if (page_live[page] == kGranulesPerPage && dead == page * kGranulesPerPage) {
+      dead += kGranulesPerPage;
+      continue;
     }
-    while (page < end && page_live[page] != 0) page++;
+    for (u32 b = page * kBlocksPerPage; b < (page + 1) * kBlocksPerPage; b++) {
+      u64 bits = blocks.at(b).live.load(std::memory_order_relaxed);
+      if (bits == 0) continue;
+      const u32 at = b * kGranulesPerBlock;
+      add(dead, at + static_cast<u32>(__builtin_ctzll(bits)));
+      // A hole that begins and ends inside the block, and is long enough, has the two granules of its middle in it.
+      constexpr u32 kMiddle = kGranulesPerBlock / 2 - 1;
+      const u64 low = bits & ((u64{1} << kMiddle) - 1), high = bits >> (kMiddle + 2) << (kMiddle + 2);
+      if (low && high && !(bits >> kMiddle & 3)) add(at + end_of(low), at + static_cast<u32>(__builtin_ctzll(high)));
+      dead = at + end_of(bits);
+    }
   }
-  const u32 gain = (forwarding.black_begin.index - forwarding.to_black_begin.index) / kGranulesPerPage;
+  add(dead, moving.black_begin * kGranulesPerPage);
+}
+
+/// `gain`: the pages that a compaction would win, at the most. True: no flip is needed.
+bool Heap::reuse_suffices(u32 gain) {
+  if (!may_reuse_) return false;
   std::lock_guard<SpaceLock> lock(moving.lock);
-  // The next cycle, too, will need room above `top` from its remark until its runs are given out.
+  // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
-  return dead_pages_ >= kEnough * gain && moving.held_pages() + 2 * black <= max_pages_;
+  return dead_granules_ >= kEnough * gain * kGranulesPerPage && moving.held_pages() + 2 * black <= max_pages_;
 }
 
 /// After the pause that ended black allocation.
 void Heap::reuse_dead() {
   std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.dead.set(dead_runs_, dead_pages_);
+  moving.dead.set(dead_runs_, holes_, dead_granules_);
+}
+
+/// Under the space's lock: an object did not fit into the next holes, and takes fresh pages, up to `held` in all.
+void Heap::consider_holes(u32 held) {
+  // The room that the next cycle was to have does not come from the holes, then.
+  const u32 limit = limit_pages_.load(std::memory_order_relaxed);
+  const u32 needed = limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
+  if (held + needed / 2 > limit) holes_unfit_.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace glissade

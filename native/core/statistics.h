@@ -12,7 +12,7 @@ namespace glissade {
 #define GLISSADE_COUNTERS(X)                                                              \
   X(collections, "cycles completed")                                                      \
   X(flips, "cycles that moved objects")                                                   \
-  X(flipsSkipped, "cycles that moved nothing: little to gain, or dead pages reused")       \
+  X(flipsSkipped, "cycles that moved nothing: little to gain, or garbage reused")       \
   X(flipsCancelled, "flips undone because the kernel refused one of their calls")         \
   X(bytesAllocated, "bytes handed out as TLABs and large objects")                        \
   X(tlabGrants, "TLABs handed out")                                                       \
@@ -45,6 +45,7 @@ namespace glissade {
   X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
+  X(holesReused, "holes between live objects that became TLABs, in the same way")         \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
   X(markNs, "time spent marking concurrently")                                            \

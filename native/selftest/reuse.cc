@@ -1,5 +1,6 @@
-// Reuse in place (native/core/reuse.cc): garbage that is whole pages is allocated into again without a flip; garbage that
-// is not is compacted; what a root stack held above its top is gone before memory is given out again.
+// Reuse in place (native/core/reuse.cc): garbage that is whole pages, or leaves holes with room for several objects, is allocated
+// into again without a flip; garbage that does not, or is of no use to the program, is compacted; what a root stack held above its
+// top is gone before memory is given out again.
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 
@@ -32,6 +33,14 @@ u32 intact_nodes(NativeMutator& m, u32 node, u32 depth, u32 key) {
   return 1 + intact_nodes(m, m.left(node), depth - 1, 2 * key) + intact_nodes(m, m.right(node), depth - 1, 2 * key + 1);
 }
 
+/// A program that runs out of memory has it compacted. On a busy machine the collector may get no processor for that long.
+void let_collect(TestHeap& test, NativeMutator& m) {
+  if (test.heap->pages_in_use() <= pages_for_bytes(20 * kMiB)) return;
+  m.park();
+  test.heap->rest();  // until the cycle under way, if there is one, is over
+  m.unpark();
+}
+
 TEST(trees_that_die_together_are_allocated_over_without_a_flip) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);
@@ -42,12 +51,7 @@ TEST(trees_that_die_together_are_allocated_over_without_a_flip) {
   const auto build_trees = [&] {
     for (u32 i = 0; i < 2'000; i++) {
       wrong += intact_nodes(m, build_tree(m, kShort, 1), kShort, 1) != (2u << kShort) - 1;
-      // A program that runs out of memory has it compacted. On a busy machine the collector may get no processor for that long.
-      if (test.heap->pages_in_use() > pages_for_bytes(20 * kMiB)) {
-        m.park();
-        test.heap->rest();  // until the cycle under way, if there is one, is over
-        m.unpark();
-      }
+      let_collect(test, m);
     }
   };
   build_trees();  // 98 MB through 32 MiB
@@ -86,6 +90,74 @@ TEST(garbage_between_what_lives_is_compacted) {
   for (u32 round = 0; round < kRounds; round++) CHECK(list_intact(m, round, 5'000));
   CHECK(test.heap->statistics.collections.load() >= 2);
   CHECK(test.heap->statistics.flips.load() >= 1);
+}
+
+/// A table of lists, of which one after the other is replaced; they lie between each other.
+class Lists {
+ public:
+  static constexpr u32 kLists = 10'000, kLength = 40;  // 9.6 MB
+
+  Lists(TestHeap& test, NativeMutator& m) : test_(test), m_(m) {
+    table_ = m.push(0);
+    made_ = m.push(0);
+    m.set_root(table_, m.alloc_refs(kLists));
+    for (u32 list = 0; list < kLists; list++) replace(list);
+  }
+  void replace(u32 list) {
+    build_list(m_, made_, kLength, 0);
+    m_.store_ref(m_.root(table_) + 2 + list, m_.root(made_));
+    let_collect(test_, m_);
+  }
+  void replace_some(u32 count) {
+    for (u32 i = 0; i < count; i++) replace(random_.below(kLists));
+  }
+  u32 intact() {
+    u32 intact = 0;
+    for (u32 list = 0; list < kLists; list++) {
+      m_.set_root(made_, m_.load(m_.root(table_) + 2 + list));
+      intact += list_intact(m_, made_, kLength);
+    }
+    return intact;
+  }
+
+ private:
+  TestHeap& test_;
+  NativeMutator& m_;
+  Random random_{5};
+  u32 table_, made_;
+};
+
+TEST(objects_are_allocated_into_the_holes_that_others_left_without_a_flip) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  Lists lists(test, m);
+  lists.replace_some(150'000);  // 144 MB through 32 MiB
+  const Statistics& statistics = test.heap->statistics;
+  CHECK_EQ(lists.intact(), Lists::kLists);
+  CHECK(statistics.collections.load() >= 4);
+  CHECK(2 * statistics.flips.load() < statistics.collections.load());
+  CHECK(statistics.holesReused.load() > 30'000);
+  m.park();
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+  m.unpark();
+}
+
+TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  Lists lists(test, m);
+  lists.replace_some(20'000);
+  const Statistics& statistics = test.heap->statistics;
+  const u64 flips = statistics.flips.load();
+  const u32 held = m.push(0);
+  for (u32 i = 0; i < 5'000; i++) {  // 100 MB of what is longer than any hole, a list for each
+    m.set_root(held, m.alloc_bytes(20'000));
+    lists.replace_some(1);
+  }
+  CHECK(statistics.flips.load() > flips);
+  CHECK_EQ(lists.intact(), Lists::kLists);
 }
 
 TEST(a_stack_holds_nothing_above_its_top_when_memory_is_given_out_again) {

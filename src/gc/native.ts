@@ -30,7 +30,7 @@ export interface NativeTuning {
   readonly freshWindows?: number
   /** A heap smaller than this does not collect by itself. */
   readonly minBytes?: number
-  /** 0: a cycle that gains anything compacts, also where reusing dead pages in place would do. */
+  /** 0: a cycle that gains anything compacts, also where reusing garbage in place would do. */
   readonly reuse?: number
   /**
    * Cycles that keep the marks of the one before, if nothing has moved: 0 never, 1 where they pay, 2 always, also in three
