@@ -51,7 +51,7 @@ void Marker::mark_and_scan(Ref ref) {
     marked++;
     const LargeObjects::Head& head = heap_.large_objects.head(page);
     // In pieces, each when the stack is empty: the stack would otherwise hold every slot of the array at once.
-    if (heap_.shapes[head.shape].has_references()) arrays_.push_back({page, kGranuleSize});
+    if (heap_.shapes[head.shape].has_references()) work_.arrays.push_back({page, kGranuleSize});
     return;
   }
   if (heap_.blocks.is_marked(g)) return;
@@ -77,15 +77,15 @@ bool Marker::drain(u64 budget) {
 }
 
 bool Marker::scan_array_piece() {
-  if (arrays_.empty()) return false;
+  if (work_.arrays.empty()) return false;
   constexpr u32 kPieceBytes = 16 * 1024;
-  ArrayPiece& piece = arrays_.back();
+  ArrayPiece& piece = work_.arrays.back();
   const u32 page = piece.page;
   const LargeObjects::Head& head = heap_.large_objects.head(page);
   const u32 end = head.granules * kGranuleSize;
   const u32 begin = piece.begin;
   const u32 next = end - begin < kPieceBytes ? end : begin + kPieceBytes;
-  if (next == end) arrays_.pop_back();
+  if (next == end) work_.arrays.pop_back();
   else piece.begin = next;
   granules_ += (next - begin) / kGranuleSize;
   scan(heap_.granule_address({page * kGranulesPerPage}), head.shape, begin, next);
@@ -94,13 +94,13 @@ bool Marker::scan_array_piece() {
 
 template <bool Parallel>
 void Marker::drain_some(u64 goal) {
+  MarkStack& refs = work_.refs;
   u32 queue[kRing];
   u32 head = 0, queued = 0;
   u32 fetched = 0;  // of the first kAhead in the queue: their headers have been asked for, if they were not marked
   for (;;) {
-    while (queued < kQueue && !stack_.empty()) {
-      const Ref ref{stack_.back()};
-      stack_.pop_back();
+    while (queued < kQueue && !refs.empty()) {
+      const Ref ref{refs.pop()};
       queue[(head + queued) % kRing] = ref.word;
       const bool near = queued++ < kAhead;  // no time to look at the mark first
       if (ref.word >= heap_.base_word) {
@@ -121,7 +121,7 @@ void Marker::drain_some(u64 goal) {
     fetched--;
     mark_and_scan<Parallel>(Ref{word});
     if (marked >= goal) {
-      while (queued) stack_.push_back(queue[(head + --queued) % kRing]);
+      while (queued) refs.push(queue[(head + --queued) % kRing]);
       return;
     }
   }
@@ -176,7 +176,7 @@ void Marking::begin(bool young) {
 }
 
 void Marking::mark_from_roots(bool young) {
-  Marker marker(heap_, false);
+  Marker marker(heap_, false, work_[0]);
   if (young) {
     take_cards();
     for (u32 card : heap_cards_) marker.scan_card(card);
@@ -192,7 +192,6 @@ void Marking::mark_from_roots(bool young) {
       }
     }
   });
-  keep(marker);
   counting_ = true;
   trace();
   counting_ = false;
@@ -234,28 +233,18 @@ void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
   }
 }
 
-void Marking::keep(Marker& marker) {
-  pending_.swap(marker.stack());
-  pending_arrays_.swap(marker.arrays());
-}
-void Marking::resume(Marker& marker) {
-  marker.stack().swap(pending_);
-  marker.arrays().swap(pending_arrays_);
-}
-
 void Marking::trace() {
   const u32 workers = heap_.workers.count();
   if (workers == 1) {
-    Marker marker(heap_, false);
-    resume(marker);
+    Marker marker(heap_, false, work_[0]);
     trace_with(marker, true);
     return;
   }
   hungry_ = 0;
+  while (work_.size() < workers) work_.emplace_back();
   heap_.workers.run([&](u32 worker) {
-    Marker marker(heap_, true);
     // The first has all the work, and gives it away while others are hungry.
-    if (worker == 0) resume(marker);
+    Marker marker(heap_, true, work_[worker]);
     trace_with(marker, false);
   });
 }
@@ -267,7 +256,7 @@ void Marking::trace_with(Marker& marker, bool alone) {
     if (marker.idle()) {
       std::lock_guard<std::mutex> lock(bag_mutex_);
       if (!bag_.empty()) {
-        marker.stack().swap(bag_.back());
+        marker.stack().take(bag_.back());
         bag_.pop_back();
         if (counted) __atomic_fetch_sub(&hungry_, 1, __ATOMIC_RELAXED);
         counted = false;
@@ -288,15 +277,13 @@ void Marking::trace_with(Marker& marker, bool alone) {
       heap_.steps.marked.store(marker.marked, std::memory_order_relaxed);
       heap_.gate(Rest::Trace);
     }
-    if (!alone && __atomic_load_n(&hungry_, __ATOMIC_RELAXED) > 0 && marker.stack().size() > 64) {
-      std::vector<u32>& stack = marker.stack();
-      const std::size_t half = stack.size() / 2;
-      std::vector<u32> gift(stack.begin(), stack.begin() + static_cast<i64>(half));
-      stack.erase(stack.begin(), stack.begin() + static_cast<i64>(half));
+    if (alone || __atomic_load_n(&hungry_, __ATOMIC_RELAXED) == 0) continue;
+    if (const MarkStack::Gift gift = marker.stack().give(); gift.count) {
       std::lock_guard<std::mutex> lock(bag_mutex_);
-      bag_.push_back(std::move(gift));
+      bag_.push_back(gift);
     }
   }
+  marker.stack().shrink();
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
 }
 
@@ -347,14 +334,12 @@ u64 Marking::preclean() {
   Statistics::add(heap_.statistics.precleanRounds);
   const u64 marked_before = heap_.statistics.objectsMarked.load(std::memory_order_relaxed);
   const u64 dirty = take_cards();
-  Marker marker(heap_, false);
-  resume(marker);
+  Marker marker(heap_, false, work_[0]);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, true);
   });
-  keep(marker);
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
   trace();
   constexpr u64 kObjectsPerCard = 32;
@@ -368,7 +353,7 @@ bool Marking::remark(bool last) {
     deferred_ = true;
     return false;
   }
-  Marker marker(heap_, false);
+  Marker marker(heap_, false, work_[0]);
   for (u32 card : heap_cards_) marker.scan_card(card);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
@@ -376,8 +361,7 @@ bool Marking::remark(bool last) {
   });
   const bool done = marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
-  // What is not finished is kept for the next preclean round; the cards are clean already.
-  if (!done) keep(marker);
+  // What is not finished is there for the next preclean round; the cards are clean already.
   return done;
 }
 

@@ -12,41 +12,50 @@
 // Called by collector threads only; `remark` by the thread that runs the pause.
 #pragma once
 
+#include <deque>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include "mark-stack.h"
 #include "units.h"
 
 namespace glissade {
 
 class Heap;
 
+/// A large array whose slots from byte `begin` on have not been visited yet.
+struct ArrayPiece {
+  u32 page, begin;
+};
+
+/// What is left to do; it outlives the marker that was interrupted in it.
+struct MarkWork {
+  MarkStack refs;
+  std::vector<ArrayPiece> arrays;
+  bool empty() const { return refs.empty() && arrays.empty(); }
+};
+
 class Marker {
  public:
   /// `parallel`: other markers work at the same time.
-  Marker(Heap& heap, bool parallel) : heap_(heap), parallel_(parallel) {}
+  Marker(Heap& heap, bool parallel, MarkWork& work) : heap_(heap), parallel_(parallel), work_(work) {}
 
   /// Queues what a slot refers to.
   void visit(Ref ref) {
-    if (ref.word != 0) stack_.push_back(ref.word);
+    if (ref.word != 0) work_.refs.push(ref.word);
   }
   void visit_word(u32 word) { visit(Ref{word}); }
   void visit_value(u64 bits);
 
   /// Scans until nothing is queued here, or `budget` objects have been marked. False: the budget ended first.
   bool drain(u64 budget);
-  bool idle() const { return stack_.empty() && arrays_.empty(); }
+  bool idle() const { return work_.empty(); }
 
   /// Visits the slots of marked objects that a card of the heap buffer covers.
   void scan_card(std::size_t card);
 
-  /// A large array whose slots from byte `begin` on have not been visited yet.
-  struct ArrayPiece {
-    u32 page, begin;
-  };
-  std::vector<u32>& stack() { return stack_; }
-  std::vector<ArrayPiece>& arrays() { return arrays_; }
+  MarkStack& stack() { return work_.refs; }
   u64 marked = 0;
   /// Granules scanned since the last call.
   u64 take_granules() { return std::exchange(granules_, 0); }
@@ -65,14 +74,13 @@ class Marker {
   static constexpr u32 kRing = 32;
   Heap& heap_;
   bool parallel_;
-  std::vector<u32> stack_;
-  std::vector<ArrayPiece> arrays_;
+  MarkWork& work_;
   u64 granules_ = 0;
 };
 
 class Marking {
  public:
-  explicit Marking(Heap& heap) : heap_(heap) {}
+  explicit Marking(Heap& heap) : heap_(heap), work_(1) {}
 
   /// Clears marks and cards, unless the cycle is a young one. Afterwards stores are tracked.
   void begin(bool young);
@@ -89,20 +97,17 @@ class Marking {
   void trace();
   void trace_with(Marker& marker, bool alone);
   u64 take_cards();
-  void keep(Marker& marker);
-  void resume(Marker& marker);
   void visit_root_card(Marker& marker, u32 card);
   void visit_stack(Marker& marker, u32 area, bool concurrent);
 
   Heap& heap_;
-  std::vector<u32> pending_;      // work that no marker holds
-  std::vector<Marker::ArrayPiece> pending_arrays_;
+  std::deque<MarkWork> work_;     // of each worker; between traces only the first has any
   std::vector<u32> heap_cards_, root_cards_;
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.
   std::mutex bag_mutex_;
-  std::vector<std::vector<u32>> bag_;
+  std::vector<MarkStack::Gift> bag_;
   u32 hungry_ = 0;
 };
 

@@ -1,0 +1,105 @@
+// What a marker still has to look at: refs in chunks of memory of their own.
+//
+// A graph can put as many refs on the stack as it has slots. So the stack grows without copying itself, gives its oldest
+// chunk away whole to a marker that has nothing to do, and returns its memory to the kernel chunk by chunk. One chunk it keeps
+// for good: the remark pause pushes into memory that is there. For the marker that owns it alone.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "assert.h"
+#include "units.h"
+
+namespace glissade {
+
+class MarkStack {
+ public:
+  /// Refs that were given away, in memory that goes with them.
+  struct Gift {
+    u32* refs = nullptr;
+    u32 count = 0;
+  };
+
+  MarkStack() = default;
+  MarkStack(const MarkStack&) = delete;
+  MarkStack& operator=(const MarkStack&) = delete;
+  ~MarkStack() {
+    release(spare_);
+    release(begin_);
+    for (u32* chunk : below_) release(chunk);
+  }
+
+  bool empty() const { return top_ == begin_ && below_.empty(); }
+  void push(u32 word) {
+    if (top_ == end_) [[unlikely]] add_chunk();
+    *top_++ = word;
+  }
+  /// The stack is not empty.
+  u32 pop() {
+    GLISSADE_ASSERT(!empty(), "popping from an empty mark stack");
+    if (top_ == begin_) [[unlikely]] {
+      release(std::exchange(spare_, begin_));
+      set_current(below_.back(), kRefs);
+      below_.pop_back();
+    }
+    return *--top_;
+  }
+
+  /// The oldest part, which mostly leads to the most work; count = 0: there is too little to share.
+  Gift give() {
+    if (!below_.empty()) {
+      const Gift gift{below_.front(), kRefs};
+      below_.erase(below_.begin());
+      return gift;
+    }
+    const u32 half = static_cast<u32>(top_ - begin_) / 2;
+    if (half < kLeastGift) return {};
+    const Gift gift{chunk(), half};
+    std::copy(begin_, begin_ + half, gift.refs);
+    top_ = std::copy(begin_ + half, top_, begin_);
+    return gift;
+  }
+  /// The stack is empty.
+  void take(Gift gift) {
+    GLISSADE_ASSERT(empty(), "a mark stack takes a gift in the midst of its own work");
+    release(begin_);
+    set_current(gift.refs, gift.count);
+  }
+  /// The stack is empty: keeps one chunk.
+  void shrink() { release(std::exchange(spare_, nullptr)); }
+
+ private:
+  static constexpr u32 kRefs = 16 * 1024;
+  static constexpr u32 kLeastGift = 32;
+
+  static u32* chunk() {
+    void* memory = mmap(nullptr, kRefs * sizeof(u32), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      std::fprintf(stderr, "glissade: no memory for the mark stack\n");
+      std::abort();
+    }
+    return static_cast<u32*>(memory);
+  }
+  static void release(u32* chunk) {
+    if (chunk) munmap(chunk, kRefs * sizeof(u32));
+  }
+  void set_current(u32* chunk, u32 used) {
+    begin_ = chunk;
+    top_ = chunk + used;
+    end_ = chunk + kRefs;
+  }
+  void add_chunk() {
+    if (begin_) below_.push_back(begin_);
+    set_current(spare_ ? std::exchange(spare_, nullptr) : chunk(), 0);
+  }
+
+  u32 *begin_ = nullptr, *top_ = nullptr, *end_ = nullptr;  // of the chunk on top
+  u32* spare_ = nullptr;
+  std::vector<u32*> below_;  // full
+};
+
+}  // namespace glissade
