@@ -51,8 +51,11 @@ struct Forwarding {
     const Granule g = granule(old);
     if (g < prefix_end || g >= top) return old;
     if (g < black_begin) return ref(blocks->destination(g));
-    return {old.word + 2 * static_cast<u32>(slide)};
+    return {old.word + slide_words()};
   }
+
+  /// From a reference to a black object to its new one.
+  u32 slide_words() const { return 2 * static_cast<u32>(slide); }
 
   void prefetch(Ref old) const { blocks->prefetch(granule(old)); }
 };

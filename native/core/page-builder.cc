@@ -1,25 +1,25 @@
 // The page builder; page-builder.h states the invariants that every function here keeps.
 //
-// Where time goes: a page full of references has some 700 of them, each a lookup of a far block. So slots are gathered
-// ahead of their translation and their blocks prefetched (kAhead of them in flight), and pages that cannot change are
+// Where time goes: reading sources, which nothing else has touched for long, and in a page full of references their
+// translation: up to 1000 of them, each a lookup of a far block. So sources are asked for ahead; objects are walked for where
+// their slots are only, and all slots of a page are translated together (translation.h); and pages that cannot change are
 // recognised without a copy.
 #include "page-builder.h"
 
 #include <cstring>
 
 #include "heap.h"
+#include "translation.h"
 
 namespace glissade {
 namespace {
 
-constexpr u32 kAhead = 32;
 constexpr u32 kBlocksAhead = 8;
 /// So many pages that slide as they are make a run of their own.
 constexpr u32 kKeptTogether = 8;
 
 // Atomic for the survey's sake, which reads pages that mutators write to.
 u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
-u64 value_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_RELAXED); }
 
 /// Asks for a block. All of it, holes included: lines in a row come at twice the rate of lines here and there.
 void prefetch_block(const u8* block) {
@@ -35,49 +35,11 @@ void copy_run(u8* to, const u8* from, u32 granules, u32 room) {
   for (; at < granules; at++) std::memcpy(to + at * kGranuleSize, from + at * kGranuleSize, kGranuleSize);
 }
 
-/// Translates 32-bit reference words in place, some slots behind the one that was seen last.
-class Translator {
- public:
-  explicit Translator(const Forwarding& forwarding) : forwarding_(forwarding) {}
-  ~Translator() {
-    while (count_) settle();
-  }
-  void slot(u8* at, bool is_value) {
-    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
-    const Ref ref{word_at(at)};
-    if (forwarding_.is_fixed(ref)) return;
-    forwarding_.prefetch(ref);
-    if (count_ == kAhead) settle();
-    ring_[(first_ + count_++) % kAhead] = at;
-  }
-
- private:
-  void settle() {
-    u8* at = ring_[first_];
-    first_ = (first_ + 1) % kAhead;
-    count_--;
-    const u32 word = forwarding_.of(Ref{word_at(at)}).word;
-    std::memcpy(at, &word, 4);
-  }
-  const Forwarding& forwarding_;
-  u8* ring_[kAhead];
-  u32 first_ = 0;
-  u32 count_ = 0;
-};
-
 /// Changes to a page that stays where it is: copied only if there is one.
 class Patch {
  public:
   Patch(const Forwarding& forwarding, const u8* source) : forwarding_(forwarding), source_(source) {}
 
-  void slot(u32 offset, bool is_value) {
-    const u8* at = source_ + offset;
-    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
-    const Ref ref{word_at(at)};
-    if (forwarding_.is_fixed(ref)) return;
-    forwarding_.prefetch(ref);
-    offsets_[count_++] = static_cast<u16>(offset);
-  }
   void filler(u32 granule, u32 granules) {
     const u8* at = source_ + granule * kGranuleSize;
     if (word_at(at) == layout::kFillerShape && word_at(at + 4) == granules << layout::kFlagBits) return;
@@ -88,14 +50,11 @@ class Patch {
   }
 
   PageContent apply(u8* buffer) const {
-    if (count_ == 0 && filler_count_ == 0 && zero_from_ == kPageSize) return PageContent::Source;
+    const bool translated = leads_to_moving(forwarding_, source_, slots);
+    if (!translated && filler_count_ == 0 && zero_from_ == kPageSize) return PageContent::Source;
     std::memcpy(buffer, source_, zero_from_);
     std::memset(buffer + zero_from_, 0, kPageSize - zero_from_);
-    for (u32 i = 0; i < count_; i++) {
-      u8* at = buffer + offsets_[i];
-      const u32 word = forwarding_.of(Ref{word_at(at)}).word;
-      std::memcpy(at, &word, 4);
-    }
+    if (translated) translate(forwarding_, buffer, slots);
     for (u32 i = 0; i < filler_count_; i++) {
       const u32 header[2] = {layout::kFillerShape, u32{fillers_[i].granules} << layout::kFlagBits};
       std::memcpy(buffer + fillers_[i].granule * kGranuleSize, header, sizeof header);
@@ -103,16 +62,16 @@ class Patch {
     return PageContent::Buffer;
   }
 
+  PageSlots slots;
+
  private:
   struct Filler {
     u16 granule, granules;
   };
   const Forwarding& forwarding_;
   const u8* source_;
-  u32 count_ = 0;
   u32 filler_count_ = 0;
   u32 zero_from_ = kPageSize;
-  u16 offsets_[kPageSize / 4];
   Filler fillers_[kGranulesPerPage / 2];
 };
 
@@ -121,12 +80,6 @@ class Inspection {
  public:
   Inspection(const Forwarding& forwarding, u8* source) : forwarding_(forwarding), source_(source) {}
 
-  void slot(u32 offset, bool is_value) {
-    const u8* at = source_ + offset;
-    if (is_value && static_cast<u32>(value_at(at) >> 32) != layout::kTagRef) return;
-    // What has been born since remark counts as fixed here: a reference to it was stored since remark, and its card says so.
-    if (!forwarding_.is_fixed(Ref{word_at(at)})) changes_ = true;
-  }
   void filler(u32 granule, u32 granules) {
     // Nobody can reach what is dead: it is filled in place.
     u8* at = source_ + granule * kGranuleSize;
@@ -134,43 +87,40 @@ class Inspection {
     const u32 header[2] = {layout::kFillerShape, granules << layout::kFlagBits};
     std::memcpy(at, header, sizeof header);
   }
-  bool changes() const { return changes_; }
+  // What has been born since remark counts as fixed here: a reference to it was stored since remark, and its card says so.
+  bool changes() const { return leads_to_moving(forwarding_, source_, slots); }
+
+  PageSlots slots;
 
  private:
   const Forwarding& forwarding_;
   u8* source_;
-  bool changes_ = false;
 };
 
-/// The slots of the object that reaches into the page; returns the granule of the page at which it ends.
-template <typename Visitor>
-u32 visit_covered(Visitor& visitor, const ShapeTable& shapes, const PageInfo& info) {
+/// Adds the slots of the object that reaches into the page; returns the granule of the page at which it ends.
+u32 add_covering(PageSlots& slots, const ShapeTable& shapes, const PageInfo& info, u32 granules) {
   if (info.shape == 0) return 0;
   const u32 begin = info.phase * kGranuleSize;
-  const u32 covered = info.remaining < kGranulesPerPage ? info.remaining : kGranulesPerPage;
-  for_each_slot(shapes, info.shape, begin, begin + covered * kGranuleSize,
-                [&](u32 offset, bool is_value) { visitor.slot(offset - begin, is_value); });
+  const u32 covered = info.remaining < granules ? info.remaining : granules;
+  slots.add_object(shapes, info.shape, 0, begin, begin + covered * kGranuleSize);
   return covered;
 }
 
-/// The slots on this page of an object that begins at its granule `at`.
-template <typename Visitor>
-void visit_object(Visitor& visitor, const ShapeTable& shapes, u32 shape, u32 at, u32 granules) {
+/// Adds the slots on this page of an object that begins at its granule `at`.
+void add_object(PageSlots& slots, const ShapeTable& shapes, u32 shape, u32 at, u32 granules) {
   const u32 end = granules < kGranulesPerPage - at ? granules : kGranulesPerPage - at;
-  for_each_slot(shapes, shape, kGranuleSize, end * kGranuleSize,
-                [&](u32 offset, bool is_value) { visitor.slot(at * kGranuleSize + offset, is_value); });
+  slots.add_object(shapes, shape, at * kGranuleSize, 0, end * kGranuleSize);
 }
 
-/// A page without holes.
-template <typename Visitor>
-void visit_whole(Visitor& visitor, const ShapeTable& shapes, const PageInfo& info, const u8* source) {
-  u32 at = visit_covered(visitor, shapes, info);
-  while (at < kGranulesPerPage) {
-    const u8* object = source + at * kGranuleSize;
+/// Adds the slots of a page whose first `granules` are objects without holes between them.
+void add_objects(PageSlots& slots, const ShapeTable& shapes, const PageInfo& info, const u8* page, u32 granules) {
+  u32 at = add_covering(slots, shapes, info, granules);
+  while (at < granules) {
+    const u8* object = page + at * kGranuleSize;
     const u32 shape = word_at(object);
     if (shape == layout::kFreeShape) break;  // the unused rest of a TLAB
     const u32 size = shapes.granules(shape, word_at(object + 4));
-    if (shape != layout::kFillerShape) visit_object(visitor, shapes, shape, at, size);
+    if (shape != layout::kFillerShape) add_object(slots, shapes, shape, at, size);
     at += size;
   }
 }
@@ -179,7 +129,7 @@ void visit_whole(Visitor& visitor, const ShapeTable& shapes, const PageInfo& inf
 template <typename Visitor>
 void visit_prefix(Visitor& visitor, const ShapeTable& shapes, const BlockTable& blocks, u32 page, const PageInfo& info, const u8* source) {
   const u32 first = page * kGranulesPerPage;
-  u32 at = visit_covered(visitor, shapes, info);
+  u32 at = add_covering(visitor.slots, shapes, info, kGranulesPerPage);
   while (at < kGranulesPerPage) {
     const u32 next = next_live(blocks, {first + at}, {first + kGranulesPerPage}).index - first;
     // What lies between live objects is dead: a filler keeps the page walkable and its stale references out of sight.
@@ -188,18 +138,17 @@ void visit_prefix(Visitor& visitor, const ShapeTable& shapes, const BlockTable& 
     const u8* object = source + next * kGranuleSize;
     const u32 shape = word_at(object);
     const u32 size = shapes.granules(shape, word_at(object + 4));
-    visit_object(visitor, shapes, shape, next, size);
+    add_object(visitor.slots, shapes, shape, next, size);
     at = next + size;
   }
 }
 
-/// A page of a large object.
-template <typename Visitor>
-void visit_large(Visitor& visitor, const ShapeTable& shapes, const LargeObjects::Head& head, u32 pages_before) {
+/// Adds the slots of a page of a large object.
+void add_large(PageSlots& slots, const ShapeTable& shapes, const LargeObjects::Head& head, u32 pages_before) {
   const u32 begin = pages_before * kPageSize;
   const u32 size = head.granules * kGranuleSize;
   const u32 end = size - begin < kPageSize ? size : begin + kPageSize;
-  for_each_slot(shapes, head.shape, begin, end, [&](u32 offset, bool is_value) { visitor.slot(offset - begin, is_value); });
+  slots.add_object(shapes, head.shape, 0, begin, end);
 }
 
 }  // namespace
@@ -256,7 +205,7 @@ bool PageBuilder::inspect(u32 page) const {
     visit_prefix(inspection, heap_.shapes, heap_.blocks, page, heap_.page_infos[page], at);
   } else if (is_whole(heap_.page_infos[page]) && !slides_alone(page)) {
     if (!bears_references(source, source)) return true;
-    visit_whole(inspection, heap_.shapes, heap_.page_infos[page], at);
+    add_objects(inspection.slots, heap_.shapes, heap_.page_infos[page], at, kGranulesPerPage);
   } else {
     return false;
   }
@@ -265,32 +214,8 @@ bool PageBuilder::inspect(u32 page) const {
 
 bool PageBuilder::inspect_large(u32 page, u32 head_page) const {
   Inspection inspection(heap_.forwarding, heap_.space.to_page({page}));
-  visit_large(inspection, heap_.shapes, heap_.large_objects.head(head_page), page - head_page);
+  add_large(inspection.slots, heap_.shapes, heap_.large_objects.head(head_page), page - head_page);
   return !inspection.changes();
-}
-
-void PageBuilder::translate_objects(u8* buffer, const PageInfo& info, u32 granules) const {
-  Translator translator(heap_.forwarding);
-  u32 at = 0;
-  if (info.shape != 0) {
-    const u32 begin = info.phase * kGranuleSize;
-    const u32 covered = info.remaining < granules ? info.remaining : granules;
-    for_each_slot(heap_.shapes, info.shape, begin, begin + covered * kGranuleSize,
-                  [&](u32 offset, bool is_value) { translator.slot(buffer + (offset - begin), is_value); });
-    at = covered;
-  }
-  while (at < granules) {
-    u8* object = buffer + at * kGranuleSize;
-    const u32 shape = word_at(object);
-    if (shape == layout::kFreeShape) return;  // the unused rest of a TLAB
-    const u32 size = heap_.shapes.granules(shape, word_at(object + 4));
-    if (shape != layout::kFillerShape) {
-      const u32 end = size < granules - at ? size : granules - at;
-      for_each_slot(heap_.shapes, shape, kGranuleSize, end * kGranuleSize,
-                    [&](u32 offset, bool is_value) { translator.slot(object + offset, is_value); });
-    }
-    at += size;
-  }
 }
 
 bool PageBuilder::is_whole(const PageInfo& info) const {
@@ -359,7 +284,11 @@ PageContent PageBuilder::build_compacted(u32 page, u8* buffer) const {
   }
   const u32 filled = gather(info, buffer);
   std::memset(buffer + filled * kGranuleSize, 0, kPageSize - filled * kGranuleSize);
-  if (bears) translate_objects(buffer, info, filled);
+  if (bears) {
+    PageSlots slots;
+    add_objects(slots, heap_.shapes, info, buffer, filled);
+    translate(heap_.forwarding, buffer, slots);
+  }
   return PageContent::Buffer;
 }
 
@@ -373,7 +302,7 @@ PageContent PageBuilder::build_black(u32 page, u8* buffer) const {
 PageContent PageBuilder::build_whole(u32 source_page, const PageInfo& info, u8* buffer) const {
   const u8* source = heap_.space.from_page({source_page});
   Patch patch(heap_.forwarding, source);
-  visit_whole(patch, heap_.shapes, info, source);
+  add_objects(patch.slots, heap_.shapes, info, source, kGranulesPerPage);
   return patch.apply(buffer);
 }
 
@@ -393,7 +322,7 @@ PageContent PageBuilder::build_large(u32 page, u8* buffer) const {
   const LargeObjects::Head& head = heap_.large_objects.head(head_page);
   if (!heap_.shapes[head.shape].has_references()) return PageContent::Source;
   Patch patch(heap_.forwarding, heap_.space.from_page({page}));
-  visit_large(patch, heap_.shapes, head, page - head_page);
+  add_large(patch.slots, heap_.shapes, head, page - head_page);
   return patch.apply(buffer);
 }
 
@@ -408,7 +337,7 @@ PageContent PageBuilder::build_root(u32 page, u8* buffer) const {
   if (begin >= live) return PageContent::Zero;
   Patch patch(heap_.forwarding, heap_.space.from_page({page}));
   const u32 end = live - begin < kPageSize ? static_cast<u32>(live - begin) : kPageSize;
-  for (u32 at = 0; at < end; at += slot_bytes) patch.slot(at, area.is_value);
+  patch.slots.add_run(0, end, area.is_value);
   if (end < kPageSize) patch.zero_from(end);
   return patch.apply(buffer);
 }

@@ -70,7 +70,6 @@ class PageBuilder {
   PageContent build_prefix(u32 page, u8* buffer) const;
   PageContent build_large(u32 page, u8* buffer) const;
   PageContent build_root(u32 page, u8* buffer) const;
-  void translate_objects(u8* buffer, const PageInfo& info, u32 granules) const;
 
   Heap& heap_;
 };
