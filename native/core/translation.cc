@@ -1,4 +1,4 @@
-// Translation: the definition of forwarding.h, one slot after the other; vectors.cc has the other half of translation.h.
+// Translation: the definition of forwarding.h, one slot after the other; translation-vectors.cc has the other half of translation.h.
 #include "translation.h"
 
 #include <cstring>

@@ -18,6 +18,8 @@ namespace glissade::vectors {
 namespace {
 
 constexpr u32 kLanes = 16;
+/// So many references are translated sooner one by one.
+constexpr u32 kFew = 2;
 constexpr u32 kWordsPerBlock = kGranulesPerBlock * kGranuleSize / PageSlots::kWordBytes;
 static_assert(kWordsPerBlock == 1 << 7 && sizeof(Block) == 1 << 4 && offsetof(Block, live) == 0 && offsetof(Block, destination) == 8);
 
@@ -86,7 +88,13 @@ GLISSADE_VECTORS void translate(const Forwarding& forwarding, u8* page, const Pa
     const __m512i words = _mm512_loadu_si512(line);
     const __m512i distance = _mm512_sub_epi32(words, range.first);
     const __mmask16 moving = _mm512_mask_cmplt_epu32_mask(references(words, slots, at), distance, range.moving);
-    if (!moving) continue;
+    if (static_cast<u32>(__builtin_popcount(moving)) <= kFew) {
+      for (u32 rest = moving; rest; rest &= rest - 1) {
+        u32* word = reinterpret_cast<u32*>(line) + __builtin_ctz(rest);
+        *word = forwarding.of(Ref{*word}).word;
+      }
+      continue;
+    }
     const __mmask16 compacted = _mm512_mask_cmplt_epu32_mask(moving, distance, range.compacted);
     const __m512i sought = _mm512_mask_mov_epi32(range.compacted, compacted, distance);
     _mm512_store_si512(offsets, _mm512_slli_epi32(_mm512_srli_epi32(sought, 7), 4));
