@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "discard.h"
 #include "heap.h"
@@ -84,8 +85,9 @@ void Heap::record_black_pages(u32 first_word, u32 end_word) {
   }
 }
 
-bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
+bool Heap::grant_tlab(Mutator& mutator, u32 need) {
   const u32 need_pages = pages_for_granules(need);
+  const u32 most = std::max(need_pages, pages_for_granules(mutator.allowance));
   Granule first;
   u32 granules, dirty;  // of what is granted, the first `dirty` pages hold garbage
   bool registered = false;
@@ -110,7 +112,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
-      if (moving.dead.has_holes()) consider_holes(held + need_pages);
+      if (moving.dead.has_holes()) consider_dead(held + need_pages);
       if (room < need_pages) return false;
       const u32 pages = std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room);
       take_pages(top, pages);
@@ -130,6 +132,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
     if (dirty < granules) compaction.fill(page + dirty / kGranulesPerPage, (granules - dirty) / kGranulesPerPage);
     compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
   }
+  mutator.allowance -= std::min(mutator.allowance, granules);
   mutator.tlab_start = ref(first).word;
   mutator.tlab_limit = ref({first.index + granules}).word;
   layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(mutator.tlab_start));
@@ -140,7 +143,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need, u32 most) {
   return true;
 }
 
-u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 most) {
+u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u32 words = granules * 2;
   for (;;) {
     if (mutator.tlab_start != mutator.tlab_limit) {
@@ -152,18 +155,20 @@ u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 mo
       }
       retire_tlab(mutator);
     }
-    if (!grant_tlab(mutator, granules, most)) return 0;
+    if (!grant_tlab(mutator, granules)) return 0;
   }
 }
 
-u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
+u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u32 pages = pages_for_granules(granules);
   bool registered = false;
   u32 first = PageRuns::kNone;
   u32 ref_word = 0;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    if (moving.held_pages() + pages > max_pages_) return 0;
+    const u32 held = moving.held_pages();
+    if (moving.dead.pages() > 0) consider_dead(held + pages);
+    if (held + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);
       if (first != PageRuns::kNone) {
@@ -205,6 +210,7 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     large_objects.place(first, shape, granules, moving.black);
   }
+  mutator.allowance -= std::min(mutator.allowance, granules);
   Statistics::add(statistics.largeAllocations);
   Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
   consider_cycle();
@@ -214,16 +220,14 @@ u32 Heap::try_large(u32 shape, u32 word1, u32 granules) {
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u64 entered = now_ns();
   const bool large = granules >= kLargeObjectGranules;
-  const u32 need = pages_for_granules(granules);
-  bool waited = false;
-  u32 most = 0;  // pages that pacing allows
+  bool waited = false, paced = false;
   Counted stalled(stalled_), outrun(outrun_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
     while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap);
-    if (most == 0) most = pace_allocation(mutator, need, waited);
-    const u32 ref = large ? try_large(shape, word1, granules) : try_small(mutator, shape, word1, granules, most);
+    if (!std::exchange(paced, true)) pace_allocation(mutator, granules, waited);
+    const u32 ref = large ? try_large(mutator, shape, word1, granules) : try_small(mutator, shape, word1, granules);
     if (ref != 0) {
       (waited ? statistics.allocationStall_us : statistics.tlabGrant_us).record(now_ns() - entered);
       return ref;
@@ -257,12 +261,17 @@ void Heap::nap(Mutator& mutator, u64 ns) {
   safepoint.enter(mutator);
 }
 
-/// Waits while the mutator is ahead of the collector, parked and not for long; returns how many pages it may have then.
-/// Some pages are granted whatever the pace: a program that is slowed goes on in steps of that size.
-u32 Heap::pace_allocation(Mutator& mutator, u32 need, bool& waited) {
+/// Waits while the mutator is ahead of the collector, parked and not for long, unless it has an allowance left: a TLAB can
+/// be a hole, much shorter than what it was allowed. Some pages are allowed whatever the pace: a program that is slowed
+/// goes on in steps of that size.
+void Heap::pace_allocation(Mutator& mutator, u32 granules, bool& waited) {
   constexpr u64 kLongest = 1'000'000;
   constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
-  if (stepping) return options.tlab_pages;
+  if (mutator.allowance >= granules) return;
+  const u32 need = pages_for_granules(granules);
+  const u32 most = std::max(need, options.tlab_pages);
+  const auto allow = [&](u32 pages) { mutator.allowance = pages * kGranulesPerPage; };
+  if (stepping) return allow(most);
   // Remark cannot end while the program dirties or builds faster than the collector marks.
   if (const u32 pressure = remark_pressure_.load(std::memory_order_relaxed)) {
     nap(mutator, u64{50'000} << std::min(pressure, 6u));
@@ -272,7 +281,7 @@ u32 Heap::pace_allocation(Mutator& mutator, u32 need, bool& waited) {
   for (u64 slept = 0;; slept += kNap) {
     const u64 allowance = pacing.allowance(pages_allocated());
     if (allowance >= least || slept >= kLongest) {
-      return static_cast<u32>(std::clamp<u64>(allowance, least, std::max(least, options.tlab_pages)));
+      return allow(static_cast<u32>(std::clamp<u64>(allowance, least, most)));
     }
     nap(mutator, kNap);
     waited = true;
@@ -285,7 +294,7 @@ void Heap::consider_cycle() {
     std::lock_guard<SpaceLock> lock(moving.lock);
     used = moving.used_pages();
   }
-  const bool due = used >= trigger_pages_.load(std::memory_order_relaxed) || holes_unfit_.load(std::memory_order_relaxed);
+  const bool due = used >= trigger_pages_.load(std::memory_order_relaxed) || dead_unfit_.load(std::memory_order_relaxed);
   if (!due || stepping) return;
   std::lock_guard<std::mutex> lock(cycle_mutex_);
   if (cycling_ || wanted_) return;

@@ -297,7 +297,7 @@ void Heap::reclaim() {
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
   may_reuse_ = options.reuse && !options.fresh_windows && !forced;
-  young_ = may_reuse_ && next_young_ && marks_hold_;
+  young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed);
   marks_hold_ = false;
   if (young_) Statistics::add(statistics.youngCycles);
   {

@@ -50,6 +50,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
   moving.large_low = moving_pages;
   moving.pointer_free.reset(1, g.pointer_free_pages());
   max_pages_ = static_cast<u32>(g.max_bytes >> kPageShift);
+  limit_pages_ = max_pages_;
   trigger_pages_ = static_cast<u32>(std::min(options.min_bytes, g.max_bytes / 2) >> kPageShift);
 
   // Without it remark looks through all cards: correct, and as long as the heap is large.

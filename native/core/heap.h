@@ -170,12 +170,12 @@ class Heap {
   bool initialise(std::string& error, int& error_number);
 
   // allocation.cc
-  u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules, u32 most);
-  u32 try_large(u32 shape, u32 word1, u32 granules);
-  bool grant_tlab(Mutator& mutator, u32 need, u32 most);  // granules, pages
+  u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  u32 try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  bool grant_tlab(Mutator& mutator, u32 need);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle();
-  u32 pace_allocation(Mutator& mutator, u32 need, bool& waited);
+  void pace_allocation(Mutator& mutator, u32 granules, bool& waited);
   void nap(Mutator& mutator, u64 ns);
 
   // collector.cc
@@ -201,7 +201,7 @@ class Heap {
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
-  void consider_holes(u32 held);
+  void consider_dead(u32 held);
 
   // prepare.cc
   u32 choose_prefix(bool forced);
@@ -240,7 +240,8 @@ class Heap {
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
-  std::atomic<bool> holes_unfit_{false};   // the program's objects do not fit into the holes that are left, and the rest is short
+  std::atomic<bool> dead_unfit_{false};    // the program's objects do not fit into what is dead, and the rest is short
+  bool must_compact_ = false;              // so it was when the cycle under way looked
   u32 cycles_without_holes_ = 0;           // to come
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one

@@ -27,6 +27,8 @@ constexpr u32 kShortestRun = pages_for_bytes(kLargeObjectBytes);
 /// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
 constexpr u32 kShortestHole = 32;
 static_assert(kShortestHole >= kGranulesPerBlock / 2, "find_dead looks for one hole inside a block");
+/// So many for each page of the heap: the list of holes is memory, too.
+constexpr u32 kMostHoles = 4;
 /// After a cycle in which the program's objects did not fit into the holes, so many do without them.
 constexpr u32 kCyclesWithout = 8;
 /// Reuse suffices if it yields this share of what compacting would.
@@ -74,13 +76,14 @@ void Heap::find_dead() {
   dead_runs_.clear();
   holes_.clear();
   dead_granules_ = 0;
+  must_compact_ = dead_unfit_.exchange(false, std::memory_order_relaxed);
   if (!may_reuse_) return;
-  if (holes_unfit_.exchange(false, std::memory_order_relaxed)) cycles_without_holes_ = kCyclesWithout;
-  const bool holes = cycles_without_holes_ == 0;
-  if (!holes) cycles_without_holes_--;
+  if (must_compact_) cycles_without_holes_ = kCyclesWithout;
+  const std::size_t most_holes = cycles_without_holes_ > 0 ? 0 : std::size_t{kMostHoles} * (moving.black_begin - moving.begin);
+  if (cycles_without_holes_ > 0) cycles_without_holes_--;
 
   const auto add_hole = [&](u32 begin, u32 end) {
-    if (!holes || end - begin < kShortestHole) return;
+    if (end - begin < kShortestHole || holes_.size() >= most_holes) return;
     holes_.push_back({begin, end - begin});
     dead_granules_ += end - begin;
   };
@@ -116,7 +119,7 @@ void Heap::find_dead() {
 
 /// `gain`: the pages that a compaction would win, at the most. True: no flip is needed.
 bool Heap::reuse_suffices(u32 gain) {
-  if (!may_reuse_) return false;
+  if (!may_reuse_ || must_compact_) return false;
   std::lock_guard<SpaceLock> lock(moving.lock);
   // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
@@ -129,12 +132,12 @@ void Heap::reuse_dead() {
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
-/// Under the space's lock: an object did not fit into the next holes, and takes fresh pages, up to `held` in all.
-void Heap::consider_holes(u32 held) {
-  // The room that the next cycle was to have does not come from the holes, then.
+/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them.
+void Heap::consider_dead(u32 held) {
+  // The room that the next cycle was to have does not come from what is dead, then.
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);
   const u32 needed = limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
-  if (held + needed / 2 > limit) holes_unfit_.store(true, std::memory_order_relaxed);
+  if (held + needed / 2 > limit) dead_unfit_.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace glissade

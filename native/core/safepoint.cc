@@ -18,7 +18,7 @@ Mutator* Safepoint::attach() {
   for (Mutator& m : mutators_) {
     if (m.attached.load(std::memory_order_relaxed)) continue;
     m.state.store(kParked, std::memory_order_relaxed);
-    m.tlab_start = m.tlab_limit = 0;
+    m.tlab_start = m.tlab_limit = m.allowance = 0;
     for (u32 i = 0; i < layout::kMutatorWords; i++) layout::store_word(m.block[i], 0);
     layout::store_word(m.block[layout::kStackLimitArea], -1);
     m.attached.store(true, std::memory_order_release);

@@ -33,6 +33,7 @@ struct Mutator {
   i32* block = nullptr;  // its control words
   u32 tlab_start = 0;    // Ref words; start == limit: no TLAB
   u32 tlab_limit = 0;
+  u32 allowance = 0;     // granules that pacing has allowed and that have not been granted
   char padding[64];      // state words of different mutators do not share a cache line
 
   u32 tlab_top() const { return static_cast<u32>(layout::load_word(block[layout::kTlabTop])); }

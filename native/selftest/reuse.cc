@@ -160,6 +160,22 @@ TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
   CHECK_EQ(lists.intact(), Lists::kLists);
 }
 
+TEST(large_objects_find_room_though_what_is_free_lies_in_holes) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  Lists lists(test, m);
+  lists.replace_some(20'000);
+  const u64 flips = test.heap->statistics.flips.load();
+  const u32 held = m.push(0);
+  for (u32 i = 0; i < 1'000; i++) {  // 100 MB, and as much in lists
+    m.set_root(held, m.alloc_refs(25'000));
+    lists.replace_some(100);
+  }
+  CHECK(test.heap->statistics.flips.load() > flips);
+  CHECK_EQ(lists.intact(), Lists::kLists);
+}
+
 TEST(a_stack_holds_nothing_above_its_top_when_memory_is_given_out_again) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);
