@@ -1,14 +1,15 @@
 // What a marker still has to look at: refs in chunks of memory of their own.
 //
 // A graph can put as many refs on the stack as it has slots. So the stack grows without copying itself, gives its oldest
-// chunk away whole to a marker that has nothing to do, and returns its memory to the kernel chunk by chunk. One chunk it keeps
-// for good: the remark pause pushes into memory that is there. For the marker that owns it alone.
+// chunk away whole to a marker that has nothing to do, and returns its memory to the kernel chunk by chunk. Up to 8 MiB it
+// keeps for good: the remark pause, and precleaning before it, push into memory that is there. For the marker that owns it alone.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <utility>
+#include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 #include "assert.h"
@@ -28,9 +29,9 @@ class MarkStack {
   MarkStack(const MarkStack&) = delete;
   MarkStack& operator=(const MarkStack&) = delete;
   ~MarkStack() {
-    release(spare_);
-    release(begin_);
-    for (u32* chunk : below_) release(chunk);
+    if (begin_) unmap(begin_);
+    for (u32* chunk : below_) unmap(chunk);
+    for (u32* chunk : spares_) unmap(chunk);
   }
 
   bool empty() const { return top_ == begin_ && below_.empty(); }
@@ -42,7 +43,7 @@ class MarkStack {
   u32 pop() {
     GLISSADE_ASSERT(!empty(), "popping from an empty mark stack");
     if (top_ == begin_) [[unlikely]] {
-      release(std::exchange(spare_, begin_));
+      release(begin_);
       set_current(below_.back(), kRefs);
       below_.pop_back();
     }
@@ -58,7 +59,7 @@ class MarkStack {
     }
     const u32 half = static_cast<u32>(top_ - begin_) / 2;
     if (half < kLeastGift) return {};
-    const Gift gift{chunk(), half};
+    const Gift gift{acquire(), half};
     std::copy(begin_, begin_ + half, gift.refs);
     top_ = std::copy(begin_ + half, top_, begin_);
     return gift;
@@ -66,17 +67,22 @@ class MarkStack {
   /// The stack is empty.
   void take(Gift gift) {
     GLISSADE_ASSERT(empty(), "a mark stack takes a gift in the midst of its own work");
-    release(begin_);
+    if (begin_) release(begin_);
     set_current(gift.refs, gift.count);
   }
-  /// The stack is empty: keeps one chunk.
-  void shrink() { release(std::exchange(spare_, nullptr)); }
 
  private:
   static constexpr u32 kRefs = 16 * 1024;
   static constexpr u32 kLeastGift = 32;
 
-  static u32* chunk() {
+  static constexpr std::size_t kSpares = 8 * kMiB / (kRefs * sizeof(u32));
+
+  u32* acquire() {
+    if (!spares_.empty()) {
+      u32* chunk = spares_.back();
+      spares_.pop_back();
+      return chunk;
+    }
     void* memory = mmap(nullptr, kRefs * sizeof(u32), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       std::fprintf(stderr, "glissade: no memory for the mark stack\n");
@@ -84,9 +90,11 @@ class MarkStack {
     }
     return static_cast<u32*>(memory);
   }
-  static void release(u32* chunk) {
-    if (chunk) munmap(chunk, kRefs * sizeof(u32));
+  void release(u32* chunk) {
+    if (spares_.size() < kSpares) spares_.push_back(chunk);
+    else unmap(chunk);
   }
+  static void unmap(u32* chunk) { munmap(chunk, kRefs * sizeof(u32)); }
   void set_current(u32* chunk, u32 used) {
     begin_ = chunk;
     top_ = chunk + used;
@@ -94,12 +102,12 @@ class MarkStack {
   }
   void add_chunk() {
     if (begin_) below_.push_back(begin_);
-    set_current(spare_ ? std::exchange(spare_, nullptr) : chunk(), 0);
+    set_current(acquire(), 0);
   }
 
   u32 *begin_ = nullptr, *top_ = nullptr, *end_ = nullptr;  // of the chunk on top
-  u32* spare_ = nullptr;
   std::vector<u32*> below_;  // full
+  std::vector<u32*> spares_;
 };
 
 }  // namespace glissade

@@ -283,7 +283,6 @@ void Marking::trace_with(Marker& marker, bool alone) {
       bag_.push_back(gift);
     }
   }
-  marker.stack().shrink();
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
 }
 
