@@ -201,7 +201,7 @@ class Heap {
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
-  void consider_dead(u32 held);
+  void consider_dead(u32 held, u32 most);
 
   // prepare.cc
   u32 choose_prefix(bool forced);

@@ -132,12 +132,12 @@ void Heap::reuse_dead() {
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
-/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them.
-void Heap::consider_dead(u32 held) {
+/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them, of `most`.
+void Heap::consider_dead(u32 held, u32 most) {
   // The room that the next cycle was to have does not come from what is dead, then.
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);
   const u32 needed = limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
-  if (held + needed / 2 > limit) dead_unfit_.store(true, std::memory_order_relaxed);
+  if (held + needed / 2 > most) dead_unfit_.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace glissade

@@ -163,14 +163,18 @@ TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
 TEST(large_objects_find_room_though_what_is_free_lies_in_holes) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);
-  NativeMutator m(test, 64);
+  NativeMutator m(test, 256);
   Lists lists(test, m);
   lists.replace_some(20'000);
   const u64 flips = test.heap->statistics.flips.load();
-  const u32 held = m.push(0);
-  for (u32 i = 0; i < 1'000; i++) {  // 100 MB, and as much in lists
-    m.set_root(held, m.alloc_refs(25'000));
-    lists.replace_some(100);
+  constexpr u32 kHeld = 140;  // 14 MB beside the lists' 9.6 and the holes among them
+  const u32 held = m.top;
+  while (m.top < held + kHeld) m.push(0);
+  for (u32 i = 0; i < 3 * kHeld; i++) {
+    const u32 large = m.alloc_refs(25'000);
+    CHECK(large != 0);
+    m.set_root(held + i % kHeld, large);
+    lists.replace_some(20);
   }
   CHECK(test.heap->statistics.flips.load() > flips);
   CHECK_EQ(lists.intact(), Lists::kLists);
