@@ -89,7 +89,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
   const u32 need_pages = pages_for_granules(need);
   const u32 most = std::max(need_pages, pages_for_granules(mutator.allowance));
   Granule first;
-  u32 granules, dirty;  // of what is granted, the first `dirty` pages hold garbage
+  u32 granules, dirty;  // of what is granted; the first `dirty` hold garbage
   bool registered = false;
   Hole next{0, 0};
   {
@@ -102,10 +102,12 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
       take_pages(run.first, run.pages);
       dirty = granules;
+      GLISSADE_ASSERT(is_dead(first, granules), "a dead run in which something is marked");
       Statistics::add(statistics.pagesReused, run.pages);
     } else if (const Hole hole = moving.dead.take_hole(need); hole.granules) {
       first = {hole.first};
       granules = dirty = hole.granules;
+      GLISSADE_ASSERT(is_dead(first, granules), "a hole in which something is marked");
       next = moving.dead.next_hole();
       Statistics::add(statistics.holesReused);
     } else {

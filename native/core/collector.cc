@@ -316,10 +316,13 @@ void Heap::run_cycle(bool forced) {
   injection::delay(injection::Delay::Prepare);
   const u32 prefix = choose_prefix(forced);
   const u32 gain = possible_gain(prefix);
+  consider_holes();
   find_dead();
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
-  const bool worth = !enough && !young_ && plan(forced, prefix);
+  const bool planned = !enough && !young_;
+  const bool worth = planned && plan(forced, prefix);
+  if (planned && !worth) find_dead();  // holes of dense runs have become fillers, and live
   if (worth && verification.wants(3)) verification.check_forwarding();
   if (worth) {
     survey();

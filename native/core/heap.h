@@ -198,10 +198,12 @@ class Heap {
   // reuse.cc
   void forget_dead();
   void zero_above_stacks();
+  void consider_holes();
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
   void consider_dead(u32 held, u32 most);
+  bool is_dead(Granule first, u32 granules) const;
 
   // prepare.cc
   u32 choose_prefix(bool forced);
@@ -243,6 +245,7 @@ class Heap {
   std::atomic<bool> dead_unfit_{false};    // the program's objects do not fit into what is dead, and the rest is short
   bool must_compact_ = false;              // so it was when the cycle under way looked
   u32 cycles_without_holes_ = 0;           // to come
+  bool with_holes_ = false;                // the cycle under way is none of them
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
   std::vector<Extent> dead_runs_;          // of the cycle under way

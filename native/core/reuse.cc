@@ -71,16 +71,23 @@ void Heap::zero_above_stacks() {
   });
 }
 
-/// After `choose_prefix`, which has counted the live granules of each page.
+/// Once in a cycle, before `find_dead`.
+void Heap::consider_holes() {
+  // A young cycle never compacts: it leaves the wish to the next one, which is not young.
+  must_compact_ = !young_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
+  if (!may_reuse_) return;
+  if (must_compact_) cycles_without_holes_ = kCyclesWithout;
+  with_holes_ = cycles_without_holes_ == 0;
+  if (!with_holes_) cycles_without_holes_--;
+}
+
+/// From the live bits, and the live granules of each page (`choose_prefix`).
 void Heap::find_dead() {
   dead_runs_.clear();
   holes_.clear();
   dead_granules_ = 0;
-  must_compact_ = dead_unfit_.exchange(false, std::memory_order_relaxed);
   if (!may_reuse_) return;
-  if (must_compact_) cycles_without_holes_ = kCyclesWithout;
-  const std::size_t most_holes = cycles_without_holes_ > 0 ? 0 : std::size_t{kMostHoles} * (moving.black_begin - moving.begin);
-  if (cycles_without_holes_ > 0) cycles_without_holes_--;
+  const std::size_t most_holes = with_holes_ ? std::size_t{kMostHoles} * (moving.black_begin - moving.begin) : 0;
 
   const auto add_hole = [&](u32 begin, u32 end) {
     if (end - begin < kShortestHole || holes_.size() >= most_holes) return;
@@ -130,6 +137,12 @@ bool Heap::reuse_suffices(u32 gain) {
 void Heap::reuse_dead() {
   std::lock_guard<SpaceLock> lock(moving.lock);
   moving.dead.set(dead_runs_, holes_, dead_granules_);
+}
+
+/// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
+bool Heap::is_dead(Granule first, u32 granules) const {
+  const Granule end{first.index + granules};
+  return next_live(blocks, first, end).index == end.index;
 }
 
 /// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them, of `most`.
