@@ -102,12 +102,10 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
       take_pages(run.first, run.pages);
       dirty = granules;
-      GLISSADE_ASSERT(is_dead(first, granules), "a dead run in which something is marked");
       Statistics::add(statistics.pagesReused, run.pages);
     } else if (const Hole hole = moving.dead.take_hole(need); hole.granules) {
       first = {hole.first};
       granules = dirty = hole.granules;
-      GLISSADE_ASSERT(is_dead(first, granules), "a hole in which something is marked");
       next = moving.dead.next_hole();
       Statistics::add(statistics.holesReused);
     } else {

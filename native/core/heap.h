@@ -203,7 +203,7 @@ class Heap {
   bool reuse_suffices(u32 gain);
   void reuse_dead();
   void consider_dead(u32 held, u32 most);
-  bool is_dead(Granule first, u32 granules) const;
+  bool nothing_marked_in_dead() const;
 
   // prepare.cc
   u32 choose_prefix(bool forced);

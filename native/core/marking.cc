@@ -360,7 +360,7 @@ bool Marking::remark(bool last) {
   });
   const bool done = marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
   Statistics::add(heap_.statistics.objectsMarked, marker.marked);
-  // What is not finished is there for the next preclean round; the cards are clean already.
+  // What is not finished stays on the mark stack, which the next preclean goes on with.
   return done;
 }
 

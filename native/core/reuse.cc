@@ -81,7 +81,7 @@ void Heap::consider_holes() {
   if (!with_holes_) cycles_without_holes_--;
 }
 
-/// From the live bits, and the live granules of each page (`choose_prefix`).
+/// From the live bits, and from the live granules of each page that `choose_prefix` has counted.
 void Heap::find_dead() {
   dead_runs_.clear();
   holes_.clear();
@@ -133,16 +133,23 @@ bool Heap::reuse_suffices(u32 gain) {
   return dead_granules_ >= kEnough * gain * kGranulesPerPage && moving.held_pages() + 2 * black <= max_pages_;
 }
 
-/// After the pause that ended black allocation.
-void Heap::reuse_dead() {
-  std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.dead.set(dead_runs_, holes_, dead_granules_);
+/// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
+bool Heap::nothing_marked_in_dead() const {
+  const auto is_dead = [&](u32 first, u32 end) { return next_live(blocks, {first}, {end}).index == end; };
+  for (const Extent& run : dead_runs_) {
+    if (!is_dead(run.first * kGranulesPerPage, (run.first + run.pages) * kGranulesPerPage)) return false;
+  }
+  for (const Hole& hole : holes_) {
+    if (!is_dead(hole.first, hole.first + hole.granules)) return false;
+  }
+  return true;
 }
 
-/// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
-bool Heap::is_dead(Granule first, u32 granules) const {
-  const Granule end{first.index + granules};
-  return next_live(blocks, first, end).index == end.index;
+/// After the pause that ended black allocation.
+void Heap::reuse_dead() {
+  GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
 /// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them, of `most`.

@@ -1,7 +1,11 @@
 // The self-test's registry and its main program; see testing.h.
+//
+// `--part K/N` runs every Nth test from the Kth on: N processes have run them all, none of them with the memory of all
+// (ThreadSanitizer does not give back what it keeps of memory that was unmapped).
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <vector>
 
 #include "selftest/atomicity.h"
 #include "selftest/barrier-bench.h"
@@ -39,14 +43,41 @@ void report_failure(const char* file, int line, const char* expression, const ch
 
 namespace {
 
-bool is_wanted(const Test& test, int argc, char** argv) {
-  bool any_filter = false;
+struct Arguments {
+  bool verbose = false, list = false;
+  unsigned part = 1, parts = 1;
+  std::vector<const char*> filters;
+};
+
+/// False, having said so: what cannot be understood.
+bool parse(int argc, char** argv, Arguments& to) {
   for (int i = 1; i < argc; i++) {
-    if (argv[i][0] == '-') continue;
-    any_filter = true;
-    if (std::strstr(test.name, argv[i]) != nullptr) return true;
+    const char* argument = argv[i];
+    int length = 0;
+    if (std::strcmp(argument, "-v") == 0) to.verbose = true;
+    else if (std::strcmp(argument, "-l") == 0) to.list = true;
+    else if (std::strcmp(argument, "--part") == 0 && i + 1 < argc &&
+             std::sscanf(argv[i + 1], "%u/%u%n", &to.part, &to.parts, &length) == 2 && argv[i + 1][length] == '\0' &&
+             to.part >= 1 && to.part <= to.parts) {
+      i++;
+    } else if (argument[0] != '-') to.filters.push_back(argument);
+    else {
+      std::fprintf(stderr,
+                   "selftest: %s%s is not understood\n"
+                   "usage: selftest [-v] [-l] [--part K/N] [FILTER...] | --bench barrier | --atomicity SECONDS\n",
+                   argument, std::strcmp(argument, "--part") == 0 ? " without K/N, 1 <= K <= N," : "");
+      return false;
+    }
   }
-  return !any_filter;
+  return true;
+}
+
+bool is_wanted(const Test& test, const std::vector<const char*>& filters) {
+  if (filters.empty()) return true;
+  for (const char* filter : filters) {
+    if (std::strstr(test.name, filter) != nullptr) return true;
+  }
+  return false;
 }
 
 const char* why_skipped(const Test& test) {
@@ -63,27 +94,19 @@ double milliseconds_now() {
   return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-int run_all(int argc, char** argv) {
-  bool verbose = false, list = false;
-  for (int i = 1; i < argc; i++) {
-    if (std::strcmp(argv[i], "-v") == 0) verbose = true;
-    else if (std::strcmp(argv[i], "-l") == 0) list = true;
-    else if (argv[i][0] == '-') {
-      std::fprintf(stderr, "selftest: unknown option %s\nusage: selftest [-v] [-l] [FILTER...] | --bench barrier | --atomicity SECONDS\n", argv[i]);
-      return 2;
-    }
-  }
+int run_all(const Arguments& arguments) {
   int passed = 0, failed = 0, skipped = 0;
+  unsigned wanted = 0;
   for (Test* test = first_test; test != nullptr; test = test->next) {
-    if (!is_wanted(*test, argc, argv)) continue;
-    if (list) {
+    if (!is_wanted(*test, arguments.filters) || wanted++ % arguments.parts != arguments.part - 1) continue;
+    if (arguments.list) {
       std::printf("%s\n", test->name);
       passed++;
       continue;
     }
     failed_checks.store(0);
     skip_reason = why_skipped(*test);
-    if (verbose) {
+    if (arguments.verbose) {
       std::printf("%s ...\n", test->name);
       std::fflush(stdout);
     }
@@ -98,14 +121,14 @@ int run_all(int argc, char** argv) {
       std::printf("skipped %s: %s\n", test->name, skip_reason);
     } else {
       passed++;
-      if (verbose) std::printf("ok      %s (%.0f ms)\n", test->name, took);
+      if (arguments.verbose) std::printf("ok      %s (%.0f ms)\n", test->name, took);
     }
     std::fflush(stdout);
   }
-  if (list) return 0;
+  if (arguments.list) return 0;
   if (skipped > 0) std::printf("%d skipped\n", skipped);
   std::printf("%d passed, %d failed\n", passed, failed);
-  if (passed + failed + skipped == 0) {
+  if (wanted == 0) {
     std::fprintf(stderr, "selftest: no test matches\n");
     return 2;
   }
@@ -122,5 +145,6 @@ int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--atomicity") == 0) {
     return glissade::selftest::run_atomicity(std::atof(argv[2]));
   }
-  return glissade::testing::run_all(argc, argv);
+  glissade::testing::Arguments arguments;
+  return glissade::testing::parse(argc, argv, arguments) ? glissade::testing::run_all(arguments) : 2;
 }

@@ -163,13 +163,18 @@ TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
   Lists lists(test, m);
   lists.replace_some(20'000 / kScale);
   const Statistics& statistics = test.heap->statistics;
-  const u64 flips = statistics.flips.load();
   const u32 held = m.push(0);
-  for (u32 i = 0; i < 5'000 / kScale; i++) {  // 100 MB of what is longer than any hole, a list for each
-    m.set_root(held, m.alloc_bytes(20'000));
-    lists.replace_some(1);
+  // A program that meets the end of its memory is compacted for, too, having been stalled. On a busy machine it may be: not time after time.
+  bool in_time = false;
+  for (u32 attempt = 0; attempt < 6 && !in_time; attempt++) {
+    const u64 flips = statistics.flips.load(), stalls = statistics.allocationStalls.load();
+    for (u32 i = 0; i < 5'000 / kScale; i++) {  // 100 MB of what is longer than any hole, a list for each
+      m.set_root(held, m.alloc_bytes(20'000));
+      lists.replace_some(1);
+    }
+    in_time = statistics.flips.load() - flips > 2 * (statistics.allocationStalls.load() - stalls);
   }
-  CHECK(statistics.flips.load() > flips);
+  CHECK(in_time);
   CHECK_EQ(lists.intact(), Lists::kLists);
 }
 

@@ -35,7 +35,7 @@ export interface EpisodePlan {
   readonly inject: string
   /** Also the level at which the heap is verified from outside; see driver.ts. */
   readonly verify: number
-  /** Whether cycles may reuse dead pages in place; if not, every one that gains anything compacts. */
+  /** Whether cycles may reuse garbage in place; if not, every one that gains anything compacts. */
   readonly reuse: boolean
   /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 2 whenever nothing has moved, also when asked for. */
   readonly young: number
