@@ -6,8 +6,9 @@
 // built. Two cases, of the same heaps:
 //
 //   collector builds          a collection while the program is parked
-//   mutator builds a third    the cycle rests after its flip while the program touches a third of the pages, picked at
-//                             random, each in a fault; the collector builds the rest. No order needs more of it
+//   mutator touches a third   the cycle rests after its flip while the program touches a third of the pages, picked at
+//                             random: they are built in faults, and pages beside them once those have taken much from
+//                             the kernel (docs/decisions/015). The collector builds the rest. No order needs more of it
 //   collector builds, COPY    the baseline: the kernel provides every page, and evacuated ones go back to it
 //
 // Two measures that do not know of each other. `buffersMiB` is counted by the collector. `peakOverMiB` is the kernel's: the
@@ -32,7 +33,7 @@ const OBJECT_BYTES = 64
 const COLLECTIONS = 3
 /** Of the pages, the program touches one in so many. */
 const TOUCHED = 3
-const RANDOM = 'mutator builds a third'
+const RANDOM = 'mutator touches a third'
 const SYSTEMS = [
   { name: 'collector builds', relocation: 'move' },
   { name: RANDOM, relocation: 'move' },

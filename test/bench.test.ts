@@ -76,7 +76,7 @@ describe('glissade bench', () => {
     const { rows } = await bench('memory')
     if (rows.length === 0) return // no concurrent collector here
     const of = (system: string): Row => rows.find((row) => row.system === system) as Row
-    const [collector, mutator] = [of('collector builds'), of('mutator builds a third')]
+    const [collector, mutator] = [of('collector builds'), of('mutator touches a third')]
     for (const row of [collector, mutator]) {
       expect(row['heapMiB']).toBeGreaterThan(row['usedMiB'])
       expect(row['usedMiB']).toBeGreaterThan(60)
@@ -87,7 +87,10 @@ describe('glissade bench', () => {
     expect(collector['builtByMutators']).toBe(0)
     expect(collector['buffersMiB']).toBeLessThan(2)
     expect(mutator['builtByMutators']).toBeGreaterThan(0.25)
-    expect(mutator['builtByMutators']).toBeLessThan(0.35)
+    expect(mutator['builtByMutators']).toBeLessThan(0.6)
+    // The overdraft: a thirty-second of what is compacted, 1 MiB at least for the collector and as much for mutators.
+    expect(mutator['buffersMiB']).toBeGreaterThan(1)
+    expect(mutator['buffersMiB']).toBeLessThan(3)
     expect(collector['tablesMiB']).toBeGreaterThan(1)
   })
 

@@ -75,6 +75,7 @@ void Compaction::stock() {
   if (heap_.options.protect) return;
   // From-space pages without a live object: free at the flip, so handlers have buffers from the first fault on.
   const Forwarding& f = heap_.forwarding;
+  overdraft_.begin((f.compact_end.index - f.to_begin.index) / kGranulesPerPage);
   Extent free{0, 0};
   for (u32 page = f.prefix_end.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
     if (heap_.page_live[page] != 0) continue;
@@ -130,7 +131,7 @@ void Compaction::release_sources(u32 page, u32 buffer, Recycle&& recycle) {
   }
 }
 
-void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
+u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   const u64 begin = now_ns();
   u64 placing = 0;
   Placement placement(heap_);
@@ -201,6 +202,7 @@ void Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   Statistics::add(heap_.statistics.pagesBuilt, built);
   Statistics::add(heap_.statistics.placeNs, placing);
   Statistics::add(heap_.statistics.buildNs, total - placing);
+  return built;
 }
 
 void Compaction::hold(HoldPoint point, u32 page, u32 pages) {
@@ -218,6 +220,7 @@ void Compaction::work_to_order(BufferCursor& cursor) {
 void Compaction::work(BufferCursor& cursor) {
   for (;;) {
     if (heap_.stepping) work_to_order(cursor);
+    repay(cursor);
     const u32 index = next_chunk_.fetch_add(1, std::memory_order_relaxed);
     if (index >= chunks_.size()) return;
     injection::delay(injection::Delay::Compact);
@@ -285,6 +288,43 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
     if (left.published && fault) Statistics::add(heap_.statistics.pagesBuiltByMutators);
   }
   if (left.last) release_sources(page, left.buffer, recycle);
+}
+
+bool Compaction::can_repay() const { return !heap_.copying && !heap_.options.protect; }
+
+u32 Compaction::taken() const {
+  const u32 shared = static_cast<u32>(std::max(shared_.count(), 0));
+  return overflow_used() - std::min(overflow_used(), shared);
+}
+
+void Compaction::repay_in_fault(u32 page) {
+  if (!can_repay() || heap_.builder.kind(page) != PageKind::Compacted) return;
+  overdraft_.note(page);
+  u32 left = Overdraft::kRepaidInFault;
+  const auto build = [&](u32 beside) {
+    if (left == 0 || taken() <= overdraft_.most() || heap_.builder.kind(beside) != PageKind::Compacted) return false;
+    if (heap_.page_words[beside].load().state() != PageState::Untouched) return false;
+    resolve(beside, true);
+    Statistics::add(heap_.statistics.pagesBuiltBeside);
+    left--;
+    return true;
+  };
+  for (u32 above = page + 1; build(above); above++) {
+  }
+  for (u32 below = page; below > 0 && build(below - 1); below--) {
+  }
+}
+
+void Compaction::repay(BufferCursor& cursor) {
+  const Forwarding& f = heap_.forwarding;
+  const u32 begin = f.to_begin.index / kGranulesPerPage, end = f.compact_end.index / kGranulesPerPage;
+  while (can_repay() && taken() > overdraft_.tolerated() + supply_.pages()) {
+    const u32 page = overdraft_.take_noted();
+    if (page == Overdraft::kNone) return;
+    const u32 first = std::max(begin, page - std::min(page, Overdraft::kRepaidAround));
+    const u32 last = std::min(end, page + Overdraft::kRepaidAround + 1);
+    Statistics::add(heap_.statistics.pagesBuiltBeside, process({first, last, false}, cursor));
+  }
 }
 
 void Compaction::gather_intact(u32 page) {
@@ -360,7 +400,9 @@ void Compaction::serve(std::size_t offset) {
     if (heap_.options.protect && !belongs(page)) serve_idle(page, offset);
     Statistics& statistics = heap_.statistics;
     Statistics::add(statistics.barrierFaults);
-    switch (resolve(page, true)) {
+    const Found found = resolve(page, true);
+    if (found == Found::Untouched) repay_in_fault(page);
+    switch (found) {
       case Found::Mapped: Statistics::add(statistics.faultsMapped); break;
       case Found::Ready: Statistics::add(statistics.faultsReady); break;
       case Found::Empty: Statistics::add(statistics.faultsZero); break;

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <vector>
 
+#include "overdraft.h"
 #include "page-builder.h"
 #include "page-supply.h"
 #include "placement.h"
@@ -58,12 +59,16 @@ class Compaction {
   /// What had become of a page by the time that a thread needed it; each fault is one of these.
   enum class Found : u8 { Mapped, Ready, Empty, Overtaken, Untouched };
   Found resolve(u32 page, bool fault);
+  bool can_repay() const;
+  u32 taken() const;
+  void repay_in_fault(u32 page);
+  void repay(BufferCursor& cursor);
   void add_chunks(u32 first, u32 end, bool descending, bool intact = false);
   u32 intact_pages(const Chunk& chunk) const;
   void gather_intact(u32 page);
   bool take_intact(u32 page, u32 source);
   void work(BufferCursor& cursor);
-  void process(const Chunk& chunk, BufferCursor& cursor);
+  u64 process(const Chunk& chunk, BufferCursor& cursor);
   void finish();
   template <typename Recycle>
   void release_sources(u32 page, u32 buffer, Recycle&& recycle);
@@ -95,6 +100,7 @@ class Compaction {
   PageSupply supply_;
   SharedPages shared_;
   std::atomic<u32> overflow_used_{0};
+  Overdraft overdraft_;
   MappedArray<u32> freed_in_;  // page-protect mode: the cycle that freed the page last
 
  public:

@@ -29,7 +29,8 @@ namespace glissade {
   X(pagesZeroFilled, "pages placed by UFFDIO_ZEROPAGE")                                   \
   X(pagesKept, "pages that changed by nothing, placed by moving their source itself")     \
   X(pagesBuilt, "pages built in a buffer")                                                \
-  X(pagesBuiltByMutators, "of those, built in a fault by the thread that needed them")    \
+  X(pagesBuiltByMutators, "of those, built in a fault by the thread that took it")        \
+  X(pagesBuiltBeside, "pages built to free what a page that a fault built is read from")  \
   X(pagesBuiltTwice, "buffers discarded because another builder was first")               \
   X(moveCalls, "UFFDIO_MOVE calls; pagesMoved / moveCalls is the batch")                  \
   X(barrierFaults, "faults taken by threads that touched a page not yet mapped")          \
