@@ -108,7 +108,6 @@ function onHeap({ parameters }: Case): Outcome {
       if (isNode) {
         i32[kept + node.at.next] = rootsI32[base + 1]
         i32[kept + node.at.other] = rootsI32[base + 1]
-        cards[(kept + node.at.next) >>> 8] = 1
       }
       rootsI32[base + 1] = kept
       const at = rootsI32[base] + refs.elementsAt + i

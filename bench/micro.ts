@@ -45,7 +45,7 @@ const PAIR = { left: 'ref', right: 'ref' } as const
 function heapList(heap: Heap, m: Mutator): { readonly base: number; readonly next: number; readonly key: number } {
   const node = heap.defineShape('Node', NODE)
   const stack = m.roots.stack('ref', 16)
-  const { i32, f64, rootsI32, cards } = m
+  const { i32, f64, rootsI32 } = m
   const allocate = m.allocator(node)
   const { base } = stack
   rootsI32[base] = 0
@@ -53,7 +53,6 @@ function heapList(heap: Heap, m: Mutator): { readonly base: number; readonly nex
   for (let i = 0; i < COUNT; i++) {
     const made = allocate()
     i32[made + node.at.left] = rootsI32[base]
-    cards[(made + node.at.left) >>> 8] = 1
     f64[(made >>> 1) + node.at.key] = i
     rootsI32[base] = made
   }
@@ -84,7 +83,7 @@ const OPERATIONS: readonly Operation[] = [
       const pair = heap.defineShape('Pair', PAIR)
       const stack = m.roots.stack('ref', 64)
       stack.top = 64
-      const { i32, rootsI32, cards } = m
+      const { i32, rootsI32 } = m
       const allocate = m.allocator(pair)
       const { left: leftAt, right: rightAt } = pair.at
       const build = (depth: number, sp: number): Ref => {
@@ -92,12 +91,9 @@ const OPERATIONS: readonly Operation[] = [
         rootsI32[sp] = build(depth - 1, sp)
         rootsI32[sp + 1] = build(depth - 1, sp + 1)
         const ref = allocate()
-        const left = ref + leftAt
-        i32[left] = rootsI32[sp]
-        cards[left >>> 8] = 1
-        const right = ref + rightAt
-        i32[right] = rootsI32[sp + 1]
-        cards[right >>> 8] = 1
+        // Nobody else knows it yet: no cards.
+        i32[ref + leftAt] = rootsI32[sp]
+        i32[ref + rightAt] = rootsI32[sp + 1]
         return ref
       }
       const visit = (ref: number): number => (ref === 0 ? 0 : 1 + visit(i32[ref + leftAt]) + visit(i32[ref + rightAt]))

@@ -84,7 +84,6 @@ function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, seconds }: Par
       for (let i = 0; i < LIST; i++) {
         const made = allocate()
         i32[made + left] = rootsI32[base + 1]
-        cards[(made + left) >>> 8] = 1
         rootsI32[base + 1] = made
       }
       const at = rootsI32[base] + refs.elementsAt + slot

@@ -80,12 +80,11 @@ export const churn: Workload = {
     const replace = (slot: number, known: number): void => {
       rootsI32[base + 1] = 0
       for (let i = 0; i < CLUSTER; i++) {
+        // Until it is in a root slot nobody else knows it: no cards.
         const made = allocate()
         i32[made + next] = rootsI32[base + 1]
         if (known > 0) i32[made + cross] = i32[rootsI32[base] + at + (random() % known)]
         f64[(made >>> 1) + key] = i
-        cards[(made + next) >>> 8] = 1
-        cards[(made + cross) >>> 8] = 1
         rootsI32[base + 1] = made
       }
       const where = rootsI32[base] + at + slot

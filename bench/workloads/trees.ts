@@ -29,7 +29,7 @@ export interface HeapTrees {
 export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
   const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
   const stack = m.roots.stack('ref', 256)
-  const { i32, rootsI32, cards, control } = m
+  const { i32, rootsI32, control } = m
   const { base, topIndex } = stack
   const allocate = m.allocator(pair)
   const { left: leftAt, right: rightAt } = pair.at
@@ -42,12 +42,9 @@ export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
     rootsI32[base + sp + 1] = build(depth - 1, sp + 1)
     control[topIndex] = sp + 2
     const made = allocate()
-    const left = made + leftAt
-    i32[left] = rootsI32[base + sp]
-    cards[left >>> 8] = 1
-    const right = made + rightAt
-    i32[right] = rootsI32[base + sp + 1]
-    cards[right >>> 8] = 1
+    // Nobody else knows it yet: no cards.
+    i32[made + leftAt] = rootsI32[base + sp]
+    i32[made + rightAt] = rootsI32[base + sp + 1]
     if (depth === COUNTED_DEPTH) clock.work(COUNTED)
     return made
   }

@@ -48,6 +48,10 @@ class CardTable {
     static_assert(layout::kCardBytes * 4 == kPageSize);
     return __atomic_load_n(reinterpret_cast<const u32*>(cards_) + page, __ATOMIC_RELAXED) == 0;
   }
+  /// As if into every slot of these pages a reference had been stored.
+  void dirty_pages(std::size_t first, std::size_t pages) {
+    for (std::size_t page = first; page < first + pages; page++) __atomic_store_n(reinterpret_cast<u32*>(cards_) + page, 0x01010101u, __ATOMIC_RELAXED);
+  }
   bool is_dirty(std::size_t card) const { return __atomic_load_n(cards_ + card, __ATOMIC_RELAXED) != 0; }
 
  private:

@@ -11,7 +11,9 @@
 // 8: the store, then its card; and a mutator that has stopped has done both), and cards are not taken between remark and the
 // close. So "intact" is the survey's word and clean cards at the time of asking (PageBuilder::is_intact). A mutator's stores
 // after the flip come after the page has been placed, and then nobody asks any more; a dirty card of anything else on that
-// address only makes a page be built in vain.
+// address only makes a page be built in vain. The stores that initialise an object need no card (decision 016): they end before
+// the next safepoint, so in the time of a survey they go to pages born black, which it does not look at, and to large
+// objects born black, whose cards are all dirty from birth.
 #include <algorithm>
 
 #include "heap.h"

@@ -128,6 +128,8 @@ class NativeMutator {
   // Node: key at byte 8 (64 bits), left at 16, right at 20.
   u32 left(u32 ref) const { return load(ref + 4); }
   u32 right(u32 ref) const { return load(ref + 5); }
+  /// Of a node that nobody else knows yet: no card (decision 016).
+  void init_left(u32 ref, u32 to) { store(ref + 4, to); }
   void set_left(u32 ref, u32 to) { store_ref(ref + 4, to); }
   void set_right(u32 ref, u32 to) { store_ref(ref + 5, to); }
   u32 key(u32 ref) const { return load(ref + 2); }
@@ -182,7 +184,7 @@ inline void build_list(NativeMutator& m, u32 slot, u32 length, u32 garbage) {
     for (u32 g = 0; g < garbage; g++) m.alloc_node();
     const u32 node = m.alloc_node();
     m.set_key(node, i);
-    m.set_left(node, m.root(slot));
+    m.init_left(node, m.root(slot));
     m.set_root(slot, node);
   }
 }

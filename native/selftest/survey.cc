@@ -108,6 +108,29 @@ TEST(survey_a_touch_of_an_intact_page_maps_its_neighbours_too) {
   CHECK_EQ(test.heap->verification.take_violation(), std::string());
 }
 
+TEST(survey_does_not_look_at_an_object_that_is_being_initialised) {
+  TestHeap test(surveyed_heap());
+  REQUIRE(test.heap);
+  Surveyed program(test);
+  NativeMutator& m = program.m;
+  REQUIRE(step_to(test, m, layout::Phase::Reclaim));
+  const u32 moving = program.node(1, 100);
+  m.push(moving);
+  const u32 born = m.alloc_refs(kSlots);
+  // The survey, while the program goes on from this allocation to its next safepoint.
+  m.publish_top();
+  REQUIRE(test.heap->step(1) == layout::Phase::Prepare);
+  CHECK(!program.is_intact(born));
+  m.store(born + 2 + kSlots / 2, moving);
+  m.set_root(m.top - 1, born);
+  m.collect();
+  const u32 now = program.node(1, 100);
+  CHECK(now != moving);
+  CHECK_EQ(m.load(m.root(m.top - 1) + 2 + kSlots / 2), now);
+  CHECK_EQ(program.wrong_nodes(), 0u);
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+}
+
 TEST(survey_a_reference_stored_after_it_is_translated) {
   TestHeap test(surveyed_heap());
   REQUIRE(test.heap);

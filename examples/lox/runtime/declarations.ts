@@ -60,8 +60,7 @@ export function createDeclarations(
     wrap(slot, top) {
       machine.publish(top)
       const ref = allocateBox()
-      f64[(ref >>> 1) + boxValue] = slots[slot]
-      cards[(ref + 2 * boxValue) >>> 8] = 1
+      f64[(ref >>> 1) + boxValue] = slots[slot] // nobody else knows it yet: no card
       machine.setSlotRef(slot, ref)
     },
 
@@ -77,11 +76,10 @@ export function createDeclarations(
       if (superclass >= 0 && !superKind) throw machine.error('Superclass must be a class.')
       const kind = objects.kindOf(classes[id], superKind ?? null)
       machine.publish(top)
-      const ref = m.alloc(kind.classShape)
+      const ref = m.alloc(kind.classShape) // as in wrap
       for (const [name, inherited] of superKind?.methods ?? []) {
         const at = ref + kind.methods.get(name)!.at
         i32[at] = i32[words[2 * superclass] + inherited.at]
-        cards[at >>> 8] = 1
       }
       machine.setSlotRef(target, ref)
     },

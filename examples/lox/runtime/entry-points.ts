@@ -24,10 +24,10 @@ ${body}
 export function compileConstructor(machine: Machine, kind: Kind, init: Method | null): Enter {
   const arity = init?.callable.arity ?? 0
   const { root } = kind
+  // Until the instance is in its slot nobody else knows it: its class needs no card.
   const body = `    control[${machine.topIndex}] = sp + ${arity + 1 - machine.base}
     const instance = allocate()
     i32[instance + ${kind.classAt}] = words[sp << 1]
-    cards[(instance + ${kind.classAt}) >>> 8] = 1
     words[sp << 1] = instance${init ? '\n    target(sp)' : ''}`
   const make = compile(machine, `construct_${root.id}`, body)
   return make(machine, init?.enter ?? null, machine.allocator(root.shape))

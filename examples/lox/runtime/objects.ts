@@ -64,16 +64,15 @@ export class Objects {
    */
   bind(receiver: number, owner: number, method: Method, target: number, top: number): void {
     const machine = this.#machine
-    const { i32, f64, cards } = machine.m
+    const { i32, f64 } = machine.m
     const { slots, words } = machine
     machine.publish(top)
+    // Until it is in its slot nobody else knows it: no cards.
     const bound = this.#allocateBound()
     const from = owner < 0 ? this.classOf(words[2 * receiver]) : words[2 * owner]
     const { at } = this.boundMethod
     i32[bound + at.closure] = i32[from + method.at]
-    cards[(bound + at.closure) >>> 8] = 1
     f64[(bound >>> 1) + at.receiver] = slots[receiver]
-    cards[(bound + 2 * at.receiver) >>> 8] = 1
     machine.setSlotRef(target, bound)
   }
 

@@ -61,9 +61,9 @@ export function createProperties(machine: Machine, objects: Objects): Properties
     i32[instance + more] = array
     cards[(instance + more) >>> 8] = 1
   }
+  /** Into an array that nobody else knows yet: no card. */
   const copyField = (from: number, to: number): void => {
     f64[to] = f64[from]
-    cards[to >>> 7] = 1
   }
   const clearField = (at: number): void => {
     i32[2 * at + 1] = Tag.Undefined

@@ -92,7 +92,7 @@ class Lists implements Activity {
       this.#ends.set(2 * k, cell)
     } else {
       m.setValueNil(cell, at.next)
-      m.setRef(cell, at.previous, near)
+      m.i32[cell + at.previous] = near // nobody else knows the cell yet: no card
       m.setValueRef(near, at.next, cell)
       this.#ends.set(2 * k + 1, cell)
     }

@@ -149,8 +149,9 @@ class Trees implements Activity {
     m.i32[node + at.weight] = Math.imul(seed, number)
     m.f64[(node >>> 1) + at.key] = number
     if (depth > 0) {
-      m.setRef(node, at.left, this.#stack.get(slot) as Ref)
-      m.setRef(node, at.right, this.#stack.get(slot + 1) as Ref)
+      // Nobody else knows it yet: no cards.
+      m.i32[node + at.left] = this.#stack.get(slot) as Ref
+      m.i32[node + at.right] = this.#stack.get(slot + 1) as Ref
     }
     this.#stack.set(slot, node)
     this.#stack.top = slot + 1
