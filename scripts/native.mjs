@@ -1,11 +1,12 @@
 // Shared by the two native build scripts: how node-gyp is called, and what to say when it can't be.
 //
-// node-gyp finds Node's headers through npm's configuration, which reaches it as environment variables:
-// these scripts are therefore started by `npm run`, never directly.
+// node-gyp downloads Node's headers unless npm's configuration says where they are (`nodedir`, which reaches it as an
+// environment variable: these scripts are therefore started by `npm run`) or they lie beside Node.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { cpus } from 'node:os'
+import { dirname, join } from 'node:path'
 
 const require = createRequire(import.meta.url)
 
@@ -29,12 +30,27 @@ export function whyNotNative() {
   return undefined
 }
 
+/** Where Node was installed, if its headers came with it, as they do in its archives and in many distributions. */
+function folderOfHeaders() {
+  const folder = dirname(dirname(realpathSync(process.execPath)))
+  const include = join(folder, 'include', 'node')
+  try {
+    readFileSync(join(include, 'common.gypi'))
+    const header = readFileSync(join(include, 'node_version.h'), 'utf8')
+    const part = (name) => new RegExp(`^#define NODE_${name}_VERSION (\\d+)`, 'm').exec(header)?.[1]
+    return ['MAJOR', 'MINOR', 'PATCH'].map(part).join('.') === process.versions.node ? folder : undefined
+  } catch {
+    return undefined // not there: node-gyp downloads them
+  }
+}
+
 /** Runs node-gyp in `directory`; two builds of one tree wait for each other. Returns { ok, output }. */
 export function nodeGyp(directory, args, { verbose = false } = {}) {
   mkdirSync(`${directory}/build`, { recursive: true })
   const gyp = [require.resolve('node-gyp/bin/node-gyp.js'), '-C', directory, ...args]
   const jobs = String(Math.max(1, Math.min(8, cpus().length)))
-  const env = { ...process.env, JOBS: jobs }
+  const headers = process.env['npm_config_nodedir'] ?? folderOfHeaders()
+  const env = { ...process.env, JOBS: jobs, ...(headers !== undefined && { npm_config_nodedir: headers }) }
   const locked = spawnSync('flock', ['--version'], { stdio: 'ignore' }).status === 0
   const command = locked ? ['flock', `${directory}/build/.lock`, process.execPath, ...gyp] : [process.execPath, ...gyp]
   const stdio = verbose ? 'inherit' : ['ignore', 'pipe', 'pipe']
