@@ -208,11 +208,15 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
       compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
     }
     write_header(address({ref_word}), shape, word1);
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    large_objects.place(first, shape, granules, moving.black);
-    // Its first stores have no cards (decision 016). Nobody traces what is born black, so these are what the survey, and a young
-    // cycle, know of it.
-    if (moving.black) cards.dirty_pages(ref_word / kWordsPerPage, pages);
+    bool black;
+    {
+      std::lock_guard<SpaceLock> lock(moving.lock);
+      black = moving.black;
+      large_objects.place(first, shape, granules, black);
+    }
+    // Its first stores have no cards (decision 016), and nobody traces what is born black: these are what a flip, and a young
+    // cycle, know of it. Each comes after a pause that this thread takes part in.
+    if (black) cards.dirty_pages(ref_word / kWordsPerPage, pages);
   }
   mutator.allowance -= std::min(mutator.allowance, granules);
   Statistics::add(statistics.largeAllocations);

@@ -1,8 +1,9 @@
 // Dirty tracking by cards: one byte for each KiB of heap buffer and of root region.
 //
-// A mutator stores a reference and then, unconditionally, its card (invariant 8). A collector takes dirty cards in two
-// passes: it clears them all, issues one full fence, and only then scans what they cover. A plain clear that drained
-// after the scan's loads would lose a store; clearing first and scanning after the fence can only scan too much.
+// A mutator stores a reference and then its card (invariant 8), unless nobody else knows the object yet (decision 016). A
+// collector takes dirty cards in two passes: it clears them all, issues one full fence, and only then scans what they cover. A
+// plain clear that drained after the scan's loads would lose a store; clearing first and scanning after the fence can only
+// scan too much.
 // Cards mean something from the start of a cycle that traces everything (when all are cleared) to the end of its compaction: a
 // page whose cards are clean after the last take, in remark, has the references that the survey saw (survey.cc). If there was
 // none they say what has been stored into marked objects since that remark, until a young cycle takes them (young-cycles.h).
@@ -50,7 +51,8 @@ class CardTable {
   }
   /// As if into every slot of these pages a reference had been stored.
   void dirty_pages(std::size_t first, std::size_t pages) {
-    for (std::size_t page = first; page < first + pages; page++) __atomic_store_n(reinterpret_cast<u32*>(cards_) + page, 0x01010101u, __ATOMIC_RELAXED);
+    u32* four = reinterpret_cast<u32*>(cards_);
+    for (std::size_t page = first; page < first + pages; page++) __atomic_store_n(four + page, 0x01010101u, __ATOMIC_RELAXED);
   }
   bool is_dirty(std::size_t card) const { return __atomic_load_n(cards_ + card, __ATOMIC_RELAXED) != 0; }
 

@@ -105,7 +105,8 @@ u32 Compaction::take_overflow(u32 pages) {
 }
 
 void Compaction::top_up_shared() {
-  while (shared_.count() < static_cast<i32>(kSharedLow)) {
+  // What faults have taken is given back to where they take from.
+  while (shared_.count() < static_cast<i32>(kSharedLow) || taken() > overdraft_.tolerated()) {
     const Extent extent = supply_.take(kSharedLow);
     if (extent.pages == 0) return;
     for (u32 i = 0; i < extent.pages; i++) shared_.push(extent.first + i);
@@ -246,7 +247,7 @@ void Compaction::finish() {
   // Whatever others claimed is placed, or built again, by us: the cycle never depends on a thread being scheduled.
   for (const Chunk& chunk : chunks_) {
     for (u32 page = chunk.first; page < chunk.end; page++) {
-      while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page, false);
+      while (heap_.page_words[page].load().state() != PageState::Mapped) resolve(page, Reason::Finish);
     }
   }
 }
@@ -264,12 +265,15 @@ u32 Compaction::handler_buffer() {
     u32 buffer = shared_.pop();
     if (buffer != kNoBuffer) return buffer;
     buffer = take_overflow(1);
-    if (buffer != kNoBuffer) return buffer;
+    if (buffer != kNoBuffer) {
+      taken_by_faults_.fetch_add(1, std::memory_order_relaxed);
+      return buffer;
+    }
     sched_yield();  // every page is a buffer at work: one comes back as soon as its page is placed
   }
 }
 
-void Compaction::build_here(u32 page, u32 buffer, bool fault) {
+void Compaction::build_here(u32 page, u32 buffer, Reason reason) {
   hold(HoldPoint::Claimed, page);
   // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
@@ -285,7 +289,8 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
   if (content != PageContent::Buffer || !left.published) recycle(buffer);
   if (content == PageContent::Buffer) {
     Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
-    if (left.published && fault) Statistics::add(heap_.statistics.pagesBuiltByMutators);
+    if (left.published && reason != Reason::Finish) Statistics::add(heap_.statistics.pagesBuiltByMutators);
+    if (left.published && reason == Reason::Beside) Statistics::add(heap_.statistics.pagesBuiltBeside);
   }
   if (left.last) release_sources(page, left.buffer, recycle);
 }
@@ -293,8 +298,8 @@ void Compaction::build_here(u32 page, u32 buffer, bool fault) {
 bool Compaction::can_repay() const { return !heap_.copying && !heap_.options.protect; }
 
 u32 Compaction::taken() const {
-  const u32 shared = static_cast<u32>(std::max(shared_.count(), 0));
-  return overflow_used() - std::min(overflow_used(), shared);
+  const u32 taken = taken_by_faults_.load(std::memory_order_relaxed);
+  return taken - std::min(taken, static_cast<u32>(std::max(shared_.count(), 0)));
 }
 
 void Compaction::repay_in_fault(u32 page) {
@@ -303,9 +308,9 @@ void Compaction::repay_in_fault(u32 page) {
   u32 left = Overdraft::kRepaidInFault;
   const auto build = [&](u32 beside) {
     if (left == 0 || taken() <= overdraft_.most() || heap_.builder.kind(beside) != PageKind::Compacted) return false;
-    if (heap_.page_words[beside].load().state() != PageState::Untouched) return false;
-    resolve(beside, true);
-    Statistics::add(heap_.statistics.pagesBuiltBeside);
+    // An intact page is its own source: it takes nothing, and gives nothing back.
+    if (heap_.page_words[beside].load().state() != PageState::Untouched || heap_.builder.is_intact(beside)) return false;
+    resolve(beside, Reason::Beside);
     left--;
     return true;
   };
@@ -318,7 +323,8 @@ void Compaction::repay_in_fault(u32 page) {
 void Compaction::repay(BufferCursor& cursor) {
   const Forwarding& f = heap_.forwarding;
   const u32 begin = f.to_begin.index / kGranulesPerPage, end = f.compact_end.index / kGranulesPerPage;
-  while (can_repay() && taken() > overdraft_.tolerated() + supply_.pages()) {
+  if (!can_repay()) return;
+  for (top_up_shared(); taken() > overdraft_.tolerated(); top_up_shared()) {
     const u32 page = overdraft_.take_noted();
     if (page == Overdraft::kNone) return;
     const u32 first = std::max(begin, page - std::min(page, Overdraft::kRepaidAround));
@@ -400,7 +406,7 @@ void Compaction::serve(std::size_t offset) {
     if (heap_.options.protect && !belongs(page)) serve_idle(page, offset);
     Statistics& statistics = heap_.statistics;
     Statistics::add(statistics.barrierFaults);
-    const Found found = resolve(page, true);
+    const Found found = resolve(page, Reason::Fault);
     if (found == Found::Untouched) repay_in_fault(page);
     switch (found) {
       case Found::Mapped: Statistics::add(statistics.faultsMapped); break;
@@ -417,7 +423,7 @@ void Compaction::serve(std::size_t offset) {
   if (heap_.stepping) [[unlikely]] heap_.steps.leave();
 }
 
-Compaction::Found Compaction::resolve(u32 page, bool fault) {
+Compaction::Found Compaction::resolve(u32 page, Reason reason) {
   AtomicPageWord& word = heap_.page_words[page];
   u64 patience_ends = 0;
   bool built = false;  // by this thread
@@ -442,7 +448,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
         if (word.claim()) {
           const bool intact = heap_.builder.is_intact(page);
           found = intact ? Found::Ready : heap_.builder.kind(page) == PageKind::Empty ? Found::Empty : Found::Untouched;
-          build_here(page, buffer, fault);
+          build_here(page, buffer, reason);
           if (intact && !heap_.copying) gather_intact(page);
           built = true;
         } else {
@@ -462,7 +468,7 @@ Compaction::Found Compaction::resolve(u32 page, bool fault) {
         hold(HoldPoint::Overtaking, page);
         if (word.overtake()) {
           found = Found::Overtaken;
-          build_here(page, buffer, fault);
+          build_here(page, buffer, reason);
           built = true;
         } else {
           shared_.push(buffer);
@@ -575,6 +581,7 @@ void Compaction::close() {
   if (overflow_used() > peak.load(std::memory_order_relaxed)) peak.store(overflow_used(), std::memory_order_relaxed);
   heap_.space.drop_overflow(overflow_used());
   overflow_used_.store(0, std::memory_order_relaxed);
+  taken_by_faults_.store(0, std::memory_order_relaxed);
   if (heap_.stepping) heap_.steps.leave();
 }
 

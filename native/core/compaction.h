@@ -58,7 +58,9 @@ class Compaction {
   };
   /// What had become of a page by the time that a thread needed it; each fault is one of these.
   enum class Found : u8 { Mapped, Ready, Empty, Overtaken, Untouched };
-  Found resolve(u32 page, bool fault);
+  /// Why a page is built ahead of the collector's order.
+  enum class Reason : u8 { Finish, Fault, Beside };
+  Found resolve(u32 page, Reason reason);
   bool can_repay() const;
   u32 taken() const;
   void repay_in_fault(u32 page);
@@ -74,7 +76,7 @@ class Compaction {
   void release_sources(u32 page, u32 buffer, Recycle&& recycle);
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
-  void build_here(u32 page, u32 buffer, bool fault);
+  void build_here(u32 page, u32 buffer, Reason reason);
   void recycle_above();
   bool retire(u32 buffer);
   void protect_window();
@@ -100,6 +102,7 @@ class Compaction {
   PageSupply supply_;
   SharedPages shared_;
   std::atomic<u32> overflow_used_{0};
+  std::atomic<u32> taken_by_faults_{0};  // of those
   Overdraft overdraft_;
   MappedArray<u32> freed_in_;  // page-protect mode: the cycle that freed the page last
 

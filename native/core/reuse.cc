@@ -11,8 +11,9 @@
 // Why nobody meets an object that is gone: a run or a hole has no live bit after remark, and is not given out before the pause
 // that ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots (it
-// must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago. So
-// the remark pause, a safepoint, zeroes them, as a flip does.
+// must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago: of whatever
+// lies there now it would mark the beginning, and an object that is being initialised would be known (decision 016). So each
+// remark pause, a safepoint, zeroes them, as a flip does: large objects are given back in every cycle.
 #include <algorithm>
 #include <cstring>
 
@@ -45,8 +46,8 @@ u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clz
 /// the end: black allocation begins below them, or every cycle would raise `top`.
 void Heap::forget_dead() {
   moving.dead.clear();
-  if (!may_reuse_) return;
   zero_above_stacks();
+  if (!may_reuse_) return;
   const u32 top = moving.top;
   const u32 lowest = std::max(moving.begin, top - std::min(top, kTrimPages));
   u32 first = top;

@@ -249,6 +249,26 @@ TEST(a_stack_holds_nothing_above_its_top_when_memory_is_given_out_again) {
   for (u32 slot = 0; slot < m.top; slot++) CHECK(m.is_node(m.root(slot)));
 }
 
+TEST(a_stack_holds_nothing_above_its_top_after_a_cycle_in_which_only_large_objects_died) {
+  HeapOptions options = small_heap();
+  options.stepping = true;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  constexpr u32 kSlots = 40'000;
+  const u32 died = m.push(m.alloc_refs(kSlots));
+  const u32 large = m.root(died);
+  m.pop();
+  const Statistics& statistics = test.heap->statistics;
+  m.collect();
+  CHECK_EQ(statistics.flips.load(), 0u);
+  CHECK_EQ(statistics.largeFreed.load(), 1u);
+  // The next one gets its place, and a top above a slot that has not been stored: a marker would know it before its time.
+  REQUIRE(step_to(test, m, layout::Phase::Mark));
+  CHECK_EQ(m.alloc_refs(kSlots), large);
+  CHECK_EQ(m.root(died), 0u);
+}
+
 TEST(objects_of_every_length_fit_into_runs_of_dead_pages) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);

@@ -1,7 +1,8 @@
 // Stores into heap objects, with the write barrier where a reference is stored. Generated once per heap.
 //
-// Invariant 8: the store first, then one unconditional byte store into the card table. Only references need it: the
-// marker works by incremental update, so what is overwritten does not matter. Store order of tagged values: values.ts.
+// Invariant 8: the store first, then one unconditional byte store into the card table (a program that initialises an
+// object may do without: docs/decisions/016). Only references need it: the marker works by incremental update, so what
+// is overwritten does not matter. Store order of tagged values: values.ts.
 // Inside run only; nothing here checks that (checked.ts does), because the check would cost as much as the store.
 
 import { CARD_SHIFT, Tag } from './layout.js'
