@@ -383,7 +383,7 @@ export const MUTANTS = [
   {
     name: 'tlab-not-zeroed',
     what: 'recycled pages become TLABs with what was in them',
-    file: compaction,
+    file: 'native/core/filling.cc',
     find: '    std::memset(source, 0, std::size_t{extent.pages} << kPageShift);',
     replace: '',
     stress: plain,

@@ -450,6 +450,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.growth = number("growth", options.growth);
   options.reuse = number("reuse", 1) != 0;
   options.young = static_cast<Young>(number("young", 1));
+  options.overdraft = static_cast<u32>(number("overdraft", 0));
   options.placing_batch = static_cast<u32>(number("placingBatch", options.placing_batch));
   options.relocation = static_cast<Relocation>(static_cast<int>(number("relocation", 0)));
   options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));

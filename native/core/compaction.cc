@@ -9,7 +9,6 @@
 
 #include "clock.h"
 #include "heap.h"
-#include "protection.h"
 
 namespace glissade {
 
@@ -75,7 +74,7 @@ void Compaction::stock() {
   if (heap_.options.protect) return;
   // From-space pages without a live object: free at the flip, so handlers have buffers from the first fault on.
   const Forwarding& f = heap_.forwarding;
-  overdraft_.begin((f.compact_end.index - f.to_begin.index) / kGranulesPerPage);
+  overdraft_.begin((f.compact_end.index - f.to_begin.index) / kGranulesPerPage, heap_.options.overdraft);
   Extent free{0, 0};
   for (u32 page = f.prefix_end.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
     if (heap_.page_live[page] != 0) continue;
@@ -105,8 +104,9 @@ u32 Compaction::take_overflow(u32 pages) {
 }
 
 void Compaction::top_up_shared() {
-  // What faults have taken is given back to where they take from.
-  while (shared_.count() < static_cast<i32>(kSharedLow) || taken() > overdraft_.tolerated()) {
+  // What faults have taken is given back to where they take from; but for what the collector needs to go on freeing pages.
+  const auto owes = [&] { return taken() > overdraft_.tolerated() && supply_.pages() > kSharedLow; };
+  while (shared_.count() < static_cast<i32>(kSharedLow) || owes()) {
     const Extent extent = supply_.take(kSharedLow);
     if (extent.pages == 0) return;
     for (u32 i = 0; i < extent.pages; i++) shared_.push(extent.first + i);
@@ -367,33 +367,6 @@ bool Compaction::retire(u32 buffer) {
   return true;
 }
 
-void Compaction::note_freed(u32 first, u32 end) {
-  if (!heap_.options.protect) return;
-  const u32 cycle = static_cast<u32>(layout::load_word(heap_.space.control()[layout::kCyclesWord])) + 1;
-  for (u32 page = first; page < end; page++) __atomic_store_n(&freed_in_[page], cycle, __ATOMIC_RELAXED);
-}
-
-void Compaction::protect_window() {
-  const Forwarding& f = heap_.forwarding;
-  for (u32 page = f.begin.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
-    if (heap_.page_live[page] == 0) retire(page);
-  }
-}
-
-bool Compaction::belongs(u32 page) const {
-  const MovingSpace& moving = heap_.moving;
-  if (page >= heap_.geometry().root_first_page()) return true;
-  if (page >= moving.begin && page < moving.top.load(std::memory_order_acquire)) return true;
-  return page < heap_.geometry().moving_pages() && page >= moving.large_low.load(std::memory_order_acquire) &&
-         heap_.large_objects.covered(page);
-}
-
-void Compaction::serve_idle(u32 page, std::size_t offset) {
-  if (!belongs(page)) protection::report_stale(heap_, offset, page < freed_in_.count() ? __atomic_load_n(&freed_in_[page], __ATOMIC_RELAXED) : 0);
-  // A root page that nobody has touched, or a page that has arrived since.
-  while (heap_.barrier.zero(heap_.space.to_page({page}), 1).answer == PageBarrier::Answer::Again) cpu_pause();
-}
-
 void Compaction::serve(std::size_t offset) {
   const u32 page = static_cast<u32>(offset >> kPageShift);
   const u64 entered = now_ns();
@@ -475,77 +448,6 @@ Compaction::Found Compaction::resolve(u32 page, Reason reason) {
         }
         break;
       }
-    }
-  }
-}
-
-void Compaction::fill(u32 first, u32 pages) {
-  for (u32 done = 0; done < pages;) {
-    const u32 page = first + done;
-    const Extent extent = heap_.copying || heap_.options.protect ? Extent{0, 0} : supply_.take(pages - done);
-    if (extent.pages == 0) {
-      fill_large(page, pages - done);
-      break;
-    }
-    u8* source = heap_.space.buffer(extent.first);
-    std::memset(source, 0, std::size_t{extent.pages} << kPageShift);
-    for (u32 moved = 0; moved < extent.pages;) {
-      const PageBarrier::Placing placing =
-          heap_.barrier.move(heap_.space.to_page({page + moved}), source + (std::size_t{moved} << kPageShift), extent.pages - moved);
-      Statistics::add(heap_.statistics.pagesRecycled, placing.pages);
-      moved += placing.pages;
-      if (placing.answer == PageBarrier::Answer::Placed || placing.answer == PageBarrier::Answer::Again) continue;
-      if (placing.answer == PageBarrier::Answer::Disarmed) return;
-      // This page comes from the kernel instead.
-      if (placing.answer == PageBarrier::Answer::Unmovable) fill_large(page + moved, 1);
-      moved++;
-    }
-    for (u32 filled = page; filled < page + extent.pages; filled++) heap_.page_words[filled].set_filled();
-    done += extent.pages;
-  }
-}
-
-void Compaction::fill_large(u32 first, u32 pages) {
-  for (u32 done = 0; done < pages;) {
-    const PageBarrier::Placing placing = heap_.barrier.zero(heap_.space.to_page({first + done}), pages - done);
-    Statistics::add(heap_.statistics.pagesZeroFilled, placing.pages);
-    done += placing.pages;
-    switch (placing.answer) {
-      case PageBarrier::Answer::Placed:
-      case PageBarrier::Answer::Again: break;
-      case PageBarrier::Answer::Present: done++; break;
-      case PageBarrier::Answer::NoMemory: sched_yield(); break;
-      default: return;  // disarmed: the touch itself will be an ordinary zero-fill; refused: its fault will say so
-    }
-  }
-  // Between compactions (page-protect mode) the states are zero, and stay so for the next one.
-  if (!active.load(std::memory_order_seq_cst)) return;
-  for (u32 page = first; page < first + pages; page++) heap_.page_words[page].set_filled();
-}
-
-void Compaction::recycle_above() {
-  // Evacuated pages become the heap's free memory: mapped above the live end, where the next TLABs will be.
-  MovingSpace& moving = heap_.moving;
-  constexpr u32 kPiecePages = 64;
-  const u32 budget = static_cast<u32>(heap_.geometry().max_bytes >> kPageShift);
-  for (u32 page = shared_.pop(); page != kNoBuffer; page = shared_.pop()) supply_.give({page, 1});
-  std::lock_guard<SpaceLock> lock(moving.lock);
-  for (;; moving.lock.breathe()) {
-    if (moving.dirty_end < moving.top) moving.dirty_end = moving.top;
-    const u32 limit = moving.large_low;
-    const u32 resident = moving.used_pages() + moving.dirty_end - moving.top;
-    const u32 room = resident < budget && moving.dirty_end < limit ? std::min(budget - resident, limit - moving.dirty_end) : 0;
-    const Extent extent = supply_.take(std::min(room, kPiecePages));
-    if (extent.pages == 0) return;
-    for (u32 done = 0; done < extent.pages;) {
-      const PageBarrier::Placing placing =
-          heap_.barrier.move(heap_.space.to_page({moving.dirty_end}), heap_.space.buffer(extent.first + done), extent.pages - done);
-      moving.dirty_end += placing.pages;
-      done += placing.pages;
-      Statistics::add(heap_.statistics.pagesRecycled, placing.pages);
-      if (placing.answer == PageBarrier::Answer::Placed || placing.answer == PageBarrier::Answer::Again) continue;
-      if (placing.answer == PageBarrier::Answer::Present) moving.dirty_end++;  // by whomever; garbage either way
-      done++;  // a hole, a shared page: not worth keeping
     }
   }
 }

@@ -4,7 +4,8 @@
 // The order is: roots; what the survey found intact, which has only to be placed; large objects, black pages from the top down
 // (what mutators touched last), the rest of the prefix, and compacted pages from the top down. The cheapest first, so that the
 // number of pages that can still fault falls as fast as it can. Sliding moves objects towards lower addresses, so from the top
-// down the sources die in the order in which they are read, and evacuated pages become the next buffers.
+// down the sources die in the order in which they are read, and evacuated pages become the next buffers. What faults build comes in
+// any order; neighbours of theirs go before the rest once that has taken much memory (overdraft.h).
 //
 // Source pages: a compacted page reads one or more source pages, neighbours share one; `source_counts` counts the
 // unbuilt readers of each. The thread that is the last to leave a page's builders decrements (page-state.h).

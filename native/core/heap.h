@@ -62,6 +62,7 @@ struct HeapOptions {
   bool stepping = false;       // the cycle waits at gates for `step`
   double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)
   std::size_t min_bytes = 16 * kMiB;
+  u32 overdraft = 0;           // overdraft.h: pages; 0: as many as that says
   u32 placing_batch = ~0u;     // built pages that the collector places in one call, at the most (1: page by page)
 };
 

@@ -1,12 +1,13 @@
 // The overdraft: what faults take from the kernel and cannot give back yet.
 //
 // A page built here and there takes a buffer and gives none back: the pages beside it read its sources, too. A program that
-// touches its heap at random would have taken a tenth of it by the time that the collector comes to the neighbours. So
+// touches its heap at random would have taken a tenth of it, or more, by the time that the collector comes to the neighbours. So
 // beyond an overdraft the neighbours come first; each lets go of as many sources as a page is built from. The
 // collector begins with pages that faults have built of late. If that is not enough, and the overdraft is twice as
 // large, whoever faults builds a few neighbours of its own page.
 //
-// `note` is for fault handlers (invariant 10: no lock), `take_noted` for compaction threads, `begin` for the driver, before the flip.
+// `note` is for fault handlers (invariant 10: no lock), `take_noted` for compaction threads, `begin` for the driver before the
+// flip, which publishes what it wrote to all of them.
 #pragma once
 
 #include <algorithm>
@@ -22,9 +23,9 @@ class Overdraft {
   static constexpr u32 kRepaidInFault = 8;  // pages, at the most
   static constexpr u32 kRepaidAround = 4;   // pages on either side, by the collector
 
-  /// `pages`: so many will be compacted.
-  void begin(u32 pages) {
-    tolerated_ = std::max(kLeast, pages / kPart);
+  /// `pages`: so many will be compacted. `tolerated`: what to tolerate of them; 0: a part.
+  void begin(u32 pages, u32 tolerated) {
+    tolerated_ = tolerated ? tolerated : std::max(kLeast, pages / kPart);
     for (std::atomic<u32>& slot : noted_) slot.store(kNone, std::memory_order_relaxed);
   }
   /// Pages; beyond them the collector builds neighbours, …

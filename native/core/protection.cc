@@ -1,4 +1,4 @@
-// The reports of the page-protect mode, and the SIGSEGV handler that watches from-space.
+// The page-protect mode: which pages belong to the heap, its reports, and the SIGSEGV handler that watches from-space.
 #include "protection.h"
 
 #include <signal.h>
@@ -90,3 +90,34 @@ void report_stale(const Heap& heap, std::size_t offset, u32 freed_in) {
 }
 
 }  // namespace glissade::protection
+
+namespace glissade {
+
+void Compaction::note_freed(u32 first, u32 end) {
+  if (!heap_.options.protect) return;
+  const u32 cycle = static_cast<u32>(layout::load_word(heap_.space.control()[layout::kCyclesWord])) + 1;
+  for (u32 page = first; page < end; page++) __atomic_store_n(&freed_in_[page], cycle, __ATOMIC_RELAXED);
+}
+
+void Compaction::protect_window() {
+  const Forwarding& f = heap_.forwarding;
+  for (u32 page = f.begin.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
+    if (heap_.page_live[page] == 0) retire(page);
+  }
+}
+
+bool Compaction::belongs(u32 page) const {
+  const MovingSpace& moving = heap_.moving;
+  if (page >= heap_.geometry().root_first_page()) return true;
+  if (page >= moving.begin && page < moving.top.load(std::memory_order_acquire)) return true;
+  return page < heap_.geometry().moving_pages() && page >= moving.large_low.load(std::memory_order_acquire) &&
+         heap_.large_objects.covered(page);
+}
+
+void Compaction::serve_idle(u32 page, std::size_t offset) {
+  if (!belongs(page)) protection::report_stale(heap_, offset, page < freed_in_.count() ? __atomic_load_n(&freed_in_[page], __ATOMIC_RELAXED) : 0);
+  // A root page that nobody has touched, or a page that has arrived since.
+  while (heap_.barrier.zero(heap_.space.to_page({page}), 1).answer == PageBarrier::Answer::Again) cpu_pause();
+}
+
+}  // namespace glissade

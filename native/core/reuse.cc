@@ -153,7 +153,8 @@ void Heap::reuse_dead() {
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
-/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages, `held` with them, of `most`.
+/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages: `held` with them, of
+/// `most` that it may.
 void Heap::consider_dead(u32 held, u32 most) {
   // The room that the next cycle was to have does not come from what is dead, then.
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);

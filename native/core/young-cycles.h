@@ -3,8 +3,9 @@
 // Between remark and the next cycle every object that a marked one refers to is marked, unless the reference has been stored
 // since: then its card is dirty (invariant 8), and cards are left alone between cycles. So if the objects are where they
 // were (the cycle reused garbage in place, reuse.cc), a cycle may keep marks and cards, and begin its trace at the roots and
-// at the dirty cards of marked objects. What was born since has no mark: runs and holes had no live bit when they became TLABs, and
-// black objects are told by their page, not by a bit; large ones, which have a mark, have dirty cards. The idea is Demers et al.'s sticky mark bits (POPL 1990).
+// at the dirty cards of marked objects. What was born since has no mark: runs and holes had no live bit when they became
+// TLABs, and black objects are told by their page, not by a bit; large ones, which have a mark, have dirty cards. The idea is
+// Demers et al.'s sticky mark bits (POPL 1990).
 //
 // The price is garbage that keeps its mark until the next full trace. It counts as live, and a weak reference to it is not
 // cleared; so nothing is compacted after a young cycle. Explicit collections, and all that begin while a mutator is stalled for memory, trace

@@ -23,6 +23,13 @@ inline HeapOptions small_heap() {
   return options;
 }
 
+/// The same, and its cycles rest at gates (step_to).
+inline HeapOptions stepping_heap() {
+  HeapOptions options = small_heap();
+  options.stepping = true;
+  return options;
+}
+
 /// A heap with four shapes: Node { ref left, ref right, u64 key }, Refs (array of ref), Values (array of value), Bytes.
 class TestHeap {
  public:

@@ -13,8 +13,7 @@ namespace {
 
 /// Steps a cycle to its compaction and reads one word of each page that had objects before the flip.
 void touch_stale_pages(bool fresh_windows) {
-  HeapOptions options = small_heap();
-  options.stepping = true;
+  HeapOptions options = stepping_heap();
   options.fresh_windows = fresh_windows;
   TestHeap test(options);
   REQUIRE(test.heap);
@@ -86,9 +85,7 @@ TEST(root_areas_that_come_and_go_during_cycles_are_not_read_as_one_another) {
 // A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
 // come before that page is there.
 TEST(a_page_whose_builder_never_comes_back_is_built_by_the_collector) {
-  HeapOptions options = small_heap();
-  options.stepping = true;
-  TestHeap test(options);
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   m.push(0);

@@ -250,9 +250,7 @@ TEST(a_stack_holds_nothing_above_its_top_when_memory_is_given_out_again) {
 }
 
 TEST(a_stack_holds_nothing_above_its_top_after_a_cycle_in_which_only_large_objects_died) {
-  HeapOptions options = small_heap();
-  options.stepping = true;
-  TestHeap test(options);
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   constexpr u32 kSlots = 40'000;

@@ -14,12 +14,6 @@ constexpr u32 kStaying = 20'000;  // nodes of 32 bytes: 156 pages that stay, wit
 constexpr u32 kMoving = 20'000;   // and as many that move, one of two
 constexpr u32 kSlots = 65'536;    // a large object of references: 64 pages
 
-HeapOptions surveyed_heap() {
-  HeapOptions options = small_heap();
-  options.stepping = true;
-  return options;
-}
-
 /// Root 0: the list of nodes that stay, from the last to the first. Root 1: that of the nodes that move. Root 2: a large array
 /// whose slots refer to the first.
 class Surveyed {
@@ -71,7 +65,7 @@ class Surveyed {
 };
 
 TEST(survey_pages_that_stay_as_they_are_are_placed_in_long_runs_and_never_built) {
-  TestHeap test(surveyed_heap());
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   Surveyed program(test);
   REQUIRE(step_to(test, program.m, layout::Phase::Prepare));
@@ -89,7 +83,7 @@ TEST(survey_pages_that_stay_as_they_are_are_placed_in_long_runs_and_never_built)
 }
 
 TEST(survey_a_touch_of_an_intact_page_maps_its_neighbours_too) {
-  TestHeap test(surveyed_heap());
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   Surveyed program(test);
   REQUIRE(step_to(test, program.m, layout::Phase::Compact));
@@ -109,7 +103,7 @@ TEST(survey_a_touch_of_an_intact_page_maps_its_neighbours_too) {
 }
 
 TEST(survey_does_not_look_at_an_object_that_is_being_initialised) {
-  TestHeap test(surveyed_heap());
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   Surveyed program(test);
   NativeMutator& m = program.m;
@@ -132,7 +126,7 @@ TEST(survey_does_not_look_at_an_object_that_is_being_initialised) {
 }
 
 TEST(survey_a_reference_stored_after_it_is_translated) {
-  TestHeap test(surveyed_heap());
+  TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   Surveyed program(test);
   NativeMutator& m = program.m;

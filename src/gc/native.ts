@@ -37,6 +37,8 @@ export interface NativeTuning {
    * of four collections that are asked for.
    */
   readonly young?: number
+  /** Pages that faults may take from the kernel before those beside them are built first; 0: a part of what is compacted. */
+  readonly overdraft?: number
   /** Built pages that the collector places in one call, at the most. */
   readonly placingBatch?: number
 }

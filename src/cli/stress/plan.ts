@@ -39,6 +39,8 @@ export interface EpisodePlan {
   readonly reuse: boolean
   /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 2 whenever nothing has moved, also when asked for. */
   readonly young: number
+  /** Pages that faults may take from the kernel before those beside them are built first; 0: as many as ever. */
+  readonly overdraft: number
   readonly heap: HeapOptions
 }
 
@@ -90,6 +92,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
   const one = random.pick(names)
   const reuse = random.chance(0.6)
   const young = reuse ? random.pick([0, 1, 2, 2, 2]) : 0
+  const overdraft = random.pick([0, 1, 1, 8])
   return {
     seed,
     ms,
@@ -100,6 +103,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
     verify: options.verify ?? verify,
     reuse,
     young,
+    overdraft,
     heap: {
       maxBytes: options.heap ?? heap,
       collector: options.collector,
@@ -121,7 +125,17 @@ export function seedAfter(seed: number): number {
 }
 
 /** One line that says what the episode is. */
-export function describePlan({ seed, mutators, workloads, inject, verify, reuse, young, heap }: EpisodePlan): string {
+export function describePlan({
+  seed,
+  mutators,
+  workloads,
+  inject,
+  verify,
+  reuse,
+  young,
+  overdraft,
+  heap,
+}: EpisodePlan): string {
   const { everyAllocations, everyBytes, sitePeriod } = heap.stress ?? {}
   return [
     `seed ${seed}`,
@@ -130,6 +144,7 @@ export function describePlan({ seed, mutators, workloads, inject, verify, reuse,
     `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
     ...(reuse ? ['reuse', ['no young cycles', 'young cycles', 'young cycles always'][young]] : []),
+    ...(overdraft ? [`overdraft ${overdraft}`] : []),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
     ...(sitePeriod ? [`a collection at each call site and every ${sitePeriod} allocations of it`] : []),
