@@ -252,6 +252,14 @@ export const MUTANTS = [
     tests: ['what_is_stored_into_old_objects'],
   },
   {
+    name: 'highest-mark-forgotten',
+    what: 'a cycle that keeps the marks forgets where the highest is: memory above what it marks itself is free, it thinks',
+    file: marking,
+    find: '  if (!young) {\n    end_.store(0, std::memory_order_relaxed);',
+    replace: '  end_.store(0, std::memory_order_relaxed);\n  if (!young) {',
+    stress: of('lists', 'graphs', 'trees'),
+  },
+  {
     name: 'marks-kept-after-flip',
     what: 'a cycle keeps the marks of the one before though that has moved everything',
     file: collector,

@@ -451,6 +451,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.reuse = number("reuse", 1) != 0;
   options.young = static_cast<Young>(number("young", 1));
   options.overdraft = static_cast<u32>(number("overdraft", 0));
+  options.retention_ms = static_cast<u32>(number("retentionMs", options.retention_ms));
   options.placing_batch = static_cast<u32>(number("placingBatch", options.placing_batch));
   options.relocation = static_cast<Relocation>(static_cast<int>(number("relocation", 0)));
   options.faults = static_cast<Faults>(static_cast<int>(number("faults", 0)));

@@ -316,6 +316,7 @@ void Heap::run_cycle(bool forced) {
   injection::delay(injection::Delay::Prepare);
   const u32 prefix = choose_prefix(forced);
   const u32 gain = possible_gain(prefix);
+  note_live(forced);
   consider_holes();
   find_dead();
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
@@ -332,7 +333,6 @@ void Heap::run_cycle(bool forced) {
   if (stepping) gate(Rest::Flip);
   // The measure of both is the heap at the flip: one that is being built may begin a cycle small, and end it large.
   const u64 full = pages_in_use();
-  const u64 live_pages = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift);
   const auto note_trace = [&] {
     if (young_) pacing.note_young(traced_granules_);
     else pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
@@ -365,23 +365,36 @@ void Heap::run_cycle(bool forced) {
   } else {
     Statistics::add(statistics.flipsSkipped);
     safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
+    return_unneeded();
     reuse_dead();
     marks_hold_ = enough || !is_worth_moving(gain);
     note_trace();
   }
-  pace(live_pages, now_ns() - started);
+  pace(now_ns() - started);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
 }
 
-void Heap::pace(u64 live_pages, u64 took_ns) {
+/// The heap may grow to live × growth, never beyond the maximum.
+u64 Heap::wanted_pages() const {
+  const u64 wanted = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages_) * options.growth), options.min_bytes >> kPageShift);
+  return std::min<u64>(wanted, max_pages_);
+}
+
+void Heap::note_live(bool forced) {
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  // What a young cycle finds marked is no measure of what is alive.
+  if (!young_) live_pages_ = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift) + moving.large_pages;
+  const u64 used = used_at_remark_ + moving.top - moving.black_begin;
+  retention.note(now_ns(), forced ? wanted_pages() : std::max(wanted_pages(), used), forced ? 0 : u64{options.retention_ms} * 1'000'000);
+}
+
+void Heap::pace(u64 took_ns) {
   std::lock_guard<SpaceLock> lock(moving.lock);
   roots.end_cycle();
   const u64 used = moving.used_pages();
-  // What a young cycle finds marked is no measure of what is alive.
-  if (!young_) live_pages_ = live_pages + moving.large_pages;
-  // The heap may grow to live × growth, never beyond the maximum; what has died marked makes it grow no further.
-  const u64 wanted = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages_) * options.growth), options.min_bytes >> kPageShift);
+  // What has died marked makes the heap grow no further.
+  const u64 wanted = wanted_pages();
   const u64 limit = std::min<u64>(std::max(wanted, used + used / 4), max_pages_);
   limit_pages_.store(static_cast<u32>(limit), std::memory_order_relaxed);
   const u64 total = pages_allocated();
@@ -391,10 +404,10 @@ void Heap::pace(u64 live_pages, u64 took_ns) {
   allocated_at_end_ = total;
   const u64 room = limit > used ? limit - used : 0;
   young_cycles_.note(young_, took_ns, young_ ? static_cast<double>(freed) / static_cast<double>(std::max<u64>(allocated, 1)) : 1 - young_survival_, room);
-  const bool roomy = used + used / 4 <= std::min<u64>(wanted, max_pages_);
+  const bool roomy = used + used / 4 <= wanted;
   switch (options.young) {
     case Young::Never: next_young_ = false; break;
-    case Young::WhereItPays: next_young_ = marks_hold_ && roomy && young_cycles_.pays(room); break;
+    case Young::WhereItPays: next_young_ = marks_hold_ && roomy && !retention.spread_out(moving.held_pages()) && young_cycles_.pays(room); break;
     case Young::AlsoAsked: next_young_ = marks_hold_; break;
   }
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);

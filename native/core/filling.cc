@@ -60,16 +60,16 @@ void Compaction::recycle_above() {
   // Evacuated pages become the heap's free memory: mapped above the live end, where the next TLABs will be.
   MovingSpace& moving = heap_.moving;
   constexpr u32 kPiecePages = 64;
-  const u32 budget = static_cast<u32>(heap_.geometry().max_bytes >> kPageShift);
   for (u32 page = shared_.pop(); page != kNoBuffer; page = shared_.pop()) supply_.give({page, 1});
   std::lock_guard<SpaceLock> lock(moving.lock);
   for (;; moving.lock.breathe()) {
     if (moving.dirty_end < moving.top) moving.dirty_end = moving.top;
     const u32 limit = moving.large_low;
-    const u32 resident = moving.used_pages() + moving.dirty_end - moving.top;
-    const u32 room = resident < budget && moving.dirty_end < limit ? std::min(budget - resident, limit - moving.dirty_end) : 0;
-    const Extent extent = supply_.take(std::min(room, kPiecePages));
-    if (extent.pages == 0) return;
+    const u64 resident = moving.used_pages() + moving.dirty_end - moving.top, kept = heap_.retention.kept();
+    const u32 room = moving.dirty_end < limit ? limit - moving.dirty_end : 0;
+    const u32 wanted = resident < kept ? static_cast<u32>(std::min<u64>(kept - resident, room)) : 0;
+    const Extent extent = supply_.take(std::min(wanted, kPiecePages));
+    if (extent.pages == 0) break;
     for (u32 done = 0; done < extent.pages;) {
       const PageBarrier::Placing placing =
           heap_.barrier.move(heap_.space.to_page({moving.dirty_end}), heap_.space.buffer(extent.first + done), extent.pages - done);
@@ -81,6 +81,8 @@ void Compaction::recycle_above() {
       done++;  // a hole, a shared page: not worth keeping
     }
   }
+  // The rest goes with from-space.
+  Statistics::add(heap_.statistics.pagesReturned, supply_.pages());
 }
 
 }  // namespace glissade

@@ -34,6 +34,7 @@
 #include "page-state.h"
 #include "phase-log.h"
 #include "placement.h"
+#include "retention.h"
 #include "root-set.h"
 #include "safepoint.h"
 #include "shape-table.h"
@@ -63,6 +64,7 @@ struct HeapOptions {
   double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)
   std::size_t min_bytes = 16 * kMiB;
   u32 overdraft = 0;           // overdraft.h: pages; 0: as many as that says
+  u32 retention_ms = 2000;     // retention.h: half of what is no longer needed is forgotten in this time
   u32 placing_batch = ~0u;     // built pages that the collector places in one call, at the most (1: page by page)
 };
 
@@ -139,6 +141,7 @@ class Heap {
   Safepoint safepoint;
   Workers workers;
   Pacing pacing;
+  Retention retention;
   PageBarrier barrier{*this};
   Relocation relocation = Relocation::Auto;
   bool copying = false;
@@ -187,7 +190,9 @@ class Heap {
   void mark();
   bool remark_pause(bool last);
   void reclaim();
-  void pace(u64 live_pages, u64 took_ns);
+  void note_live(bool forced);
+  u64 wanted_pages() const;
+  void pace(u64 took_ns);
   bool wait_for_cycle();
   bool wait_for_memory();
   void announce_memory();
@@ -205,6 +210,7 @@ class Heap {
   void reuse_dead();
   void consider_dead(u32 held, u32 most);
   bool nothing_marked_in_dead() const;
+  void return_unneeded();
 
   // prepare.cc
   u32 choose_prefix(bool forced);
@@ -258,6 +264,7 @@ class Heap {
   bool young_ = false;                     // the cycle under way keeps the marks of the one before
   bool next_young_ = false;                // … the next one may
   u64 live_pages_ = 0;                     // at the last full trace
+  u32 used_at_remark_ = 0;                 // pages
   u64 used_at_end_ = 0, allocated_at_end_ = 0;  // pages, at the end of the last cycle
   std::atomic<u32> stalled_{0};            // mutators that found no memory, and wait for cycles that trace everything
   std::atomic<u32> outrun_{0};             // of those, the ones for which all others wait

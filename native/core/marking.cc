@@ -61,6 +61,7 @@ void Marker::mark_and_scan(Ref ref) {
   if (!heap_.blocks.mark<Parallel>(g, granules)) return;
   marked++;
   granules_ += granules;
+  end = std::max(end, g.index + granules);
   if (!heap_.shapes[shape].has_references()) return;
   for (u32 page = g.index / kGranulesPerPage; page <= (g.index + granules - 1) / kGranulesPerPage; page++) {
     // Mostly so already; other markers look at the same line.
@@ -163,8 +164,16 @@ void Marker::scan_card(std::size_t card) {
   }
 }
 
+void Marking::note(const Marker& marker) {
+  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  u32 end = end_.load(std::memory_order_relaxed);
+  while (end < marker.end && !end_.compare_exchange_weak(end, marker.end, std::memory_order_relaxed)) {
+  }
+}
+
 void Marking::begin(bool young) {
   if (!young) {
+    end_.store(0, std::memory_order_relaxed);
     heap_.clear_marks();
     heap_.cards.clear_all();
   }
@@ -283,7 +292,7 @@ void Marking::trace_with(Marker& marker, bool alone) {
       bag_.push_back(gift);
     }
   }
-  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  note(marker);
 }
 
 u64 Marking::take_cards() {
@@ -339,7 +348,7 @@ u64 Marking::preclean() {
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, true);
   });
-  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  note(marker);
   trace();
   constexpr u64 kObjectsPerCard = 32;
   return dirty + (heap_.statistics.objectsMarked.load(std::memory_order_relaxed) - marked_before) / kObjectsPerCard;
@@ -359,7 +368,7 @@ bool Marking::remark(bool last) {
     if (area.is_stack()) visit_stack(marker, area.index, false);
   });
   const bool done = marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
-  Statistics::add(heap_.statistics.objectsMarked, marker.marked);
+  note(marker);
   // What is not finished stays on the mark stack, which the next preclean goes on with.
   return done;
 }

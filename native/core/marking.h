@@ -12,6 +12,7 @@
 // Called by collector threads only; `remark` by the thread that runs the pause.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <mutex>
 #include <utility>
@@ -57,6 +58,7 @@ class Marker {
 
   MarkStack& stack() { return work_.refs; }
   u64 marked = 0;
+  u32 end = 0;  // of the highest object marked that can move, in granules
   /// Granules scanned since the last call.
   u64 take_granules() { return std::exchange(granules_, 0); }
 
@@ -92,8 +94,11 @@ class Marking {
   u64 preclean();
   /// In the pause. False: more was dirty than the pause's budget allows; go back to precleaning (`last` forbids that).
   bool remark(bool last);
+  /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.
+  u32 end() const { return end_.load(std::memory_order_relaxed); }
 
  private:
+  void note(const Marker& marker);
   void trace();
   void trace_with(Marker& marker, bool alone);
   u64 take_cards();
@@ -103,6 +108,7 @@ class Marking {
   Heap& heap_;
   std::deque<MarkWork> work_;     // of each worker; between traces only the first has any
   std::vector<u32> heap_cards_, root_cards_;
+  std::atomic<u32> end_{0};       // relaxed: the end of a trace, or the pause, publishes it
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.

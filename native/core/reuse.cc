@@ -34,8 +34,6 @@ constexpr u32 kMostHoles = 4;
 constexpr u32 kCyclesWithout = 8;
 /// Reuse suffices if it yields this share of what compacting would.
 constexpr double kEnough = 0.75;
-/// The remark pause looks at so many pages, about what mutators allocate from remark to the runs' release.
-constexpr u32 kTrimPages = 512;
 
 /// The bit after the highest that is set.
 u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clzll(bits)); }
@@ -45,19 +43,14 @@ u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clz
 /// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more, except those at
 /// the end: black allocation begins below them, or every cycle would raise `top`.
 void Heap::forget_dead() {
+  used_at_remark_ = moving.used_pages();
   moving.dead.clear();
   zero_above_stacks();
   if (!may_reuse_) return;
-  const u32 top = moving.top;
-  const u32 lowest = std::max(moving.begin, top - std::min(top, kTrimPages));
-  u32 first = top;
-  for (; first > lowest; first--) {
-    u64 live = 0;
-    for (u32 b = (first - 1) * kBlocksPerPage; b < first * kBlocksPerPage; b++) live |= blocks.at(b).live.load(std::memory_order_relaxed);
-    if (live) break;
-  }
+  const u32 top = moving.top, live_end = std::max(moving.begin, pages_for_granules(marking.end()));
+  GLISSADE_ASSERT(next_live(blocks, {live_end * kGranulesPerPage}, {top * kGranulesPerPage}).index == top * kGranulesPerPage, "marked above the highest mark");
   moving.dirty_end = std::max(moving.dirty_end, top);
-  moving.top = first;
+  moving.top = live_end;
 }
 
 void Heap::zero_above_stacks() {
@@ -131,6 +124,7 @@ bool Heap::reuse_suffices(u32 gain) {
   std::lock_guard<SpaceLock> lock(moving.lock);
   // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
+  if (retention.spread_out(moving.held_pages())) return false;
   return dead_granules_ >= kEnough * gain * kGranulesPerPage && moving.held_pages() + 2 * black <= max_pages_;
 }
 
@@ -146,10 +140,29 @@ bool Heap::nothing_marked_in_dead() const {
   return true;
 }
 
+/// Free pages above the objects that are too many, the highest first, in pieces: mutators allocate there meanwhile.
+void Heap::return_unneeded() {
+  if (moving.registered) return;  // protected heaps
+  constexpr u32 kPiecePages = 64;
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  for (;; moving.lock.breathe()) {
+    const u32 top = moving.top;
+    const u64 kept = retention.kept(), held = moving.held_pages();
+    const u32 needed = held < kept ? static_cast<u32>(std::min<u64>(kept - held, max_pages_)) : 0;
+    const u32 free = std::max(moving.dirty_end, top) - top;
+    if (free <= needed) return;
+    const u32 pages = std::min(free - needed, kPiecePages);
+    moving.dirty_end -= pages;
+    discard(space.to_page({moving.dirty_end}), std::size_t{pages} << kPageShift);
+    Statistics::add(statistics.pagesReturned, pages);
+  }
+}
+
 /// After the pause that ended black allocation.
 void Heap::reuse_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   std::lock_guard<SpaceLock> lock(moving.lock);
+  moving.black_reserve = 2 * (moving.top - moving.black_begin);
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 

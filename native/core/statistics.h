@@ -45,6 +45,7 @@ namespace glissade {
   X(buffersFromKernel, "buffers taken beyond the recycled ones")                          \
   X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \
+  X(pagesReturned, "free pages given back to the system, too many for what the heap needs") \
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \

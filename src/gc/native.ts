@@ -39,6 +39,8 @@ export interface NativeTuning {
   readonly young?: number
   /** Pages that faults may take from the kernel before those beside them are built first; 0: a part of what is compacted. */
   readonly overdraft?: number
+  /** The time in which a heap forgets half of the memory that it needs no longer, in milliseconds; 0: at once. */
+  readonly retentionMs?: number
   /** Built pages that the collector places in one call, at the most. */
   readonly placingBatch?: number
 }

@@ -48,9 +48,8 @@ export async function runEpisode(plan: EpisodePlan, beat: () => void): Promise<T
 }
 
 async function overOneHeap(plan: EpisodePlan, tally: Tally, beat: () => void): Promise<void> {
-  const heap = tuned({ reuse: plan.reuse ? 1 : 0, young: plan.young, overdraft: plan.overdraft }, () =>
-    Heap.create(plan.heap),
-  )
+  const { young, overdraft, retentionMs } = plan
+  const heap = tuned({ reuse: plan.reuse ? 1 : 0, young, overdraft, retentionMs }, () => Heap.create(plan.heap))
   const mutators = heap.capabilities.sharing ? plan.mutators : 1
   const exchange = exchangeTable(heap)
   const driver = new Driver(heap, plan, 0, exchange)

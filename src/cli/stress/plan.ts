@@ -41,6 +41,8 @@ export interface EpisodePlan {
   readonly young: number
   /** Pages that faults may take from the kernel before those beside them are built first; 0: as many as ever. */
   readonly overdraft: number
+  /** Milliseconds in which the heap forgets half of the memory that it needs no longer. */
+  readonly retentionMs: number
   readonly heap: HeapOptions
 }
 
@@ -93,6 +95,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
   const reuse = random.chance(0.6)
   const young = reuse ? random.pick([0, 1, 2, 2, 2]) : 0
   const overdraft = random.pick([0, 1, 1, 8])
+  const retentionMs = random.pick([0, 0, 2000])
   return {
     seed,
     ms,
@@ -104,6 +107,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
     reuse,
     young,
     overdraft,
+    retentionMs,
     heap: {
       maxBytes: options.heap ?? heap,
       collector: options.collector,
@@ -134,6 +138,7 @@ export function describePlan({
   reuse,
   young,
   overdraft,
+  retentionMs,
   heap,
 }: EpisodePlan): string {
   const { everyAllocations, everyBytes, sitePeriod } = heap.stress ?? {}
@@ -145,6 +150,7 @@ export function describePlan({
     `verify ${verify}`,
     ...(reuse ? ['reuse', ['no young cycles', 'young cycles', 'young cycles always'][young]] : []),
     ...(overdraft ? [`overdraft ${overdraft}`] : []),
+    ...(retentionMs ? [] : ['no retention']),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
     ...(everyBytes ? [`a collection every ${everyBytes} bytes`] : []),
     ...(sitePeriod ? [`a collection at each call site and every ${sitePeriod} allocations of it`] : []),

@@ -1,0 +1,38 @@
+// Retention: how many pages the heap keeps, free ones included, from the end of one cycle to that of the next.
+//
+// What a program needs again soon should stay: a page that comes from the kernel costs ten times what it costs to zero one that is
+// there. What it needed once should go. So a heap keeps what it may grow to, and what it has needed beyond that is
+// forgotten by half in a time in which a program that breathes is sure to have come round. A collection that somebody asks for
+// forgets it at once. What lies free above the objects and is too much goes back directly; a heap whose objects lie
+// scattered over more than twice what it keeps is compacted, though reuse in place (reuse.cc) would suffice.
+//
+// Called by the collector thread only.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "units.h"
+
+namespace glissade {
+
+class Retention {
+ public:
+  /// Once a cycle. `needed`: pages that the heap may grow to before the end of the next; 0 for `half_life_ns`: it needs no more.
+  void note(u64 now_ns, u64 needed, u64 half_life_ns) {
+    const double halvings = static_cast<double>(now_ns - noted_ns_) / static_cast<double>(half_life_ns);
+    const u64 remembered = half_life_ns ? static_cast<u64>(static_cast<double>(kept_) * std::exp2(-halvings)) : 0;
+    kept_ = std::max(needed, remembered);
+    noted_ns_ = now_ns;
+  }
+  /// Pages.
+  u64 kept() const { return kept_; }
+  /// Whether a heap that lies in `held` pages is so spread out that it has to be compacted.
+  bool spread_out(u64 held) const { return held > kSpread * kept_; }
+
+ private:
+  static constexpr u64 kSpread = 2;
+  u64 kept_ = 0, noted_ns_ = 0;
+};
+
+}  // namespace glissade
