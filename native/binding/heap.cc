@@ -200,7 +200,20 @@ napi_value allocate(napi_env env, napi_callback_info info) {
 
 napi_value create_area(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.number(call.heap().create_area(static_cast<layout::AreaKind>(call.integer(0)), call.natural(1), call.integer(2)));
+  Heap& heap = call.heap();
+  const auto create = [&] { return heap.create_area(static_cast<layout::AreaKind>(call.integer(0)), call.natural(1), call.integer(2)); };
+  i32 area = create();
+  // A fourth argument: the mutator that may wait, -1 for a thread without one.
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, call.argument[3], &type);
+  while (area < 0 && type == napi_number) {
+    {
+      ParkedScope parked(*call.binding, call.integer(3));
+      if (!heap.wait_for_freed_areas()) break;
+    }
+    area = create();
+  }
+  return call.number(area);
 }
 
 napi_value free_area(napi_env env, napi_callback_info info) {

@@ -80,6 +80,20 @@ bool Heap::wait_for_memory() {
   return !closing_;
 }
 
+bool Heap::wait_for_freed_areas() {
+  {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    if (!roots.has_retired()) return false;
+  }
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  const u64 target = cycles_ + 1;
+  waiters_++;
+  open_gates();
+  cycle_done_.wait(lock, [&] { return !cycling_ || cycles_ >= target || closing_; });
+  waiters_--;
+  return !closing_;
+}
+
 void Heap::announce_memory() {
   std::lock_guard<std::mutex> lock(cycle_mutex_);
   releases_++;
@@ -361,6 +375,11 @@ void Heap::run_cycle(bool forced) {
       Statistics::add(statistics.compactCpuNs, thread_cpu_ns() - cpu_before);
     } else {
       compaction.unstock();
+      // Whatever was asked for, what is dead can be allocated in.
+      may_reuse_ = options.reuse && !options.fresh_windows;
+      with_holes_ = true;
+      find_dead();
+      reuse_dead();
     }
   } else {
     Statistics::add(statistics.flipsSkipped);

@@ -83,6 +83,9 @@ class Heap {
   u32 allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules);
   i32 create_area(layout::AreaKind kind, u32 slots, i32 owner);
   void free_area(u32 area);
+  /// Areas freed in the cycle under way can be had again from its end on: waits for that. The caller is not running. False: there
+  /// are none, or the heap was closed meanwhile.
+  bool wait_for_freed_areas();
   void detach(Mutator& mutator);
   /// Runs a cycle that starts after this call, and waits for it. The caller is not running. False: closed meanwhile.
   bool collect();

@@ -1,7 +1,9 @@
 // Root areas: first-fit of whole pages in the root region. See root-set.h.
 #include "root-set.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace glissade {
 
@@ -70,6 +72,8 @@ void RootSet::free(u32 area) {
   if (in_cycle_) retired_[area] = true;
   else release(area);
 }
+
+bool RootSet::has_retired() const { return std::find(std::begin(retired_), std::end(retired_), true) != std::end(retired_); }
 
 void RootSet::release(u32 area) {
   for (i32& owner : page_area_) {

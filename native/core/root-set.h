@@ -40,6 +40,8 @@ class RootSet {
   /// During a cycle the pages stay taken until its end: a marker may be reading them, a page builder must find the same
   /// area each time it asks (invariant 1).
   void free(u32 area);
+  /// Areas wait for the end of the cycle.
+  bool has_retired() const;
   void begin_cycle() { in_cycle_ = true; }
   void end_cycle();
 

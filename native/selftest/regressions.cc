@@ -84,6 +84,25 @@ TEST(root_areas_that_come_and_go_during_cycles_are_not_read_as_one_another) {
 
 // A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
 // come before that page is there.
+TEST(root_areas_that_were_freed_in_a_cycle_come_back_at_its_end) {
+  TestHeap test(stepping_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(m.alloc_node());
+  REQUIRE(step_to(test, m, layout::Phase::Mark));
+  const auto create = [&] { return test.heap->create_area(layout::AreaKind::RefTable, 16, -1); };
+  u32 made = 0;
+  for (i32 area = create(); area >= 0; area = create(), made++) test.heap->free_area(static_cast<u32>(area));
+  CHECK_EQ(made, layout::kMaxAreas - 1);
+  m.park();
+  CHECK(test.heap->wait_for_freed_areas());
+  m.unpark();
+  CHECK(create() >= 0);
+  m.park();
+  CHECK(!test.heap->wait_for_freed_areas());
+  m.unpark();
+}
+
 TEST(a_page_whose_builder_never_comes_back_is_built_by_the_collector) {
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);
@@ -127,6 +146,64 @@ TEST(a_mutator_that_others_outrun_is_not_told_that_the_heap_is_full) {
   for (pthread_t& thread : threads) pthread_create(&thread, nullptr, &thread == threads ? +large : +fill, &shared);
   for (const pthread_t thread : threads) pthread_join(thread, nullptr);
   CHECK_EQ(shared.refused.load(), 0u);
+}
+
+TEST(a_large_array_that_remark_finds_is_scanned_outside_the_pause) {
+  HeapOptions options = stepping_heap();
+  options.max_bytes = 64 * kMiB;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  const u32 array = m.push(0), last = m.push(m.alloc_node());
+  // To where the last precleaning has looked at the stack: what is allocated now is remark's.
+  REQUIRE(step_to(test, m, layout::Phase::Mark));
+  for (u32 steps = 0; test.heap->rest() != Rest::Preclean && steps < 10'000; steps++) {
+    m.park();
+    test.heap->step(1);
+    m.unpark();
+  }
+  REQUIRE(test.heap->rest() == Rest::Preclean);
+  m.push(m.alloc_node());
+  m.park();
+  test.heap->step(1);
+  m.unpark();
+  REQUIRE(test.heap->rest() == Rest::Trace);
+  constexpr u32 kSlots = 32 * kMiB / 4;
+  m.set_root(array, m.alloc_refs(kSlots));
+  REQUIRE(m.root(array) != 0);
+  m.store(m.root(array) + 2 + kSlots - 1, m.root(last));
+  m.set_root(last, 0);
+  m.publish_top();
+  REQUIRE(step_to(test, m, layout::Phase::Reclaim));
+  CHECK(test.heap->statistics.remarkRetries.load() > 0);
+  m.collect();
+  CHECK(m.is_node(m.load(m.root(array) + 2 + kSlots - 1)));
+}
+
+TEST(heaps_that_come_and_go_in_other_threads_do_not_take_this_ones_faults) {
+  // Where one heap is unmapped the next may be mapped: an entry that is removed too late is another's.
+  const auto loop = [](void*) -> void* {
+    for (u32 round = 0; round < 150; round++) {
+      HeapOptions options = stepping_heap();
+      options.max_bytes = 4 * kMiB;
+      options.min_bytes = options.root_bytes = kMiB;
+      TestHeap test(options);
+      if (!test.heap) {
+        CHECK(!"no heap");
+        return nullptr;
+      }
+      NativeMutator m(test, 64);
+      m.push(0);
+      build_list(m, 0, 2'000, 2);
+      CHECK(step_to(test, m, layout::Phase::Compact));
+      CHECK(list_intact(m, 0, 2'000));
+      m.collect();
+    }
+    return nullptr;
+  };
+  pthread_t threads[6];
+  for (pthread_t& thread : threads) pthread_create(&thread, nullptr, loop, nullptr);
+  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
 }
 
 }  // namespace

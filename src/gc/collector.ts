@@ -79,8 +79,11 @@ export interface Collector {
    */
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number
 
-  /** A root area of at least `slots` slots (see AreaKind); −1: no room. */
-  createArea(kind: number, slots: number, owner: number): number
+  /**
+   * A root area of at least `slots` slots (see AreaKind); −1: no room. Areas that were freed during a concurrent cycle
+   * come back at its end: with `mayWait` the call waits for that, and is a safepoint.
+   */
+  createArea(kind: number, slots: number, owner: number, mayWait: boolean): number
   freeArea(area: number): void
 
   /** A whole cycle before it returns; a safepoint. Returns the number of cycles completed. */

@@ -87,8 +87,9 @@ export class ConcurrentCollector implements Collector {
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number {
     return this.#native.allocate(mutator, shapeId, word1, granules)
   }
-  createArea(kind: number, slots: number, owner: number): number {
-    return this.#native.createArea(kind, slots, owner)
+  createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
+    if (!mayWait) return this.#native.createArea(kind, slots, owner)
+    return this.#native.createArea(kind, slots, owner, this.#mutator)
   }
   freeArea(area: number): void {
     this.#native.freeArea(area)

@@ -36,7 +36,7 @@ interface Chunk {
 
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
   const slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
-  const area = core.collector.createArea(kind, slots, -1)
+  const area = core.collector.createArea(kind, slots, -1, false)
   if (area < 0) {
     throw new HeapError(
       'ERR_ROOTS_EXHAUSTED',

@@ -1,5 +1,6 @@
 // Root areas: what lies below `top` lives, what lies above reads as zero after a collection.
 import { Tag, Tagged, type Ref } from 'glissade'
+import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
@@ -41,6 +42,27 @@ overAll('roots', (configuration) => {
         }
         for (const area of Object.values(areas)) area.free()
         expect(failure(() => areas.refStack.get(0)).message).toMatch(/was freed/)
+      })
+    })
+  })
+
+  it('makes areas out of those that were freed, also while a collection is under way', () => {
+    withHeap(configuration, { stepping: true }, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      heap.run((m) => {
+        const kept = m.roots.table('ref', 1)
+        const made = m.alloc(cell)
+        m.i32[made + cell.at.n] = 7
+        kept.set(0, made)
+        step(heap, 1)
+        // More than there are; a collection that is under way keeps what was freed.
+        for (let i = 0; i < 600; i++) {
+          const stack = m.roots.stack('ref', 16)
+          stack.set(0, kept.get(0))
+          stack.top = 1
+          stack.free()
+        }
+        expect(m.i32[(kept.get(0) as Ref) + cell.at.n]).toBe(7)
       })
     })
   })
