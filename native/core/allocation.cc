@@ -172,7 +172,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 held = moving.held_pages();
     // The heap may grow for it; what must not happen is that it finds no room though there is some.
-    if (moving.dead.pages() > 0) consider_dead(held + pages, max_pages_);
+    if (moving.dead.pages() > 0 && pages <= max_pages_) consider_dead(held + pages, max_pages_);
     if (held + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);

@@ -361,8 +361,8 @@ bool Compaction::take_intact(u32 page, u32 source) {
 bool Compaction::retire(u32 buffer) {
   if (!heap_.options.protect || buffer >= heap_.geometry().first_overflow()) return false;
   // Not for use again. A page that was compacted is read by builders alone: whoever still reads it has broken invariant 3.
-  // (A refusal, for too many mappings, costs only that.) A page that may be placed as it is stays readable: a thread that is
-  // late with placing it hears that the page is there, and not of its source.
+  // (A refusal, for too many mappings, costs only that.) A thread that is late with placing it as it was hears that the page is
+  // there, or that it has no source any more, and finds it mapped.
   if (buffer < heap_.forwarding.black_begin.index / kGranulesPerPage) mprotect(heap_.space.buffer(buffer), kPageSize, PROT_NONE);
   return true;
 }

@@ -98,8 +98,9 @@ void Heap::close() {
 
 void Heap::destroy() {
   close();
-  space.unmap();
+  // In this order: what is unmapped another thread's heap may get, and make its own entry for.
   fault_handler::remove(space.flipped());
+  space.unmap();
   delete this;
 }
 

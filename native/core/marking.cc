@@ -15,6 +15,9 @@ namespace {
 /// Pause budgets: beyond them remark gives up and precleaning goes on.
 constexpr u64 kRemarkCards = 512;
 constexpr u64 kRemarkObjects = 2'000;
+/// A piece of a large array counts as so many objects.
+constexpr u32 kPieceBytes = 16 * 1024;
+constexpr u64 kPieceObjects = 256;
 constexpr u64 kStepObjects = 1024;
 
 // acquire: pairs with the mutator's store of a reference, which comes after the object's header and zeroed body. (In
@@ -71,15 +74,16 @@ void Marker::mark_and_scan(Ref ref) {
   scan(object, shape, kGranuleSize, granules * kGranuleSize);
 }
 
+u64 Marker::done() const { return marked + pieces_ * kPieceObjects; }
+
 bool Marker::drain(u64 budget) {
-  if (parallel_) drain_some<true>(marked + budget);
-  else drain_some<false>(marked + budget);
+  if (parallel_) drain_some<true>(done() + budget);
+  else drain_some<false>(done() + budget);
   return idle();
 }
 
 bool Marker::scan_array_piece() {
   if (work_.arrays.empty()) return false;
-  constexpr u32 kPieceBytes = 16 * 1024;
   ArrayPiece& piece = work_.arrays.back();
   const u32 page = piece.page;
   const LargeObjects::Head& head = heap_.large_objects.head(page);
@@ -89,6 +93,7 @@ bool Marker::scan_array_piece() {
   if (next == end) work_.arrays.pop_back();
   else piece.begin = next;
   granules_ += (next - begin) / kGranuleSize;
+  pieces_++;
   scan(heap_.granule_address({page * kGranulesPerPage}), head.shape, begin, next);
   return true;
 }
@@ -110,8 +115,10 @@ void Marker::drain_some(u64 goal) {
       }
       if (near) fetched = queued;
     }
-    if (queued == 0 && !scan_array_piece()) return;
-    if (queued == 0) continue;
+    if (queued == 0) {
+      if (!scan_array_piece() || done() >= goal) return;
+      continue;
+    }
     if (fetched < kAhead && fetched < queued) {
       const Ref ref{queue[(head + fetched++) % kRing]};
       if (ref.word >= heap_.base_word && !heap_.blocks.is_marked(heap_.granule(ref))) __builtin_prefetch(heap_.address(ref));
@@ -121,7 +128,7 @@ void Marker::drain_some(u64 goal) {
     queued--;
     fetched--;
     mark_and_scan<Parallel>(Ref{word});
-    if (marked >= goal) {
+    if (done() >= goal) {
       while (queued) refs.push(queue[(head + --queued) % kRing]);
       return;
     }

@@ -49,7 +49,8 @@ class Marker {
   void visit_word(u32 word) { visit(Ref{word}); }
   void visit_value(u64 bits);
 
-  /// Scans until nothing is queued here, or `budget` objects have been marked. False: the budget ended first.
+  /// Scans until nothing is queued here, or `budget` objects have been marked, a piece of a large array counting as some
+  /// hundred. False: the budget ended first.
   bool drain(u64 budget);
   bool idle() const { return work_.empty(); }
 
@@ -68,6 +69,7 @@ class Marker {
   template <bool Parallel>
   void mark_and_scan(Ref ref);
   bool scan_array_piece();
+  u64 done() const;
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
 
   /// Objects in the queue (more lose the order of the stack, which is that of allocation), and those whose header is on its way.
@@ -77,7 +79,7 @@ class Marker {
   Heap& heap_;
   bool parallel_;
   MarkWork& work_;
-  u64 granules_ = 0;
+  u64 granules_ = 0, pieces_ = 0;
 };
 
 class Marking {

@@ -102,7 +102,7 @@ u32 add_covering(PageSlots& slots, const ShapeTable& shapes, const PageInfo& inf
   if (info.shape == 0) return 0;
   const u32 begin = info.phase * kGranuleSize;
   const u32 covered = info.remaining < granules ? info.remaining : granules;
-  slots.add_object(shapes, info.shape, 0, begin, begin + covered * kGranuleSize);
+  if (info.shape != layout::kFillerShape) slots.add_object(shapes, info.shape, 0, begin, begin + covered * kGranuleSize);
   return covered;
 }
 

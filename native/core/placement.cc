@@ -90,7 +90,11 @@ Placement::Outcome Placement::copy_one(u32 page, u32 buffer, int refused) {
         return {1, true};
       case Answer::Present: Statistics::add(heap_.statistics.pagesExisting); return {1, true};
       case Answer::Disarmed: return {1, true};
-      case Answer::Refused: insist(attempts, "UFFDIO_COPY", page, placing.error); break;
+      case Answer::Refused:
+        // Somebody else has placed the page, and its source is out of reach by now (protection.h).
+        if (heap_.page_words[page].load().state() == PageState::Mapped) return {1, true};
+        insist(attempts, "UFFDIO_COPY", page, placing.error);
+        break;
       default: wait_a_little();
     }
     Statistics::add(heap_.statistics.pagesRetried);

@@ -217,6 +217,8 @@ bool Heap::plan(bool forced, u32 prefix) {
   align_runs(forced);
   scan_blocks();
   f.to_black_begin = {static_cast<u32>(round_up(f.compact_end.index, kGranulesPerPage))};
+  f.to_top = f.to_black_begin;  // the flip sets these, too; until then nothing is to be found by those of the flip before
+  f.slide = 0;
   if (options.fresh_windows) return true;
   const u32 gain = (f.black_begin.index - f.to_black_begin.index) / kGranulesPerPage;
   return forced ? gain > 0 : is_worth_moving(gain);

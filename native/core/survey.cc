@@ -48,8 +48,9 @@ void Heap::survey() {
       const Piece& piece = pieces[i];
       u32 intact_here = 0;
       for (u32 page = piece.first; page < piece.end; page++) {
-        const bool intact = piece.head == kNone ? builder.inspect(page) : builder.inspect_large(page, piece.head);
-        if (intact) intact_pages[builder.source_page(page)] = 1;
+        const bool large = piece.head != kNone;
+        const bool intact = large ? builder.inspect_large(page, piece.head) : builder.inspect(page);
+        if (intact) intact_pages[large ? page : builder.source_page(page)] = 1;
         intact_here += intact;
       }
       found.fetch_add(intact_here, std::memory_order_relaxed);

@@ -356,3 +356,27 @@ TEST(pages_that_were_never_touched_are_no_error_for_a_strict_heap) {
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(test.heap->take_relocation_error(page), 0);
 }
+
+TEST(a_heap_whose_flips_are_all_refused_allocates_in_what_is_dead) {
+  char message[200];
+  REQUIRE(injection::configure("mremap:ENOMEM=1", 1, message, sizeof message));
+  {
+    TestHeap test(small_heap());
+    REQUIRE(test.heap);
+    NativeMutator m(test, 64);
+    constexpr u32 kSlots = 4'000;
+    const u32 table = m.push(m.alloc_refs(kSlots));
+    Random random(3);
+    u32 refused = 0;
+    for (u32 i = 0; i < 100'000 && !refused; i++) {  // 200 MB through 32 MiB, 8 of which live
+      const u32 object = m.alloc_bytes(random.below(16) ? 1'000 : 20'000);
+      refused += object == 0;
+      m.store_ref(m.root(table) + 2 + random.below(kSlots), object);
+      if (i % 16 == 0) m.store_ref(m.root(table) + 2 + random.below(kSlots), 0);
+    }
+    CHECK_EQ(refused, 0u);
+    CHECK_EQ(test.heap->statistics.flips.load(), 0u);
+    CHECK(test.heap->statistics.flipsCancelled.load() > 0);
+  }
+  injection::clear();
+}

@@ -194,7 +194,7 @@ class Toucher {
 /// A heap whose cycles are stepped, and whose pages are handed out one by one while a compaction rests.
 class Stage {
  public:
-  enum class Pages { Compacted, Kept, Empty };
+  enum class Pages { Compacted, Whole, Kept, Empty };
   static constexpr u32 kNodes = 40'000;
 
   /// Compacted pages are explored with freed pages out of reach: a builder that reads a released source is found, even if
@@ -217,6 +217,15 @@ class Stage {
     m_->push(0);
     m_->push(0);
     build_list(*m_, 0, nodes_, 0);
+    if (pages == Pages::Whole) {
+      // A dense run without references: each of its pages slides as it is.
+      constexpr u32 kObjects = 900;
+      m_->set_root(1, m_->alloc_refs(kObjects));
+      for (u32 i = 0; i < kObjects; i++) {
+        const u32 object = m_->alloc_bytes(2040);
+        m_->store_ref(m_->root(1) + 2 + i, object);
+      }
+    }
     // References that are all null: its pages change by nothing and are placed by moving them.
     if (pages == Pages::Kept) m_->set_root(1, m_->alloc_refs(400 * 1024));
     m_->park();
@@ -242,12 +251,15 @@ class Stage {
     for (;;) {
       while (next_ < end_) {
         const u32 page = next_++;
-        if (heap.page_words[page].load().state() == PageState::Untouched) return page;
+        if (heap.page_words[page].load().state() != PageState::Untouched) continue;
+        u8 buffer[kPageSize];
+        if (pages_ != Pages::Whole || (heap.builder.build(page, buffer) == PageContent::Source && !heap.builder.slides_alone(page))) return page;
       }
       finish_cycle();
       to(Rest::Compact);
       const Forwarding& f = heap.forwarding;
       switch (pages_) {
+        case Pages::Whole:
         case Pages::Compacted:
           next_ = f.to_begin.index / kGranulesPerPage;
           end_ = f.compact_end.index / kGranulesPerPage;
@@ -361,7 +373,8 @@ void run_on_page(Stage& stage, std::vector<Toucher*> touchers, bool with_collect
 
 Explored explore_page(Relocation relocation, Stage::Pages pages, u32 mutators, bool with_collector, u32 most = ~0u) {
   Explored explored;
-  Stage stage(relocation, pages, pages == Stage::Pages::Compacted);
+  const bool whole = pages == Stage::Pages::Whole;
+  Stage stage(relocation, pages, whole || pages == Stage::Pages::Compacted, whole ? 2'000 : Stage::kNodes);
   if (!stage.test.heap) {
     CHECK(!"no heap");
     return explored;
@@ -409,10 +422,12 @@ void two_mutators(Relocation relocation, Stage::Pages pages, u32 most = ~0u) {
 
 TEST(every_schedule_of_the_collector_and_a_mutator_on_a_page_moved) { collector_and_mutator(Relocation::Move, Stage::Pages::Compacted); }
 TEST(every_schedule_of_the_collector_and_a_mutator_on_a_page_copied) { collector_and_mutator(Relocation::Copy, Stage::Pages::Compacted); }
+TEST(every_schedule_of_the_collector_and_a_mutator_on_a_page_that_slides_as_it_is_copied) { collector_and_mutator(Relocation::Copy, Stage::Pages::Whole, kMostAgain); }
 TEST(every_schedule_of_the_collector_and_a_mutator_on_a_kept_page_moved) { collector_and_mutator(Relocation::Move, Stage::Pages::Kept, kMostAgain); }
 TEST(every_schedule_of_the_collector_and_a_mutator_on_a_kept_page_copied) { collector_and_mutator(Relocation::Copy, Stage::Pages::Kept, kMostAgain); }
 TEST(every_schedule_of_two_mutators_on_a_page_moved) { two_mutators(Relocation::Move, Stage::Pages::Compacted); }
 TEST(every_schedule_of_two_mutators_on_a_page_copied) { two_mutators(Relocation::Copy, Stage::Pages::Compacted, kMostAgain); }
+TEST(every_schedule_of_two_mutators_on_a_page_that_slides_as_it_is_copied) { two_mutators(Relocation::Copy, Stage::Pages::Whole, kMostAgain); }
 TEST(every_schedule_of_two_mutators_on_a_kept_page) { two_mutators(Relocation::Auto, Stage::Pages::Kept, kMostAgain); }
 TEST(every_schedule_of_two_mutators_on_a_page_without_content) { two_mutators(Relocation::Auto, Stage::Pages::Empty, kMostAgain); }
 

@@ -156,4 +156,67 @@ TEST(survey_a_reference_stored_after_it_is_translated) {
   CHECK_EQ(test.heap->verification.take_violation(), std::string());
 }
 
+// Between plan and flip nothing may be told by where the flip before put what was born black: an array that has come to lie there
+// since was taken for it, and another page was called intact in its place.
+TEST(survey_calls_pages_intact_of_an_array_that_lies_where_objects_slid_to_before) {
+  HeapOptions options = small_heap();
+  options.young = Young::AlsoAsked;         // cycles that lower the top and flip nothing
+  options.buffer_limit = 65 * kMiB;         // the moving space is 1.25 times the maximum, as in heaps of more than a GiB
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  Heap& heap = *test.heap;
+  NativeMutator m(test, 4096);
+  const auto slots_of = [](u32 pages) { return pages * (kPageSize / 4) - 2; };
+  const auto flips = [&] { return heap.statistics.flips.load(); };
+  const auto flip = [&] {
+    for (const u64 before = flips(); flips() == before;) m.collect();
+  };
+  const auto drop = [&](u32 slot, u32 nodes) {
+    u32 ref = m.root(slot);
+    for (u32 i = 0; i < nodes; i++) ref = m.left(ref);
+    m.set_root(slot, ref);
+  };
+
+  const u32 lower = m.push(0), upper = m.push(0), array = m.push(0);
+  build_list(m, lower, 200'000, 0);
+  for (u32 i = 0; i < 17'000; i++) m.alloc_node();  // what the flip wins
+  build_list(m, upper, 480'000, 0);
+  // The large part in fragments: of objects of ten pages one in three stays.
+  constexpr u32 kFragments = 360, kFragment = 10;
+  const u32 fragments = m.top;
+  for (u32 i = 0; i < kFragments; i++) m.push(m.alloc_refs(slots_of(kFragment)));
+  for (u32 i = 0; i < kFragments; i++) {
+    if (i % 3) m.set_root(fragments + i, 0);
+  }
+  flip();
+  const u32 slid_end = heap.forwarding.to_top.index / kGranulesPerPage;
+  const u64 flipped = flips();
+  drop(upper, 200'000);
+  m.collect();
+  REQUIRE_EQ(flips(), flipped);
+  REQUIRE(heap.moving.top < slid_end);
+  // Objects that fit into no gap, until the boundary is near the old top; the array then lies across that.
+  while (heap.moving.large_low > slid_end + 2 * kFragment) {
+    const u32 object = m.alloc_refs(slots_of(std::max(2 * kFragment + 1, std::min(30u, heap.moving.large_low - slid_end))));
+    REQUIRE(object != 0);
+    m.push(object);
+  }
+  REQUIRE_EQ(flips(), flipped);
+  const u32 slots = slots_of(heap.moving.large_low - heap.moving.top - 40);
+  m.set_root(array, m.alloc_refs(slots));
+  REQUIRE(m.root(array) != 0);
+  REQUIRE(heap.granule({m.root(array)}).index / kGranulesPerPage < slid_end);
+  drop(lower, 100'000);  // so that the upper list moves
+  const u32 node = m.root(upper);
+  for (u32 i = slots / 4; i < slots; i++) m.store_ref(m.root(array) + 2 + i, node);
+  flip();
+  CHECK(m.root(upper) != node);
+  u32 wrong = 0;
+  for (u32 i = slots / 4; i < slots; i++) wrong += m.load(m.root(array) + 2 + i) != m.root(upper);
+  CHECK_EQ(wrong, 0u);
+  m.park();
+  CHECK_EQ(heap.verification.take_violation(), std::string());
+  m.unpark();
+}
+
 }  // namespace
