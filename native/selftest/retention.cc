@@ -26,10 +26,18 @@ u32 resident_pages(const Heap& heap) {
   return pages;
 }
 
-/// In root 0 a list of all nodes, then of one in `every`.
-void build_and_drop(NativeMutator& m, u32 every) {
+/// Until the cycle under way, if there is one, is over.
+void let_end(TestHeap& test, NativeMutator& m) {
+  m.park();
+  test.heap->rest();
+  m.unpark();
+}
+
+/// In root 0 a list of all nodes, then of one in `every`. No cycle has seen both.
+void build_and_drop(TestHeap& test, NativeMutator& m, u32 every) {
   m.push(0);
   build_list(m, 0, kNodes, 0);
+  let_end(test, m);
   for (u32 ref = m.root(0); ref != 0;) {
     u32 next = ref;
     for (u32 i = 0; i < every && next != 0; i++) next = m.left(next);
@@ -54,9 +62,7 @@ void allocate_until(TestHeap& test, NativeMutator& m, Done&& done) {
   const u64 begun = test.heap->statistics.collections.load();
   while (!done() && test.heap->statistics.collections.load() < begun + kMostCycles) {
     for (u32 i = 0; i < 50'000; i++) m.alloc_node();  // 1.2 MB
-    m.park();
-    test.heap->rest();
-    m.unpark();
+    let_end(test, m);
   }
 }
 
@@ -81,7 +87,7 @@ TEST(a_collection_that_somebody_asks_for_gives_back_what_the_heap_will_not_need)
   TestHeap test(small_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
-  build_and_drop(m, 40);
+  build_and_drop(test, m, 40);
   CHECK(resident_pages(*test.heap) > pages_for_bytes(20 * kMiB));
   m.collect();
   CHECK(resident_pages(*test.heap) < kMost);
@@ -93,7 +99,7 @@ TEST(survivors_that_lie_far_apart_are_compacted_though_what_is_dead_between_them
   TestHeap test(forgetful_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
-  build_and_drop(m, 40);
+  build_and_drop(test, m, 40);
   const u64 flips = test.heap->statistics.flips.load();
   allocate_until(test, m, [&] { return test.heap->statistics.flips.load() > flips && resident_pages(*test.heap) < kMost; });
   CHECK(test.heap->statistics.flips.load() > flips);
@@ -105,7 +111,7 @@ TEST(free_pages_above_what_lives_go_back_without_a_flip) {
   TestHeap test(forgetful_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
-  build_and_drop(m, kNodes);
+  build_and_drop(test, m, kNodes);
   m.set_root(0, 0);
   const u64 flips = test.heap->statistics.flips.load();
   const u64 returned = test.heap->statistics.pagesReturned.load();
@@ -121,7 +127,7 @@ TEST(memory_that_was_needed_a_moment_ago_stays) {
   TestHeap test(options);
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
-  build_and_drop(m, 40);
+  build_and_drop(test, m, 40);
   const u64 cycles = test.heap->statistics.collections.load();
   allocate_until(test, m, [] { return false; });
   CHECK(test.heap->statistics.collections.load() >= cycles + 4);
