@@ -1,4 +1,4 @@
-// Writes docs/reference.md from the tables of the built library: options, error codes, statistics, phases. `npm run build`
+// Writes docs/reference.md from the tables of the built library: options, limits, error codes, statistics, phases. `npm run build`
 // first. With --check it writes nothing, and fails if the file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { ERROR_CODES, Heap, layout, OPTIONS, STATISTICS_DOCS } from '../dist/index.js'
@@ -73,6 +73,26 @@ function nativeRows(header, macro) {
   return rows
 }
 
+/** What a heap can have at most. What has no name in `layout` is read where it is defined. */
+function limitRows() {
+  const handler = readFileSync(new URL('../native/core/fault-handler.cc', import.meta.url), 'utf8')
+  const heaps = /kMaxHeaps = (\d+)/.exec(handler)?.[1]
+  if (heaps === undefined) throw new Error('fault-handler.cc does not say how many heaps there may be')
+  return [
+    ["heaps of the concurrent collector with `faults: 'sigbus'` in a process", heaps, 'ERR_NATIVE_HEAP'],
+    ['threads of a heap', layout.MAX_MUTATORS, 'ERR_MUTATORS'],
+    [
+      'root areas of a heap at a time, those of handles and weak references included',
+      layout.MAX_AREAS,
+      'ERR_ROOTS_EXHAUSTED',
+    ],
+    ['shapes of a heap', layout.MAX_SHAPES - layout.FIRST_SHAPE, 'ERR_BAD_SHAPE'],
+    ['`ref` and `value` slots of all fixed shapes of a heap together', layout.MAX_SLOT_MAP, 'ERR_BAD_SHAPE'],
+    ['bytes of a fixed object, header included', layout.MAX_FIXED_BYTES, 'ERR_BAD_SHAPE'],
+    ['elements of an array', layout.MAX_ARRAY_LENGTH, 'ERR_BOUNDS'],
+  ].map(([what, most, error]) => [what, most, code(error)])
+}
+
 function sameNames(what, documented, actual) {
   const missing = actual.filter((name) => !documented.includes(name))
   const gone = documented.filter((name) => !actual.includes(name))
@@ -108,6 +128,12 @@ says how to use it all. The calls are documented where they are declared, and ed
 powers of 1024. Unknown, misspelled and unsuitable options are \`ERR_OPTION\`. \`heap.options\` has what was understood.
 
 ${table(['option', 'values', 'default', 'is'], optionRows(OPTIONS))}
+
+## Limits
+
+What no option changes. One more is an error:
+
+${table(['what', 'at most', 'error'], limitRows())}
 
 ## Error codes
 

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { Heap } from 'glissade'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
 
@@ -68,6 +69,16 @@ it('docs/reference.md says what the tables in the code say', () => {
   const run = spawnSync(process.execPath, ['scripts/write-reference.mjs', '--check'], { encoding: 'utf8' })
   expect(run.stderr).toBe('')
   expect(run.status).toBe(0)
+})
+
+it('docs/reference.md has every counter and histogram that a concurrent heap reports', () => {
+  using heap = Heap.create({ maxBytes: '1m' })
+  const reference = readFileSync('docs/reference.md', 'utf8')
+  const { counters, histograms } = heap.stats().raw
+  if (heap.capabilities.collector !== 'concurrent') return
+  for (const name of [...Object.keys(counters), ...Object.keys(histograms)]) {
+    expect(reference, name).toContain(`| \`${name}\` |`)
+  }
 })
 
 it('every script that the README names exists', () => {

@@ -307,11 +307,11 @@ napi_value stats(napi_env env, napi_callback_info info) {
   Heap& heap = call.heap();
   const Statistics& s = heap.statistics;
   heap.statistics.heapBytes.store(heap.pages_in_use() << kPageShift, std::memory_order_relaxed);
+  heap.statistics.verifications.store(heap.verification.count(), std::memory_order_relaxed);
   Napi::Object counters = Napi::Object::New(env), histograms = Napi::Object::New(env), errors = Napi::Object::New(env);
 #define X(name, doc) counters.Set(#name, static_cast<double>(s.name.load(std::memory_order_relaxed)));
   GLISSADE_COUNTERS(X)
 #undef X
-  counters.Set("verifications", static_cast<double>(heap.verification.count()));
   const auto summary = [&](const Histogram& histogram) {
     const Histogram::Summary h = histogram.summary();
     Napi::Object o = Napi::Object::New(env);

@@ -50,6 +50,7 @@ namespace glissade {
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
   X(allocationStalls, "times a mutator had to wait for memory")                           \
+  X(verifications, "checks that the collector made of itself (option verify)")            \
   X(markNs, "time spent marking concurrently")                                            \
   X(prepareNs, "time spent in reclaim, prepare and survey")                               \
   X(compactNs, "time from flip to close")                                                 \
