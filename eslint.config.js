@@ -45,6 +45,22 @@ export default tseslint.config(
     },
   },
   {
+    files: ['src/cli/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              regex: '\\.\\./(gc/(?!(native-loader|native|capabilities)\\.js)|heap/(?!options\\.js)|testing/(?!differential\\.js)|glissade\\.js)',
+              message: 'src/cli uses the public API, glissade/testing, and what ARCHITECTURE.md names besides',
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: ['examples/**/*.ts'],
     rules: {
       'no-restricted-imports': [

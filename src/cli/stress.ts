@@ -5,9 +5,9 @@
 // the same interleaving: a rare one may need to run for longer.
 
 import { parseSize } from '../heap/options.js'
-import { HeapError } from '../heap/errors.js'
 import { loadNative } from '../gc/native-loader.js'
 import type { NativeBinding } from '../gc/native.js'
+import { HeapError } from '../index.js'
 import { seedFromEnvironment } from '../testing.js'
 import { integer, UsageError, type CliCommand } from './command.js'
 import { painter, StatusLine } from './screen.js'

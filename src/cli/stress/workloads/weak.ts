@@ -1,8 +1,7 @@
 // Weak references, globals and handles: a weak reference must hold its object as long as anything else does, and be empty
 // after a collection that began when nothing did.
 
-import type { Global, Weak } from '../../../heap/scopes.js'
-import type { Mutator, ObjectHandle } from '../../../index.js'
+import type { Global, Mutator, ObjectHandle, Weak } from '../../../index.js'
 import { Mismatch, same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
 
 const ENTRIES = 400
