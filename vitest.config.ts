@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 // Tests import the *built* package: `glissade`, `glissade/testing`, or an internal module as `../dist/…js`,
-// never `../src/…`. Reasons: the fast paths are generated code whose speed and shape depend on what tsc
+// never `../src/…` (but for types). Reasons: the fast paths are generated code whose speed and shape depend on what tsc
 // emits; workers (which no test runner transforms) load the same files as the tests do, so there is one
 // copy of every module in a process; and what is tested is what is published. `npm test` builds first.
 const dist = (file: string): string => fileURLToPath(new URL(`./dist/${file}`, import.meta.url))

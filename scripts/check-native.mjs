@@ -1,7 +1,7 @@
 // Builds the core's self-test under each sanitizer and runs it: AddressSanitizer with
 // UndefinedBehaviorSanitizer, then ThreadSanitizer; invariants asserted (GLISSADE_DEBUG) in both.
 //
-//   npm run check:native [-- address|thread] [-- FILTER…]
+//   npm run check:native [-- [address|thread] [FILTER…]]
 //
 // Each build has a folder of its own, build-NAME, holding links to the sources: node-gyp builds where
 // binding.gyp lies, and objects of different sanitizers must not meet.

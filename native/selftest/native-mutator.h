@@ -1,4 +1,4 @@
-// A mutator in C++: the contract of DESIGN §4 as JavaScript keeps it, so that the core can be driven without Node.
+// A mutator in C++: "Memory of one heap" of ARCHITECTURE.md as JavaScript keeps it, so that the core can be driven without Node.
 //
 // The same fast paths (bump of two control words, reference store then card store, payload then tag). Stores are release,
 // which is what x86-64 makes of JavaScript's plain stores, so that ThreadSanitizer judges the protocol and not the language.

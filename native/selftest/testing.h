@@ -10,7 +10,7 @@
 // A file whose tests all need something says so once: FILE_NEEDS(why_not), where why_not() returns a reason or null.
 //
 // `selftest [-v] [-l] [FILTER…]` runs the tests whose name contains one of the filters, prints
-// `N passed, N failed` and exits 1 when something failed, or when a filter matched nothing.
+// `N passed, N failed` and exits 1 when something failed, 2 when no test matches.
 #pragma once
 
 #include <atomic>

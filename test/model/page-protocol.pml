@@ -3,14 +3,14 @@
  *
  * MUTATORS mutators (each may be in the SIGBUS handler), COLLECTORS collector threads, PAGES to-space pages.
  * To-space page p reads source pages p and p + 1, so neighbours share a boundary source page.
- * README.md names every transition [in brackets here] and the invariant (DESIGN section 5) that it keeps.
+ * README.md names every transition [in brackets here] and the invariant (ARCHITECTURE.md) that it keeps.
  *
  * One atomic block is one access to shared memory that another thread can tell apart. A compare-and-swap loop on one
  * word is one step: it takes effect where it succeeds, a failure only reads again. On x86 these are LOCKed
  * instructions, hence full barriers. The one plain store whose delay would matter is the clearing of `active`.
  *
  * -DCOPY        pages are placed by copying (the buffer stays); otherwise by moving (the buffer becomes a hole)
- * -DSLIDE       page 0 is source page 0 unchanged: placed by moving the source itself (DESIGN, "zero copies")
+ * -DSLIDE       page 0 is source page 0 unchanged: placed by moving the source itself
  * -DSTALL       one thread may stop for ever between any two steps of its work: no mutator may ever need it
  * -DMUTATORS=n -DCOLLECTORS=n -DPAGES=n
  * -DCYCLES=n    collections

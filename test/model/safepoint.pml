@@ -3,7 +3,7 @@
  *
  * MUTATORS mutators go in and out of run() and poll, without end, and may stay parked for ever at any time; the last
  * one attaches and detaches as well. REQUESTERS threads ask for STOPS pauses each. All interleavings.
- * README.md names every transition [in brackets here] and the invariant (DESIGN section 5) that it keeps.
+ * README.md names every transition [in brackets here] and the invariant (ARCHITECTURE.md) that it keeps.
  *
  * One atomic block is one access to shared memory that another thread can tell apart: a LOCKed instruction on x86 (a
  * full barrier), a load, or a futex call. The mutants that replace a LOCKed instruction by load and store have two.
