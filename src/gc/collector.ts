@@ -80,8 +80,8 @@ export interface Collector {
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number
 
   /**
-   * A root area of at least `slots` slots (see AreaKind); −1: no room. Areas that were freed during a concurrent cycle
-   * come back at its end: with `mayWait` the call waits for that, and is a safepoint.
+   * A root area of `slots` slots (see AreaKind), which is its capacity; −1: no room. Areas that were freed during a
+   * concurrent cycle come back at its end: with `mayWait` the call waits for that, and is a safepoint.
    */
   createArea(kind: number, slots: number, owner: number, mayWait: boolean): number
   freeArea(area: number): void

@@ -13,6 +13,9 @@ export const areaBlock = (area: number): number => AREA_BASE + area * AREA_WORDS
 /** 32-bit words of a slot in an area of this kind. */
 export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
 
+/** 32-bit words that an area takes: whole pages, however few of their slots were asked for. */
+const areaWords = (kind: number, slots: number): number => roundUp(slots * slotWords(kind), PAGE_WORDS)
+
 export class RootAreas {
   readonly #views: Views
   readonly #words: number
@@ -21,10 +24,10 @@ export class RootAreas {
     this.#words = memory.rootBytes / 4
   }
 
-  /** Index of a new area of at least `slots` slots, −1 when there is no room. Capacity is whole pages. */
+  /** Index of a new area of `slots` slots, −1 when there is no room. */
   create(kind: number, slots: number, owner: number): number {
     const { control } = this.#views
-    const words = roundUp(Math.max(slots, 1) * slotWords(kind), PAGE_WORDS)
+    const words = areaWords(kind, slots)
     let area = 0
     while (area < MAX_AREAS && control[areaBlock(area) + AreaWord.Kind] !== AreaKind.Free) area++
     if (area === MAX_AREAS) return -1
@@ -32,7 +35,7 @@ export class RootAreas {
     if (start < 0) return -1
     const block = areaBlock(area)
     control[block + AreaWord.Start] = start
-    control[block + AreaWord.Capacity] = words / slotWords(kind)
+    control[block + AreaWord.Capacity] = slots
     control[block + AreaWord.Top] = 0
     control[block + AreaWord.Owner] = owner
     control[block + AreaWord.Kind] = kind
@@ -44,7 +47,7 @@ export class RootAreas {
     const { control, rootsI32 } = this.#views
     const block = areaBlock(area)
     const start = control[block + AreaWord.Start]
-    const words = control[block + AreaWord.Capacity] * slotWords(control[block + AreaWord.Kind])
+    const words = areaWords(control[block + AreaWord.Kind], control[block + AreaWord.Capacity])
     control[block + AreaWord.Kind] = AreaKind.Free
     rootsI32.fill(0, start, start + words)
   }
@@ -57,7 +60,7 @@ export class RootAreas {
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
       const start = control[block + AreaWord.Start]
-      rootsI32.fill(0, start, start + control[block + AreaWord.Capacity] * slotWords(kind))
+      rootsI32.fill(0, start, start + areaWords(kind, control[block + AreaWord.Capacity]))
     }
   }
 
@@ -70,7 +73,7 @@ export class RootAreas {
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
       const start = control[block + AreaWord.Start]
-      taken.push({ start, end: start + control[block + AreaWord.Capacity] * slotWords(kind) })
+      taken.push({ start, end: start + areaWords(kind, control[block + AreaWord.Capacity]) })
     }
     taken.sort((a, b) => a.start - b.start)
     let start = 0

@@ -42,7 +42,8 @@ abstract class RootArea<K extends RootKind> {
     if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
       throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
     }
-    const area = core.collector.createArea(areaKind, slots, owner, true)
+    // The border takes 32 bits: more slots than the region has bytes are none of its business.
+    const area = slots > core.options.maxRootBytes ? -1 : core.collector.createArea(areaKind, slots, owner, true)
     if (core.running) core.checked?.sync()
     if (area < 0) {
       throw new HeapError(
@@ -206,14 +207,14 @@ export class Roots {
     this.#mutator = mutator
   }
   /**
-   * A stack of at least `slots` slots (rounded up to whole pages). Inside run a safepoint: areas that were freed during a
-   * collection come back at its end, and this may wait for it. Throws ERR_ROOTS_EXHAUSTED.
+   * A stack of `slots` slots; its memory is whole pages. Inside run a safepoint: areas that were freed during a collection
+   * come back at its end, and this may wait for it. Throws ERR_ROOTS_EXHAUSTED.
    */
   stack<K extends RootKind>(kind: K, slots: number): RootStack<K> {
     checkRootKind(kind)
     return new RootStack(this.#core, kind, slots, this.#mutator)
   }
-  /** A table of at least `slots` slots (rounded up to whole pages). A safepoint, as `stack` is. Throws ERR_ROOTS_EXHAUSTED. */
+  /** A table of `slots` slots; its memory is whole pages. A safepoint, as `stack` is. Throws ERR_ROOTS_EXHAUSTED. */
   table<K extends RootKind>(kind: K, slots: number): RootTable<K> {
     checkRootKind(kind)
     return new RootTable(this.#core, kind, slots)

@@ -134,6 +134,31 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it('has the capacity that was asked for, on every collector', () => {
+    withHeap(configuration, { maxRootBytes: '128k' }, (heap) => {
+      heap.run((m) => {
+        const areas = [1, 5, 1024, 1025].flatMap((slots) => {
+          const made = [
+            m.roots.stack('ref', slots),
+            m.roots.stack('value', slots),
+            m.roots.table('ref', slots),
+            m.roots.table('value', slots),
+          ]
+          expect(made.map(({ capacity }) => capacity)).toEqual([slots, slots, slots, slots])
+          const [refs] = made
+          expect(failure(() => (refs.top = slots + 1)).code).toBe('ERR_BOUNDS')
+          expect(failure(() => refs.get(slots)).code).toBe('ERR_BOUNDS')
+          if (slots > 5) made.forEach((area) => area.free())
+          return slots > 5 ? [] : made
+        })
+        // Each has pages of its own all the same: 8 of the 32.
+        expect(new Set(areas.map(({ base, kind }) => (kind === 'ref' ? base : 2 * base) >>> 10)).size).toBe(8)
+        expect(failure(() => m.roots.table('ref', 24 * 1024 + 1)).code).toBe('ERR_ROOTS_EXHAUSTED')
+        expect(failure(() => m.roots.table('ref', 2 ** 32 + 5)).code).toBe('ERR_ROOTS_EXHAUSTED')
+      })
+    })
+  })
+
   it('has room for 200 areas, and for others once they are freed', () => {
     withHeap(configuration, {}, (heap) => {
       heap.run((m) => {
