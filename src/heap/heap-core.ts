@@ -73,7 +73,7 @@ export class HeapCore {
     this.checkOpen()
     throw new HeapError(
       'ERR_NOT_RUNNING',
-      `${what} was used outside heap.run(): heap memory may be touched only inside it`,
+      `${what} was used outside heap.run(): heap memory may be touched only inside it. Use it in heap.run(() => …)`,
     )
   }
   /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */

@@ -118,6 +118,9 @@ overAll('handles', (configuration) => {
       })
       const global = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { next: s.new(node) }))))
       expect(failure(() => global.handle.next).code).toBe('ERR_NOT_RUNNING')
+      const outside = failure(() => global[Symbol.dispose]())
+      expect(outside.code).toBe('ERR_NOT_RUNNING')
+      expect(outside.message).toMatch(/^global\.release .* Use it in heap\.run\(/)
       heap.run((m) => {
         expect(failure(() => global.handle.next).code).toBe('ERR_NO_SCOPE')
         m.scoped(() => expect(global.handle.next?.as(node).next).toBe(null))
