@@ -31,6 +31,11 @@ describe('options', () => {
     [{ collectorThreads: 1.5 }, 'option collectorThreads is a whole number; got 1.5'],
     [{ collectorThreads: -1 }, 'option collectorThreads lies between 0 and 16; got -1'],
     [{ stress: { everyAllocations: -1 } }, 'option stress.everyAllocations lies between 0 and 2147483647; got -1'],
+    [
+      { collector: 'stop-the-world', relocation: 'move' },
+      "option relocation 'move' is something that the concurrent collector does, and collector is 'stop-the-world': leave out one of them",
+    ],
+    [{ collector: 'none', protect: true }, /^option protect: true .* collector is 'none'/],
   ])('refuses %j', (options, sentence) => {
     if (typeof sentence === 'string') expect(refused(options)).toBe(sentence)
     else expect(refused(options)).toMatch(sentence)

@@ -75,6 +75,8 @@ describe('glissade stress', () => {
     [['--workload', 'lists,treees'], /--workload is of lists, .*got 'treees'/],
     [['--verify', '5'], /--verify takes a whole number between 0 and 4/],
     [['--mutators', '2', '--collector', 'none'], /serves one thread/],
+    [['--protect', '--collector', 'none'], /--protect is for the concurrent collector/],
+    [['--relocation', 'move', '--collector', 'stop-the-world'], /--relocation move is for the concurrent collector/],
     [['--inject', 'move:EWHAT=1'], concurrent ? /unknown errno/ : /--inject/],
     [['--sed', '1'], /unknown option '--sed'/],
   ])('wrong use exits 2 with a sentence: %j', (args, sentence) => {

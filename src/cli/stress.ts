@@ -106,6 +106,10 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
   if (portable && (options.mutators ?? 1) > 1) {
     throw new UsageError(`the ${options.collector} collector serves one thread: --mutators takes 1 with it`)
   }
+  if (portable && (options.protect || options.relocation === 'move')) {
+    const what = options.protect ? '--protect' : '--relocation move'
+    throw new UsageError(`${what} is for the concurrent collector: leave it out, or --collector ${options.collector}`)
+  }
   const line = new StatusLine()
   const result = await supervise(options, NAMES, (plan, tally, ms) =>
     line.update(

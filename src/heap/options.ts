@@ -166,7 +166,19 @@ export type ParsedOptions = { readonly [K in keyof Table]: ParsedOf<Table[K]> }
 
 /** The parsed options, or a HeapError (ERR_OPTION) that names the first one at fault. */
 export function parseOptions(input: HeapOptions = {}): ParsedOptions {
-  return parseTable(OPTIONS, input, '') as ParsedOptions
+  const options = parseTable(OPTIONS, input, '') as ParsedOptions
+  checkPromises(options)
+  return options
+}
+
+/** What only the concurrent collector can keep is refused where another one was asked for by name. */
+function checkPromises({ collector, relocation, protect }: ParsedOptions): void {
+  if (collector !== 'stop-the-world' && collector !== 'none') return
+  const broken = relocation === 'move' ? "relocation 'move'" : protect ? 'protect: true' : undefined
+  if (broken === undefined) return
+  throw optionError(
+    `option ${broken} is something that the concurrent collector does, and collector is '${collector}': leave out one of them`,
+  )
 }
 
 function parseTable(table: { readonly [name: string]: Spec }, input: unknown, prefix: string): Record<string, unknown> {
