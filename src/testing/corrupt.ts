@@ -4,6 +4,7 @@
 // nothing but `verify`.
 
 import type { Heap } from '../glissade.js'
+import { HeapError, show, suggest } from '../heap/errors.js'
 import { AREA_BASE, AREA_WORDS, AreaWord, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag } from '../heap/layout.js'
 import type { Ref } from '../heap/values.js'
 
@@ -79,5 +80,11 @@ export type Corruption = keyof typeof KINDS
  * kinds that damage areas.
  */
 export function corrupt(heap: Heap, kind: Corruption, ref: Ref = 0 as Ref, word = 2): void {
+  if (!Object.hasOwn(KINDS, kind)) {
+    const near = typeof kind === 'string' ? suggest(kind, Object.keys(KINDS)) : undefined
+    const remedy = near === undefined ? `it is one of ${Object.keys(KINDS).join(', ')}` : `did you mean '${near}'?`
+    throw new HeapError('ERR_BAD_VALUE', `corrupt knows no damage ${show(kind)}: ${remedy}`)
+  }
+  heap._core.checkRunning('corrupt')
   KINDS[kind](heap, ref, word)
 }

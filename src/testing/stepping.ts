@@ -11,6 +11,8 @@ import { HeapError, show } from '../heap/errors.js'
 import { PAGE_BYTES, PHASE_NAMES } from '../heap/layout.js'
 import type { Ref } from '../heap/values.js'
 
+const MOST_GATES = 2 ** 31 - 1
+
 export const RESTS = ['idle', 'mark', 'trace', 'preclean', 'reclaim', 'flip', 'compact', 'close'] as const
 /**
  * Where a cycle rests, named after what comes next: `mark` nothing is marked yet; `trace` a portion is marked; `preclean`
@@ -65,6 +67,15 @@ export interface Turn {
 export function step(heap: Heap, gates = 1): (typeof PHASE_NAMES)[number] {
   const core = heap._core
   core.checkOpen()
+  if (!Number.isInteger(gates) || gates < 0 || gates > MOST_GATES) {
+    throw new HeapError('ERR_BAD_VALUE', `step passes a whole number of gates, 0 to ${MOST_GATES}; got ${show(gates)}`)
+  }
+  if (core.collector.name === 'concurrent' && !core.options.stepping) {
+    throw new HeapError(
+      'ERR_OPTION',
+      'step wants a heap made with { stepping: true }: the cycles of this one have no gates',
+    )
+  }
   const phase = core.collector.step(core.running ? core.mutatorIndex : -1, gates)
   if (core.running) core.checked?.sync()
   return PHASE_NAMES[phase]

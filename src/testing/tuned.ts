@@ -2,6 +2,18 @@
 
 import { setTuning } from '../gc/concurrent.js'
 import type { NativeTuning } from '../gc/native.js'
+import { HeapError, show, suggest } from '../heap/errors.js'
+
+/** Every name of {@link NativeTuning}, and its largest value. */
+const MOST: { readonly [K in keyof Required<NativeTuning>]: number } = {
+  freshWindows: 1,
+  minBytes: 2 ** 32,
+  reuse: 1,
+  young: 2,
+  overdraft: 2 ** 31,
+  retentionMs: 2 ** 31,
+  placingBatch: 2 ** 31,
+}
 
 /**
  * What `make` creates is made with options of the concurrent collector that no heap option sets: `minBytes`, below which a
@@ -11,10 +23,27 @@ import type { NativeTuning } from '../gc/native.js'
  * longer; `placingBatch`, pages that the collector places in one system call.
  */
 export function tuned<T>(options: NativeTuning, make: () => T): T {
+  checkTuning(options)
   setTuning(options)
   try {
     return make()
   } finally {
     setTuning({})
+  }
+}
+
+function checkTuning(options: NativeTuning): void {
+  if (options === null || typeof options !== 'object') {
+    throw new HeapError('ERR_OPTION', `tuned takes an object like { reuse: 0 }; got ${show(options)}`)
+  }
+  for (const [name, value] of Object.entries(options) as [keyof NativeTuning, unknown][]) {
+    if (!Object.hasOwn(MOST, name)) {
+      const near = suggest(name, Object.keys(MOST))
+      const remedy = near === undefined ? `known are ${Object.keys(MOST).join(', ')}` : `did you mean '${near}'?`
+      throw new HeapError('ERR_OPTION', `tuned knows no ${show(name)}: ${remedy}`)
+    }
+    if (value === undefined || (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MOST[name]))
+      continue
+    throw new HeapError('ERR_OPTION', `${name} of tuned is a whole number, 0 to ${MOST[name]}; got ${show(value)}`)
   }
 }
