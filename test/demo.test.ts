@@ -62,6 +62,27 @@ it('objects are collected, not only made: much more goes through a small heap th
   expect(stats.collections).toBeGreaterThan(0)
 })
 
+describe.each(['auto', 'stop-the-world', 'none'])('the page that a person sees, collector %s', (collector) => {
+  it('names every figure and every stall', () => {
+    const text = file('page.txt', Array.from({ length: 20_000 }, (_, i) => `word${i % 997} line ${i}\n`).join(''))
+    // What is not collected has to fit.
+    const load = collector === 'none' ? ['--rounds', '2'] : ['--heap', '16m', '--rounds', '12', '--window', '60000']
+    const { status, out, err } = demo('--collector', collector, ...load, text)
+    expect({ status, err }).toEqual({ status: 0, err: '' })
+    expect(out).toMatch(/✓ the same [\d,]+ words at the same [\d,]+ places/)
+    expect(out).not.toMatch(/undefined|NaN|null/)
+    const used = /^ {2}heap .*, collector (\S+) /m.exec(out)?.[1] as string
+    if (collector !== 'auto') expect(used).toBe(collector)
+    expect(Number(/^ {2}collections +(\d+)$/m.exec(out)?.[1]) > 0).toBe(used !== 'none')
+    const stalls: Record<string, string[]> = {
+      concurrent: ['remark', 'time to safepoint'],
+      'stop-the-world': ['stop the world'],
+      none: [],
+    }
+    for (const stall of stalls[used]) expect(out).toMatch(new RegExp(`^ {2}${stall} +[1-9]\\d*( +[\\d.,]+){4}$`, 'm'))
+  })
+})
+
 it('a window that does not fit is told as such', () => {
   const text = file('large.txt', Array.from({ length: 60_000 }, (_, i) => `word${i} line${i}\n`).join(''))
   const { status, err } = demo('--heap', '2m', text)

@@ -68,13 +68,15 @@ export class Progress {
   }
 }
 
-const PAGES: { readonly [how: string]: string } = {
+// Typed by what the heap counts: a kind that is added there and not here does not compile.
+const PAGES: { readonly [how in keyof Stats['pages']]: string } = {
   moved: 'moved',
   copied: 'copied',
   zeroFilled: 'zeroed',
   kept: 'kept',
 }
-const LABELS: { readonly [kind: string]: string } = {
+const LABELS: { readonly [kind in keyof Stats['pauses']]: string } = {
+  stop: 'thread stopped',
   pause: 'stop the world',
   remark: 'remark',
   flip: 'flip',
@@ -82,6 +84,9 @@ const LABELS: { readonly [kind: string]: string } = {
   faultStall: 'one such fault',
   allocationStall: 'allocation stall',
 }
+
+const entriesOf = <K extends string, V>(record: { readonly [key in K]: V }): [K, V][] =>
+  Object.entries(record) as [K, V][]
 
 export function render(report: Report): string {
   const { capabilities, stats, window } = report
@@ -109,12 +114,12 @@ export function render(report: Report): string {
 
   section('While it ran')
   row('collections', grouped(stats.collections))
-  for (const [how, count] of Object.entries(stats.pages)) if (count > 0) row(`pages ${PAGES[how]}`, grouped(count))
+  for (const [how, count] of entriesOf(stats.pages)) if (count > 0) row(`pages ${PAGES[how]}`, grouped(count))
   if (stats.barrierFaults > 0) row('faults taken', `${grouped(stats.barrierFaults)} on pages not yet compacted`)
   const fallbacks = Object.entries(stats.fallbacks).map(([errno, count]) => `${errno} ${grouped(count)}`)
   if (fallbacks.length > 0) row('dealt with', fallbacks.join(', '))
 
-  const stalls = Object.entries(stats.pauses).filter(([, stall]) => stall.count > 0)
+  const stalls = entriesOf(stats.pauses).filter(([, stall]) => stall.count > 0)
   if (stalls.length > 0) {
     section('What the program felt, in microseconds')
     const cells = (...values: (number | string)[]): string =>
