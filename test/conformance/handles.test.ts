@@ -1,5 +1,5 @@
 // Handles: typed properties, scopes that end, globals that do not, and errors that name the mistake.
-import { Heap, Tag, Tagged, type Handle } from 'glissade'
+import { Handle, Heap, Tag, Tagged, type SlotKind } from 'glissade'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
@@ -196,6 +196,8 @@ overAll('handles', (configuration) => {
   })
 })
 
+const LARGE_KINDS = ['u8', 'f64', 'ref', 'value'] as const satisfies readonly SlotKind[]
+
 overAll(
   'weak references',
   (configuration) => {
@@ -213,6 +215,69 @@ overAll(
             expect(strong.get()?.is(kept)).toBe(true)
             strong.release()
             expect(strong.get()).toBe(undefined)
+          })
+        })
+      })
+    })
+
+    it('to large objects, with and without references, go by those objects', () => {
+      withHeap(configuration, { maxBytes: '32m' }, (heap) => {
+        const LENGTH = 40_000 // of the smallest elements, more than 32 KiB
+        const node = heap.defineShape('Node', { key: 'i32' })
+        const refs = heap.defineArray('refs', 'ref')
+        heap.run((m) => {
+          const holder = m.scoped((s) => heap.global(s.newArray(refs, LARGE_KINDS.length)))
+          const arrays = LARGE_KINDS.map((kind, i) => {
+            const shape = heap.defineArray(`${kind}s`, kind)
+            return m.scoped((s) => {
+              const kept = s.newArray(shape, LENGTH)
+              const dead = s.newArray(shape, LENGTH)
+              const content = kind === 'ref' || kind === 'value' ? s.new(node, { key: i }) : 100 + i
+              for (const array of [kept, dead]) array.set(LENGTH - 1, content as never)
+              // Only another object holds it.
+              holder.handle.set(i, kept)
+              return { i, kept: heap.weak(kept), dead: heap.weak(dead) }
+            })
+          })
+          m.scoped(() => arrays.forEach(({ dead }) => expect(dead.get()?.length).toBe(LENGTH)))
+          for (let round = 0; round < 3; round++) {
+            for (let k = 0; k < 1000; k++) m.alloc(node)
+            heap.collectSync()
+            m.scoped(() => {
+              for (const { i, kept, dead } of arrays) {
+                expect(dead.get()).toBe(undefined)
+                expect(kept.get()?.is(holder.handle.get(i) as Handle)).toBe(true)
+                const content = kept.get()?.get(LENGTH - 1)
+                expect(content instanceof Handle ? content.as(node).key : content).toBe(
+                  content instanceof Handle ? i : 100 + i,
+                )
+              }
+            })
+          }
+          m.scoped(() => LARGE_KINDS.forEach((_, i) => holder.handle.set(i, null)))
+          heap.collectSync()
+          for (const { kept } of arrays) expect(kept.get()).toBe(undefined)
+          expect(heap.verify().objects).toBe(1)
+        })
+      })
+    })
+
+    it('give their slots back when they are released', () => {
+      withHeap(configuration, { maxRootBytes: '1m' }, (heap) => {
+        const node = heap.defineShape('Node', { key: 'i32' })
+        heap.run((m) => {
+          m.scoped((outer) => {
+            const kept = outer.new(node, { key: 7 })
+            // Many times the slots that there is room for.
+            for (let i = 0; i < 1_000_000; i++) heap.weak(kept).release()
+            const first = heap.weak(kept)
+            first.release()
+            first.release()
+            // A slot that was given back twice would serve two.
+            const other = outer.new(node, { key: 8 })
+            const [a, b] = [heap.weak(kept), heap.weak(other)]
+            heap.collectSync()
+            m.scoped(() => expect([a.get()?.key, b.get()?.key, first.get()]).toEqual([7, 8, undefined]))
           })
         })
       })
