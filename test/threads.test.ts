@@ -1,6 +1,6 @@
 // One heap, several JS threads: the concurrent collector's heaps can be shared, and a thread that dies leaves them.
 import { Worker } from 'node:worker_threads'
-import { Heap } from 'glissade'
+import { Heap, type Ref } from 'glissade'
 import { describe, expect, it } from 'vitest'
 import { configurations, failure } from './conformance/configurations.js'
 
@@ -12,8 +12,13 @@ interface Report {
   readonly rounds?: number
   readonly ready?: boolean
 }
-function start(heap: Heap, stop: SharedArrayBuffer, terminateMe = false): { worker: Worker; report: Promise<Report> } {
-  const workerData = { entry, token: heap.share(), stop, terminateMe }
+function start(
+  heap: Heap,
+  stop: SharedArrayBuffer,
+  terminateMe = false,
+  slots = 0,
+): { worker: Worker; report: Promise<Report> } {
+  const workerData = { entry, token: heap.share(), stop, terminateMe, slots }
   const worker = new Worker(new URL('./fixtures/attach.mjs', import.meta.url), { workerData })
   const report = new Promise<Report>((resolve, reject) => worker.once('message', resolve).once('error', reject))
   return { worker, report }
@@ -53,6 +58,82 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
     heap.collectSync()
     heap.assertValid()
     heap.close()
+  })
+
+  it('gets back the root areas of threads that left', () => {
+    // Everything that a thread has of its own: 64 KiB of stacks and as much of handles, in a root region of 1 MiB. A heap
+    // that is attached has a mutator of its own, whichever thread it is in.
+    using heap = Heap.create({ maxBytes: '32m', maxRootBytes: '1m', ...options })
+    const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+    const kept = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 42 }))))
+    for (let round = 0; round < 70; round++) {
+      using visitor = Heap.attach(heap.share())
+      const own = visitor.defineShape('Node', { next: 'ref', key: 'i32' })
+      visitor.run((m) => {
+        const stack = m.roots.stack('ref', 8 * 1024)
+        m.roots.stack('value', 4 * 1024)
+        const scope = m.scope()
+        for (let i = 0; i < 2000; i++) scope.new(own)
+        const [first, last] = [scope.new(own, { key: 1 }), scope.new(own, { key: 2 })]
+        visitor.global(first)
+        visitor.weak(first)
+        stack.set(0, last.ref)
+        stack.top = 1
+      })
+      if (round % 20 === 0) heap.collectSync()
+    }
+    heap.collectSync()
+    // What they held has gone with them; what this thread holds, and tables, have not.
+    expect(heap.verify().objects).toBe(1)
+    heap.run(() => expect(kept.handle.key).toBe(42))
+  })
+
+  it('leaves tables to the heap when the thread that made them leaves', () => {
+    using heap = Heap.create({ maxBytes: '4m', ...options })
+    const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+    const visitor = Heap.attach(heap.share())
+    const own = visitor.defineShape('Node', { next: 'ref', key: 'i32' })
+    const slot = visitor.run((m) => {
+      const table = m.roots.table('ref', 8)
+      m.scoped((s) => table.set(3, s.new(own, { key: 42 }).ref))
+      return table.base + 3
+    })
+    visitor.close()
+    heap.collectSync()
+    heap.run((m) => m.scoped((s) => expect(s.handle(m.rootsI32[slot] as Ref, node).key).toBe(42)))
+  })
+
+  it('gets back the root areas of threads that were terminated', async () => {
+    const heap = Heap.create({ maxBytes: '16m', maxRootBytes: '1m', ...options })
+    heap.defineShape('Node', { next: 'ref', key: 'i32' })
+    const stop = new SharedArrayBuffer(4)
+    Atomics.store(new Int32Array(stop), 0, 1)
+    // Half of the root region each.
+    for (let i = 0; i < 4; i++) {
+      const { worker, report } = start(heap, stop, true, 128 * 1024)
+      await report
+      await worker.terminate()
+    }
+    heap.collectSync()
+    expect(heap.verify().objects).toBe(0)
+    heap.close()
+  })
+
+  it('has room for 64 threads, and for another when one has left', () => {
+    using heap = Heap.create({ maxBytes: '16m', ...options })
+    heap.run(() => undefined)
+    const others = Array.from({ length: 64 }, () => Heap.attach(heap.share()))
+    for (const other of others.slice(0, 63)) other.run(() => undefined)
+    const last = others[63]
+    const refused = failure(() => last.run(() => undefined))
+    expect(refused).toMatchObject({
+      code: 'ERR_MUTATORS',
+      message: expect.stringMatching(/at most 64 threads/) as string,
+    })
+    others[10].close()
+    expect(last.run(() => 'runs')).toBe('runs')
+    heap.collectSync()
+    for (const other of others) other.close()
   })
 })
 

@@ -82,6 +82,74 @@ TEST(root_areas_that_come_and_go_during_cycles_are_not_read_as_one_another) {
   CHECK(list_intact(m, 0, 50'000));
 }
 
+TEST(root_areas_of_a_mutator_that_ended_come_back) {
+  HeapOptions options = stepping_heap();
+  options.root_bytes = kMiB;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  const auto area_pages = [&] {
+    u32 pages = 0;
+    for (u32 page = 0; page < options.root_bytes >> kPageShift; page++) pages += test.heap->roots.area_of_page(page) >= 0;
+    return pages;
+  };
+  NativeMutator m(test, 64);
+  m.push(0);
+  build_list(m, 0, 20'000, 1);
+  const i32 table = test.heap->create_area(layout::AreaKind::RefTable, 64, -1);
+  const u32 before = area_pages();
+  // Of each kind, 64 pages in all: four mutators at a time would fill the region.
+  const auto visit = [&] {
+    Mutator* mutator = test.heap->safepoint.attach();
+    if (mutator == nullptr) return false;
+    bool made = true;
+    for (const layout::AreaKind kind : {layout::AreaKind::RefStack, layout::AreaKind::ValueStack, layout::AreaKind::RefTable, layout::AreaKind::WeakRefTable}) {
+      const i32 area = test.heap->create_area(kind, kind == layout::AreaKind::ValueStack ? 8 * 1024 : 16 * 1024, static_cast<i32>(mutator->index));
+      made &= area >= 0;
+      AreaView view;
+      if (made && test.heap->roots.view(static_cast<u32>(area), view)) view.words[0] = 1;  // what the next one must not see
+    }
+    test.heap->detach(*mutator);
+    return made;
+  };
+  u32 refused = 0;
+  for (u32 round = 0; round < 300; round++) refused += !visit();
+  CHECK_EQ(refused, 0u);
+  CHECK_EQ(area_pages(), before);
+  // In a cycle their pages stay taken until its end (root-set.h).
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  for (u32 round = 0; round < 3; round++) CHECK(visit());
+  CHECK(!visit());
+  CHECK(area_pages() > before);
+  m.collect();
+  CHECK_EQ(area_pages(), before);
+  for (u32 round = 0; round < 300; round++) refused += !visit();
+  CHECK_EQ(refused, 0u);
+  // What is not theirs stays, and what they were given was zero.
+  AreaView view;
+  CHECK(test.heap->roots.view(static_cast<u32>(table), view));
+  const i32 last = test.heap->create_area(layout::AreaKind::RefTable, 64 * 1024, -1);
+  REQUIRE(last >= 0);
+  REQUIRE(test.heap->roots.view(static_cast<u32>(last), view));
+  for (u32 i = 0; i < view.capacity; i++) CHECK_EQ(view.words[i], 0u);
+  CHECK(list_intact(m, 0, 20'000));
+}
+
+TEST(a_heap_has_blocks_for_64_mutators) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  Mutator* mutators[layout::kMaxMutators];
+  for (Mutator*& mutator : mutators) {
+    mutator = test.heap->safepoint.attach();
+    REQUIRE(mutator != nullptr);
+  }
+  CHECK(test.heap->safepoint.attach() == nullptr);
+  test.heap->detach(*mutators[10]);
+  CHECK(test.heap->safepoint.attach() == mutators[10]);
+  CHECK(test.heap->safepoint.attach() == nullptr);
+  CHECK(test.heap->collect());
+  for (Mutator* mutator : mutators) test.heap->detach(*mutator);
+}
+
 // A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
 // come before that page is there.
 TEST(root_areas_that_were_freed_in_a_cycle_come_back_at_its_end) {

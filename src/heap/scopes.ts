@@ -36,7 +36,8 @@ interface Chunk {
 
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
   const slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
-  const area = core.collector.createArea(kind, slots, -1, false)
+  // Handles are their thread's: what keeps them goes with it.
+  const area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
   if (area < 0) {
     throw new HeapError(
       'ERR_ROOTS_EXHAUSTED',

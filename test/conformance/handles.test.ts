@@ -154,6 +154,42 @@ overAll('handles', (configuration) => {
     })
   })
 
+  it('says so when the root region is full of handles, and goes on when scopes have ended', () => {
+    withHeap(configuration, { maxRootBytes: '1m' }, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        for (let round = 0; round < 3; round++) {
+          let made = 0
+          const full = failure(() =>
+            m.scoped((scope) => {
+              const first = scope.new(node, { key: round })
+              for (; made < 2 ** 18; made++) scope.handle(first.ref)
+            }),
+          )
+          expect(full.code).toBe('ERR_ROOTS_EXHAUSTED')
+          expect(full.message).toMatch(/raise maxRootBytes \(now 1048576\), or end scopes sooner/)
+          // Areas grow by doubling: at least a quarter of the region is handles by then.
+          expect(made).toBeGreaterThan(2 ** 16)
+          m.scoped((scope) => {
+            const object = scope.new(node, { key: round })
+            heap.collectSync()
+            expect(object.key).toBe(round)
+          })
+        }
+        // Globals and weak references take slots of their own, from what is left.
+        m.scoped((scope) => {
+          const object = scope.new(node, { key: 5 })
+          const fill = (): void => {
+            for (let i = 0; i < 2 ** 18; i++) heap.global(object)
+          }
+          expect(failure(fill).code).toBe('ERR_ROOTS_EXHAUSTED')
+          heap.collectSync()
+          expect(object.key).toBe(5)
+        })
+      })
+    })
+  })
+
   it('leaves no root behind, however its scopes nest and wherever they end', () => {
     withHeap(configuration, {}, (heap) => {
       const shape = heap.defineShape('Node', { next: 'ref' })
