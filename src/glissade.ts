@@ -7,7 +7,6 @@ import { forEachObject } from './gc/trace.js'
 import { verify, type VerifyOptions, type VerifyReport } from './gc/verify.js'
 import { HeapError, show } from './heap/errors.js'
 import { HeapBase } from './heap/heap.js'
-import type { HeapCore } from './heap/heap-core.js'
 import { parseOptions, type HeapOptions, type ParsedOptions } from './heap/options.js'
 import type { ShapeDescription } from './heap/shapes.js'
 
@@ -32,7 +31,7 @@ export class Heap extends HeapBase {
       collector,
       options,
       owner,
-      retrace: tells ? null : (core, visit) => stopped(core, () => forEachObject(core, visit)),
+      retrace: tells ? null : (core, visit) => core.stopped(() => forEachObject(core, visit)),
     })
     this.capabilities = capabilities
   }
@@ -90,14 +89,15 @@ export class Heap extends HeapBase {
   }
 
   /**
-   * Re-traces the heap from the roots and checks every rule of ARCHITECTURE.md that can be seen. Like a safepoint it wants
-   * live references in published root slots, but it moves nothing. Time and memory grow with the live data.
+   * Re-traces the heap from the roots and checks every rule of ARCHITECTURE.md that can be seen. A safepoint:
+   * live references are in published root slots, and a collection under way may move objects. Time and memory grow with
+   * the live data.
    */
   verify(options?: VerifyOptions): VerifyReport {
-    return this.#inside((core) => verify(core, options))
+    return this._inspectStopped((core) => verify(core, options))
   }
 
-  /** Throws ERR_INVALID_HEAP with the first violations, if `verify` finds any. */
+  /** Throws ERR_INVALID_HEAP with the first violations, if `verify` finds any. A safepoint. */
   assertValid(options?: VerifyOptions): void {
     const { ok, violations } = this.verify(options)
     if (ok) return
@@ -106,11 +106,6 @@ export class Heap extends HeapBase {
       .map((v) => `  ${v.where}: ${v.what}${v.path.length > 0 ? `\n    reached by ${v.path.join(' → ')}` : ''}`)
     throw new HeapError('ERR_INVALID_HEAP', `the heap is damaged in ${violations.length} places:\n${list.join('\n')}`)
   }
-
-  /** Inside run, so that nothing moves, with the other threads stopped. */
-  #inside<T>(work: (core: HeapCore) => T): T {
-    return this._inspect((core) => stopped(core, () => work(core)))
-  }
 }
 
 /** Tokens come by postMessage, where anything may come from. */
@@ -118,13 +113,4 @@ function isToken(token: HeapToken): boolean {
   const { kind, id, options, capabilities, shapes } = token ?? {}
   const objects = [options, capabilities].every((part) => typeof part === 'object' && part !== null)
   return kind === 'glissade-heap' && Number.isInteger(id) && id > 0 && id < 2 ** 31 && objects && Array.isArray(shapes)
-}
-
-function stopped<T>(core: HeapCore, work: () => T): T {
-  core.collector.pauseMutators(core.mutatorIndex)
-  try {
-    return work()
-  } finally {
-    core.collector.resumeMutators(core.mutatorIndex)
-  }
 }

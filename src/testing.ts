@@ -16,15 +16,8 @@ export type { Actor, HoldPoint, PageKind, PageState, Rest, SteppedPage, Turn } f
 
 /**
  * A canonical hash of everything the strong roots reach, whatever its addresses: the same program gives the same hash
- * over every collector. Like a safepoint it wants live references in published root slots.
+ * over every collector. A safepoint, like `heap.verify()`.
  */
 export function graphHash(heap: Heap): GraphHash {
-  return heap._inspect((core) => {
-    core.collector.pauseMutators(core.mutatorIndex)
-    try {
-      return hashOf(core)
-    } finally {
-      core.collector.resumeMutators(core.mutatorIndex)
-    }
-  })
+  return heap._inspectStopped(hashOf)
 }

@@ -1,5 +1,6 @@
 // Checked heaps name the mistake: stale, odd, foreign and wrong Refs, wrong slots, wrong bounds, wrong place.
 import { Heap, Tag, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import { graphHash } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
 import { configurations, failure } from './conformance/configurations.js'
 
@@ -37,6 +38,73 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       }
       expect(failure(() => m.setRef(4096 as Ref, node.at.next, 0)).message).toMatch(/no object begins at 4096/)
     })
+  })
+
+  it('knows where objects are after whatever moved them, also when it fails', () => {
+    const mine = new Error('mine')
+    const moving: [name: string, action: (m: Mutator, heap: Heap) => unknown][] = [
+      [
+        'an allocation that does not fit',
+        (m, heap) =>
+          expect(failure(() => m.allocArray(heap.defineArray('Large', 'f64'), 2 ** 20)).code).toBe(
+            'ERR_HEAP_EXHAUSTED',
+          ),
+      ],
+      [
+        'an allocation that does not fit, under stress',
+        (m, heap) =>
+          expect(failure(() => m.allocArray(heap.defineArray('Large', 'f64'), 2 ** 20)).code).toBe(
+            'ERR_HEAP_EXHAUSTED',
+          ),
+      ],
+      [
+        'parked that throws',
+        (m, heap) => {
+          const throws = (): never => {
+            heap.collectSync()
+            throw mine
+          }
+          expect(() => m.parked(throws)).toThrow(mine)
+        },
+      ],
+      ['verify', (_, heap) => duringCycles(heap, () => heap.verify())],
+      ['assertValid', (_, heap) => duringCycles(heap, () => heap.assertValid())],
+      ['graphHash', (_, heap) => duringCycles(heap, () => graphHash(heap))],
+    ]
+    // With a collection under way, which moves objects at one of the calls.
+    const duringCycles = (heap: Heap, call: () => unknown): void => {
+      for (let i = 0; i < 3; i++) {
+        void heap.collect()
+        const end = performance.now() + 10
+        while (performance.now() < end);
+        for (let k = 0; k < 5; k++) call()
+      }
+    }
+    for (const [name, action] of moving) {
+      checked(
+        (m, heap) => {
+          const node = heap.defineShape('Node', { next: 'ref' })
+          const bytes = heap.defineArray('Bytes', 'u8')
+          const table = m.roots.table('ref', 100)
+          for (let i = 0; i < 100; i++) {
+            table.set(i, m.alloc(node))
+            m.allocArray(bytes, 3000)
+          }
+          const before = table.get(50) as Ref
+          action(m, heap)
+          const after = table.get(50) as Ref
+          m.setRef(after, node.at.next, table.get(51) as Ref)
+          expect(
+            m.scoped((scope) => scope.handle(after, node).next?.ref),
+            name,
+          ).toBe(table.get(51))
+          // What has moved is known to have moved.
+          if (after !== before)
+            expect(failure(() => m.setRef(before, node.at.next, 0)).code, name).toBe('ERR_STALE_REF')
+        },
+        name.endsWith('stress') ? { maxBytes: '2m', stress: { everySafepoint: true } } : { maxBytes: '2m' },
+      )
+    }
   })
 
   it('says that a stale Ref is stale, and what to do', () => {

@@ -81,6 +81,16 @@ export class HeapCore {
     if (this.checked !== null && ref !== 0) this.checked.checkObject(ref, what)
   }
 
+  /** `work` with the other threads stopped. A safepoint of this one. */
+  stopped<T>(work: () => T): T {
+    this.collector.pauseMutators(this.mutatorIndex)
+    try {
+      return work()
+    } finally {
+      this.collector.resumeMutators(this.mutatorIndex)
+    }
+  }
+
   exhausted(bytes: number): HeapError {
     const { maxBytes } = this.options
     const full =

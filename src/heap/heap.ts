@@ -76,6 +76,16 @@ export abstract class HeapBase implements Disposable {
     return core.running ? work(core) : core.collector.run(m.index, () => work(core))
   }
 
+  /** The same with all other threads stopped. A safepoint: waiting for the right to stop them is one. */
+  _inspectStopped<T>(work: (core: HeapCore) => T): T {
+    const inRun = this._core.running
+    try {
+      return this._inspect((core) => core.stopped(() => work(core)))
+    } finally {
+      if (inRun) this._core.checked?.sync()
+    }
+  }
+
   /**
    * Runs `fn` with this thread as a mutator and returns its result. Synchronous functions only. Nested runs are one run;
    * scopes opened inside end with the run that opened them. Leaving is a safepoint: no raw Ref survives.
@@ -123,9 +133,12 @@ export abstract class HeapBase implements Disposable {
       control[block + MutatorWord.Poll] = 1
       core.poll = () => {
         core.checkRunning('poll')
-        collector.poll(index)
-        collector.collect(index, Cause.Stress)
-        core.checked?.sync()
+        try {
+          collector.poll(index)
+          collector.collect(index, Cause.Stress)
+        } finally {
+          core.checked?.sync()
+        }
         // Asked for again at once, so that every poll of the program is taken.
         control[block + MutatorWord.Poll] = 1
         if (control[block + MutatorWord.StackLimitArea] >= 0) control[block + MutatorWord.StackLimit] = -1
@@ -145,8 +158,11 @@ export abstract class HeapBase implements Disposable {
   collectSync(): void {
     const core = this._core
     core.checkOpen()
-    core.collector.collect(core.running ? core.mutatorIndex : -1, Cause.Explicit)
-    if (core.running) core.checked?.sync()
+    try {
+      core.collector.collect(core.running ? core.mutatorIndex : -1, Cause.Explicit)
+    } finally {
+      if (core.running) core.checked?.sync()
+    }
   }
 
   // ---- handles

@@ -189,9 +189,11 @@ export class Mutator {
   /** Calls `fn` (something that blocks) while the collector need not wait for this thread. A safepoint. */
   parked<T>(fn: () => T): T {
     this.#core.checkRunning('parked')
-    const result = this.#core.collector.parked(this.index, fn)
-    this.#core.checked?.sync()
-    return result
+    try {
+      return this.#core.collector.parked(this.index, fn)
+    } finally {
+      this.#core.checked?.sync()
+    }
   }
 
   // ---- handles

@@ -80,9 +80,15 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
     everyAllocationSlow: stress || checked !== null,
     slow(shapeId, word1, granules) {
       core.checkRunning('an allocator')
-      if (stress && isDue(granules)) collector.collect(mutator, Cause.Stress)
-      let ref = bump(shapeId, word1, granules)
-      if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
+      let ref = 0
+      try {
+        if (stress && isDue(granules)) collector.collect(mutator, Cause.Stress)
+        ref = bump(shapeId, word1, granules)
+        if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
+      } finally {
+        // No object was made, but others may have moved.
+        if (ref === 0) checked?.sync()
+      }
       if (ref === 0) throw core.exhausted(granules * 8)
       return checked === null ? ref : enter(checked, ref)
     },
