@@ -235,7 +235,7 @@ function arrayText(shape: ArrayShape, prologue: string): string {
 export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapRef): HandleClass {
   const { i32, f64, cards } = core.views
   const prologue = `const ref = rootsI32[this._slot];
-    if (ref === 0 || this._owner.open !== true || control[${core.runningIndex}] === 0) fail(this);
+    if (ref === 0 || this._owner.open !== true || control[${core.runningIndex}] !== 1) fail(this);
     ${core.checked === null ? '' : 'checkObject(ref);'}`
   const environment: HandleEnvironment = {
     core,

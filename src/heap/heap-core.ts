@@ -13,6 +13,9 @@ import type { Ref } from './values.js'
 
 let nextHeapId = 1
 
+/** In the word that is 1 inside `run`: this thread has left it for a while, and will come back. */
+const PARKED = 2
+
 export class HeapCore {
   /** Unique in the isolate; part of generated text, which V8 would otherwise share between heaps. */
   readonly id = nextHeapId++
@@ -58,6 +61,33 @@ export class HeapCore {
   }
   get running(): boolean {
     return this.views.control[this.runningIndex] === 1
+  }
+
+  /** Inside `parked`, inside `run`. */
+  get parked(): boolean {
+    return this.views.control[this.runningIndex] === PARKED
+  }
+
+  /** `fn` as a running mutator. */
+  run<T>(fn: () => T): T {
+    const { parked } = this
+    try {
+      return this.collector.run(this.mutatorIndex, fn)
+    } finally {
+      if (parked) this.views.control[this.runningIndex] = PARKED
+    }
+  }
+  /** `fn` as a parked mutator, from inside `run`. A safepoint. */
+  runParked<T>(fn: () => T): T {
+    try {
+      return this.collector.parked(this.mutatorIndex, () => {
+        // The collector writes this word when it enters or leaves `run`, also where an uncatchable termination skips `finally`.
+        this.views.control[this.runningIndex] = PARKED
+        return fn()
+      })
+    } finally {
+      this.checked?.sync()
+    }
   }
 
   checkOpen(): void {

@@ -72,8 +72,8 @@ export abstract class HeapBase implements Disposable {
   _inspect<T>(work: (core: HeapCore) => T): T {
     const core = this._core
     core.checkOpen()
-    const m = core.mutator ?? this.#attach()
-    return core.running ? work(core) : core.collector.run(m.index, () => work(core))
+    if (core.mutator === null) this.#attach()
+    return core.running ? work(core) : core.run(() => work(core))
   }
 
   /** The same with all other threads stopped. A safepoint: waiting for the right to stop them is one. */
@@ -105,14 +105,15 @@ export abstract class HeapBase implements Disposable {
       }
     }
     if (core.alwaysPoll) core.collector.collect(-1, Cause.Stress)
-    return core.collector.run(m.index, () => {
+    // Other scopes are left over from a run that was cut off without unwinding.
+    const outer = core.parked ? scopes.current : null
+    return core.run(() => {
       core.checked?.sync()
-      // Left over from a run that was cut off without unwinding.
-      if (scopes.current !== null) scopes.closeTo(null)
+      if (scopes.current !== outer) scopes.closeTo(outer)
       try {
         return fn(m)
       } finally {
-        if (scopes.current !== null) scopes.closeTo(null)
+        if (scopes.current !== outer) scopes.closeTo(outer)
       }
     })
   }
@@ -191,10 +192,10 @@ export abstract class HeapBase implements Disposable {
   close(): void {
     const core = this._core
     if (core.closed) return
-    if (core.running) {
+    if (core.running || core.parked) {
       throw new HeapError(
         'ERR_RUNNING',
-        'close() inside heap.run(): return from run first, its callback still uses the heap',
+        `close() inside ${core.parked ? 'm.parked(), inside ' : ''}heap.run(): return from run first, its callback still uses the heap`,
       )
     }
     if (core.mutatorIndex >= 0) core.collector.detach(core.mutatorIndex)

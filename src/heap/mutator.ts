@@ -189,11 +189,7 @@ export class Mutator {
   /** Calls `fn` (something that blocks) while the collector need not wait for this thread. A safepoint. */
   parked<T>(fn: () => T): T {
     this.#core.checkRunning('parked')
-    try {
-      return this.#core.collector.parked(this.index, fn)
-    } finally {
-      this.#core.checked?.sync()
-    }
+    return this.#core.runParked(fn)
   }
 
   // ---- handles

@@ -1,4 +1,5 @@
 // Running, closing, exhaustion: what a heap does at its edges.
+import { runInNewContext } from 'node:vm'
 import { Heap, type Mutator, type Ref } from 'glissade'
 import { graphHash, step } from 'glissade/testing'
 import { expect, it } from 'vitest'
@@ -18,6 +19,47 @@ overAll('lifecycle', (configuration) => {
       ).toThrow(thrown)
       expect(heap.run((m) => heap.run((n) => n === m))).toBe(true)
       expect(heap.run((m) => m.parked(() => 'parked'))).toBe('parked')
+    })
+  })
+
+  it('stays open while one of its threads is inside run, parked or not', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const kept = m.scope().new(node, { key: 1 })
+        m.parked(() => {
+          expect(failure(() => heap.close()).message).toMatch(
+            /^close\(\) inside m\.parked\(\), inside heap\.run\(\): return/,
+          )
+          expect(failure(() => kept.key).code).toBe('ERR_NOT_RUNNING')
+          // A run in there ends its own scopes and no others.
+          const left = heap.run((n) => n.scope().new(node, { key: kept.key + 1 }))
+          expect(left.alive).toBe(false)
+          expect(failure(() => heap.close()).code).toBe('ERR_RUNNING')
+          expect(failure(() => kept.key).code).toBe('ERR_NOT_RUNNING')
+        })
+        expect(kept.key).toBe(1)
+        expect(failure(() => heap.close()).message).toMatch(/^close\(\) inside heap\.run\(\)/)
+        expect(() =>
+          m.parked(() => {
+            throw new Error('mine')
+          }),
+        ).toThrow('mine')
+        expect(kept.key).toBe(1)
+      })
+      heap.close()
+      expect(heap.closed).toBe(true)
+    })
+  })
+
+  it.runIf(configuration.concurrent)('can be closed after a termination inside parked, which nothing can catch', () => {
+    withHeap(configuration, {}, (heap) => {
+      const forever = (): void => {
+        for (;;);
+      }
+      const program = (): unknown => heap.run((m) => m.parked(forever))
+      expect(() => runInNewContext('program()', { program }, { timeout: 50 })).toThrow(/timed out/)
+      heap.close()
     })
   })
 
