@@ -9,7 +9,7 @@ export const ERROR_CODES = {
   ERR_HEAP_CLOSED: 'the heap was closed; nothing of it may be used afterwards',
   ERR_NOT_RUNNING: 'heap memory may be touched only inside heap.run()',
   ERR_RUNNING: 'this may not be done inside heap.run()',
-  ERR_ASYNC_RUN: 'heap.run() takes synchronous functions only',
+  ERR_ASYNC_RUN: 'heap.run(), m.scoped() and m.parked() take synchronous functions only',
   ERR_HEAP_EXHAUSTED: 'live data does not fit into maxBytes, even after a full collection',
   ERR_ROOTS_EXHAUSTED: 'the root region (maxRootBytes) or the table of root areas is full',
   ERR_SHAPE_CONFLICT: 'a shape of this name was already defined differently',

@@ -9,6 +9,7 @@ import { CheckedState } from './checked.js'
 import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
+import { checkSynchronous, finished } from './synchronous.js'
 import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
 import { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
@@ -87,19 +88,20 @@ export abstract class HeapBase implements Disposable {
   }
 
   /**
-   * Runs `fn` with this thread as a mutator and returns its result. Synchronous functions only. Nested runs are one run;
+   * Runs `fn` with this thread as a mutator and returns its result. Synchronous functions only,
+   * and no promise for a result: ERR_ASYNC_RUN. Nested runs are one run;
    * scopes opened inside end with the run that opened them. Leaving is a safepoint: no raw Ref survives.
    */
   run<T>(fn: (m: Mutator) => T): T {
     const core = this._core
     core.checkOpen()
-    checkSynchronous(fn)
+    checkSynchronous(fn, 'heap.run')
     const m = core.mutator ?? this.#attach()
     const { scopes } = m
     if (core.running) {
       const outer = scopes.current
       try {
-        return fn(m)
+        return finished(fn(m))
       } finally {
         if (scopes.current !== outer) scopes.closeTo(outer)
       }
@@ -111,7 +113,7 @@ export abstract class HeapBase implements Disposable {
       core.checked?.sync()
       if (scopes.current !== outer) scopes.closeTo(outer)
       try {
-        return fn(m)
+        return finished(fn(m))
       } finally {
         if (scopes.current !== outer) scopes.closeTo(outer)
       }
@@ -208,17 +210,4 @@ export abstract class HeapBase implements Disposable {
   [Symbol.dispose](): void {
     this.close()
   }
-}
-
-function checkSynchronous(fn: unknown): void {
-  if (typeof fn !== 'function') {
-    throw new HeapError('ERR_BAD_VALUE', `heap.run takes a function; got ${show(fn)}`)
-  }
-  const kind = Object.prototype.toString.call(fn)
-  if (kind === '[object Function]') return
-  throw new HeapError(
-    'ERR_ASYNC_RUN',
-    `heap.run takes a synchronous function; got ${kind.slice(8, -1)}: the thread would leave run at its first await or yield. ` +
-      'Await outside, and run the parts between',
-  )
 }

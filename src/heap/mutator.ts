@@ -15,6 +15,7 @@ import { identityHash } from './identity.js'
 import { FLAG_BITS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
 import { Roots } from './roots.js'
 import { ArrayShape, setShape, Shape, type AnyShape, type SlotTable } from './shapes.js'
+import { checkSynchronous } from './synchronous.js'
 import { createSlowPath } from './slow-path.js'
 import { copyIn, copyOut, newString, readString } from './transfer.js'
 import { readValue, type RawValue, type Ref } from './values.js'
@@ -189,6 +190,7 @@ export class Mutator {
   /** Calls `fn` (something that blocks) while the collector need not wait for this thread. A safepoint. */
   parked<T>(fn: () => T): T {
     this.#core.checkRunning('parked')
+    checkSynchronous(fn, 'm.parked')
     return this.#core.runParked(fn)
   }
 
@@ -201,6 +203,7 @@ export class Mutator {
   }
   /** Calls `fn` with a scope that ends when it returns: the fast form of `using`. */
   scoped<T>(fn: (scope: Scope) => T): T {
+    checkSynchronous(fn, 'm.scoped')
     const scope = this.scope()
     try {
       return fn(scope)

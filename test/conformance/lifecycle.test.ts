@@ -66,11 +66,36 @@ overAll('lifecycle', (configuration) => {
   it('refuses functions that would leave run in the middle', () => {
     withHeap(configuration, {}, (heap) => {
       const cases = [async () => {}, function* () {}, async function* () {}]
-      for (const fn of cases) expect(failure(() => heap.run(fn as () => unknown)).code).toBe('ERR_ASYNC_RUN')
+      for (const fn of cases as (() => unknown)[]) {
+        expect(failure(() => heap.run(fn)).code).toBe('ERR_ASYNC_RUN')
+        expect(failure(() => heap.run((m) => m.parked(fn))).message).toMatch(
+          /^m\.parked takes a synchronous function; got/,
+        )
+        expect(failure(() => heap.run((m) => m.scoped(fn))).message).toMatch(
+          /^m\.scoped takes a synchronous function; got/,
+        )
+      }
       expect(failure(() => heap.run(cases[0] as () => unknown)).message).toMatch(
         /synchronous function; got AsyncFunction/,
       )
-      expect(failure(() => heap.run(5 as never)).message).toMatch(/takes a function; got 5/)
+      expect(failure(() => heap.run(5 as never)).message).toMatch(/heap\.run takes a function; got 5/)
+      expect(failure(() => heap.run((m) => m.parked(undefined as never))).message).toMatch(/m\.parked takes a function/)
+      expect(failure(() => heap.run((m) => m.scoped(undefined as never))).message).toMatch(/m\.scoped takes a function/)
+      expect(heap.run(((m: Mutator) => m.parked(() => 1)).bind(null))).toBe(1)
+    })
+  })
+
+  it('refuses a promise for a result of run, when all is done', () => {
+    withHeap(configuration, {}, (heap) => {
+      const odd = heap.defineShape('Odd', { then: 'f64' })
+      let done = 0
+      const promising = (): Promise<number> => Promise.resolve(++done)
+      expect(failure(() => heap.run(promising))).toMatchObject({ code: 'ERR_ASYNC_RUN' })
+      expect(failure(() => heap.run(() => heap.run(promising))).message).toMatch(/one that returned a Promise: what/)
+      expect(done).toBe(2)
+      expect(heap.run(() => failure(() => heap.run(() => ({ then: () => 0 }))).code)).toBe('ERR_ASYNC_RUN')
+      expect(heap.run((m) => m.scope().new(odd)).alive).toBe(false)
+      expect(heap.run(() => ({ then: 1 }))).toEqual({ then: 1 })
     })
   })
 
