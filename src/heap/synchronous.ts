@@ -6,11 +6,9 @@
 import { HeapError, show } from './errors.js'
 import { Handle } from './handles.js'
 
-const { getPrototypeOf } = Object
-
-/** Throws unless `fn` is a function that is neither async nor a generator. Two loads where all is well. */
+/** Throws unless `fn` is a function that is neither async nor a generator. One load of a constant where all is well. */
 export function checkSynchronous(fn: unknown, what: string): void {
-  if (typeof fn === 'function' && getPrototypeOf(fn) === Function.prototype) return
+  if (typeof fn === 'function' && fn.constructor === Function) return
   refuse(fn, what)
 }
 
