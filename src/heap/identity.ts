@@ -1,8 +1,8 @@
 // Identity hashes: 30 bits in word 1 of a fixed object, made at the first question and moved along with the object.
 
-import { HeapError } from './errors.js'
+import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
-import { FLAG_BITS } from './layout.js'
+import { FIRST_SHAPE, FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord } from './layout.js'
 import type { Ref } from './values.js'
 
 let state = 0x9e3779b9
@@ -19,14 +19,25 @@ function nextHash(): number {
 
 export function identityHash(core: HeapCore, object: Ref): number {
   core.checkRunning('identityHash')
-  core.checkRef(object, 'identityHash')
-  const { i32 } = core.views
-  if (core.shapes.byId(i32[object])?.array === true) {
-    throw new HeapError('ERR_WRONG_SHAPE', 'identityHash is for fixed shapes: an array keeps its length in that word')
-  }
+  core.checked?.checkObject(object, 'identityHash')
+  const { i32, control } = core.views
+  // By the control words: another thread may have defined the shape.
+  const shape = i32[object]
+  const kind = shape >= FIRST_SHAPE ? control[SHAPE_BASE + shape * SHAPE_WORDS + ShapeWord.Kind] : 0
+  if (kind !== ShapeKind.Fixed) refuse(object, kind)
   const known = i32[object + 1] >>> FLAG_BITS
   if (known !== 0) return known
   const hash = nextHash()
   i32[object + 1] |= hash << FLAG_BITS
   return hash
+}
+
+function refuse(object: Ref, kind: number): never {
+  if (object !== 0 && kind > ShapeKind.Fixed && kind <= ShapeKind.ArrayU8) {
+    throw new HeapError('ERR_WRONG_SHAPE', 'identityHash is for fixed shapes: an array keeps its length in that word')
+  }
+  throw new HeapError(
+    'ERR_BAD_REF',
+    `identityHash: no object begins at ${show(object)}${object === 0 ? ', which is null: test for it first' : ': was the Ref kept across a safepoint?'}`,
+  )
 }

@@ -1,7 +1,7 @@
 // Objects, arrays and values keep what was stored in them, through collections that move them.
 import { Tag, Tagged, type Ref, type SlotKind } from 'glissade'
 import { expect, it } from 'vitest'
-import { overAll, withHeap } from './configurations.js'
+import { failure, overAll, withHeap } from './configurations.js'
 
 overAll('objects', (configuration) => {
   it('lays slots out by decreasing size, in declaration order within a size', () => {
@@ -188,6 +188,22 @@ overAll('objects', (configuration) => {
           heap.collectSync()
           expect(handles.map((h) => m.identityHash(h.ref))).toEqual(hashes)
         })
+      })
+    })
+  })
+
+  it('gives no identity hash to what has no word for it, and damages nothing', () => {
+    withHeap(configuration, {}, (heap) => {
+      const bytes = heap.defineArray('Bytes', 'u8')
+      heap.run((m) => {
+        const array = m.allocArray(bytes, 3)
+        expect(failure(() => m.identityHash(array))).toMatchObject({ code: 'ERR_WRONG_SHAPE' })
+        expect(m.lengthOf(array)).toBe(3)
+        for (const bad of [0, array + 2, -2, NaN, undefined]) {
+          expect(failure(() => m.identityHash(bad as Ref))).toMatchObject({ code: 'ERR_BAD_REF' })
+        }
+        expect(failure(() => m.identityHash(0 as Ref)).message).toMatch(/at 0, which is null: test for it first/)
+        expect([...m.i32.subarray(0, 4)]).toEqual([0, 0, 0, 0])
       })
     })
   })
