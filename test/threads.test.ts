@@ -1,4 +1,5 @@
 // One heap, several JS threads: the concurrent collector's heaps can be shared, and a thread that dies leaves them.
+import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { Heap, type Ref } from 'glissade'
 import { describe, expect, it } from 'vitest'
@@ -44,6 +45,19 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
     heap.run(() => expect(kept.handle.key).toBe(42))
     heap.assertValid()
     heap.close()
+  })
+
+  it.each(['allocating', 'parked'])('tells a thread that is %s that the owner has closed it', async (mode) => {
+    const heap = Heap.create({ maxBytes: '4m', ...options })
+    heap.defineShape('Node', { next: 'ref' })
+    const closed = new SharedArrayBuffer(4)
+    const workerData = { entry, token: heap.share(), mode, closed }
+    const worker = new Worker(new URL('./fixtures/outlived.mjs', import.meta.url), { workerData })
+    await once(worker, 'message')
+    heap.close()
+    Atomics.store(new Int32Array(closed), 0, 1)
+    Atomics.notify(new Int32Array(closed), 0)
+    expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
   })
 
   it('outlives a thread that is terminated inside run', async () => {

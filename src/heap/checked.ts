@@ -83,7 +83,7 @@ export class CheckedState {
    * while it waits for its turn to do so, they may stop this one: so it is a safepoint itself, where it does anything.
    */
   sync(): void {
-    if (this.#retrace === null || !this.behind) return
+    if (this.#retrace === null || !this.behind || this.#core.closed) return
     this.forgetObjects()
     this.#retrace((ref) => this.objectAt(ref))
     this.#epoch = this.#core.views.control[Word.Epoch]

@@ -4,7 +4,7 @@
 import type { Collector } from '../gc/collector.js'
 import type { CheckedState } from './checked.js'
 import { HeapError } from './errors.js'
-import { MAGIC, Word } from './layout.js'
+import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, MAGIC, MAX_AREAS, Word } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
@@ -79,8 +79,9 @@ export class HeapCore {
   }
   /** `fn` as a parked mutator, from inside `run`. A safepoint. */
   runParked<T>(fn: () => T): T {
+    let result: T
     try {
-      return this.collector.parked(this.mutatorIndex, () => {
+      result = this.collector.parked(this.mutatorIndex, () => {
         // The collector writes this word when it enters or leaves `run`, also where an uncatchable termination skips `finally`.
         this.views.control[this.runningIndex] = PARKED
         return fn()
@@ -88,12 +89,13 @@ export class HeapCore {
     } finally {
       this.checked?.sync()
     }
+    // By its owner, meanwhile: there is nothing to come back to.
+    this.checkOpen()
+    return result
   }
 
   checkOpen(): void {
-    if (this.closed) {
-      throw new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
-    }
+    if (this.closed) throw closedError()
   }
   /** One load and compare where all is well: a heap cannot be closed while a thread runs in it. */
   checkRunning(what: string): void {
@@ -121,8 +123,34 @@ export class HeapCore {
     }
   }
 
+  /** No root area for `what`. */
+  rootsExhausted(what: string): HeapError {
+    const { control } = this.views
+    let areas = 0
+    for (let a = 0; a < MAX_AREAS; a++) {
+      if (control[AREA_BASE + a * AREA_WORDS + AreaWord.Kind] !== AreaKind.Free) areas++
+    }
+    return new HeapError(
+      'ERR_ROOTS_EXHAUSTED',
+      areas === MAX_AREAS
+        ? `no room for ${what}: all ${MAX_AREAS} root areas of the heap are taken (handles take some). Free those you no ` +
+            'longer need, and put many small stacks and tables into one'
+        : `no room for ${what} in maxRootBytes = ${this.options.maxRootBytes}: raise it, free areas, or end scopes sooner`,
+    )
+  }
+
+  /** No room for an object of `bytes`. */
   exhausted(bytes: number): HeapError {
+    // Its pages are gone, and so is what this thread would have allocated from.
+    if (this.closed) return closedError()
     const { maxBytes } = this.options
+    if (bytes > maxBytes) {
+      return new HeapError(
+        'ERR_HEAP_EXHAUSTED',
+        `an object of ${bytes} bytes can never fit into maxBytes = ${maxBytes}: create the heap with a larger maxBytes, ` +
+          'or make several smaller objects. The heap is intact',
+      )
+    }
     const full =
       this.collector.name === 'none'
         ? `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing. `
@@ -134,3 +162,6 @@ export class HeapCore {
     )
   }
 }
+
+const closedError = (): HeapError =>
+  new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')

@@ -42,15 +42,11 @@ abstract class RootArea<K extends RootKind> {
     if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
       throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
     }
+    core.checkOpen()
     // The border takes 32 bits: more slots than the region has bytes are none of its business.
     const area = slots > core.options.maxRootBytes ? -1 : core.collector.createArea(areaKind, slots, owner, true)
     if (core.running) core.checked?.sync()
-    if (area < 0) {
-      throw new HeapError(
-        'ERR_ROOTS_EXHAUSTED',
-        `no room for a root area of ${slots} slots: raise maxRootBytes (now ${core.options.maxRootBytes}) or free areas (at most 256 at a time)`,
-      )
-    }
+    if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
     const control = core.views.control
     const block = AREA_BASE + area * AREA_WORDS
     this.core = core
@@ -66,7 +62,7 @@ abstract class RootArea<K extends RootKind> {
     return this.core.views.control[this.topIndex]
   }
   set top(slots: number) {
-    this.#check()
+    this.checkUsable()
     if (!Number.isInteger(slots) || slots < 0 || slots > this.capacity) {
       throw new HeapError(
         'ERR_BOUNDS',
@@ -103,20 +99,21 @@ abstract class RootArea<K extends RootKind> {
     }
   }
 
-  /** Gives the area back; its slots are roots no longer. */
+  /** Gives the area back; its slots are roots no longer. Twice is once. */
   free(): void {
-    this.#check()
+    if (this.freed) return
+    this.checkUsable()
     this.freed = true
     this.core.collector.freeArea(this.index)
   }
 
-  #check(): void {
+  protected checkUsable(): void {
     this.core.checkOpen()
     if (this.freed) throw new HeapError('ERR_BOUNDS', 'this root area was freed: make another')
   }
   protected checkSlot(index: number): void {
     this.core.checkRunning('a root area')
-    this.#check()
+    this.checkUsable()
     if (!Number.isInteger(index) || index < 0 || index >= this.capacity) {
       throw new HeapError('ERR_BOUNDS', `slot ${show(index)} of a root area of ${this.capacity} slots`)
     }
@@ -141,6 +138,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
    */
   get limitIndex(): number {
     if (this.#limitIndex >= 0) return this.#limitIndex
+    this.checkUsable()
     const { control } = this.core.views
     const owner = control[this.#block + MutatorWord.StackLimitArea]
     if (owner !== -1) {

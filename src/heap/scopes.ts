@@ -38,12 +38,7 @@ function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
   const slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
   // Handles are their thread's: what keeps them goes with it.
   const area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
-  if (area < 0) {
-    throw new HeapError(
-      'ERR_ROOTS_EXHAUSTED',
-      `no room for ${slots} more handles: raise maxRootBytes (now ${core.options.maxRootBytes}), or end scopes sooner`,
-    )
-  }
+  if (area < 0) throw core.rootsExhausted(`${slots} more handles`)
   const block = AREA_BASE + area * AREA_WORDS
   const start = core.views.control[block + AreaWord.Start]
   const chunk = {

@@ -154,6 +154,8 @@ overAll('lifecycle', (configuration) => {
       () => heap.share(),
       () => m.scope(),
       () => m.poll(),
+      () => m.roots.stack('ref', 1),
+      () => m.roots.table('ref', 1),
       () => allocate(),
       () => handle.next,
       () => handle.ref,
@@ -208,7 +210,10 @@ overAll('lifecycle', (configuration) => {
         expect(heap.verify().bytes).toBeGreaterThan(2 * 2 ** 20)
         expect(heap.verify().bytes).toBeLessThanOrEqual(4 * 2 ** 20)
         expect(failure(fill).code).toBe('ERR_HEAP_EXHAUSTED')
-        expect(failure(() => m.allocArray(numbers, 2 ** 20)).code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(failure(() => m.allocArray(numbers, 2 ** 18)).message).toMatch(/live data fills|and collector 'none'/)
+        const tooLong = failure(() => m.allocArray(numbers, 2 ** 20))
+        expect(tooLong.code).toBe('ERR_HEAP_EXHAUSTED')
+        expect(tooLong.message).toMatch(/^an object of 8388616 bytes can never fit into maxBytes = 4194304: create/)
         expect(failure(() => m.allocArray(refs, 2 ** 30 - 1)).code).toBe('ERR_HEAP_EXHAUSTED')
         expect(failure(() => m.allocArray(numbers, 2 ** 30 - 1)).code).toBe('ERR_HEAP_EXHAUSTED')
         if (!configuration.collects) return

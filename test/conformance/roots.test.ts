@@ -107,6 +107,10 @@ overAll('roots', (configuration) => {
         expect(stack.overflowOrPoll(stack.capacity + 1)).toBe(true)
         expect(stack.top).toBe(stack.capacity)
         stack.free()
+        stack.free()
+        // A freed stack has no limit, and does not take it from the others.
+        expect(failure(() => stack.limitIndex)).toMatchObject({ code: 'ERR_BOUNDS' })
+        expect(failure(() => stack.limitIndex).message).toMatch(/was freed: make another/)
         expect(other.limitIndex).toBeGreaterThan(0)
         other.free()
       })
@@ -155,6 +159,28 @@ overAll('roots', (configuration) => {
         expect(new Set(areas.map(({ base, kind }) => (kind === 'ref' ? base : 2 * base) >>> 10)).size).toBe(8)
         expect(failure(() => m.roots.table('ref', 24 * 1024 + 1)).code).toBe('ERR_ROOTS_EXHAUSTED')
         expect(failure(() => m.roots.table('ref', 2 ** 32 + 5)).code).toBe('ERR_ROOTS_EXHAUSTED')
+      })
+    })
+  })
+
+  it('says which limit a root area does not fit into', () => {
+    withHeap(configuration, { maxRootBytes: '2m' }, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        const large = failure(() => m.roots.table('ref', 1 << 20))
+        expect(large.code).toBe('ERR_ROOTS_EXHAUSTED')
+        expect(large.message).toMatch(/^no room for a root area of 1048576 slots in maxRootBytes = 2097152: raise it/)
+        const areas = new Set<{ free(): void }>()
+        const fill = (): void => {
+          for (;;) areas.add(m.roots.stack('ref', 1))
+        }
+        const full = failure(fill)
+        expect(full.code).toBe('ERR_ROOTS_EXHAUSTED')
+        expect(full.message).toMatch(/^no room for a root area of 1 slots: all 256 root areas .* are taken/)
+        const handles = failure(() => m.scoped((scope) => scope.new(node)))
+        expect(handles.message).toMatch(/^no room for 1024 more handles: all 256 root areas .* are taken/)
+        for (const area of areas) area.free()
+        m.scoped((scope) => expect(scope.new(node).next).toBe(null))
       })
     })
   })
