@@ -19,6 +19,14 @@ export interface HeapToken {
   readonly shapes: readonly ShapeDescription[]
 }
 
+/** Shared heaps that this thread has open, by the number in their tokens. An entry counts while its heap is not closed. */
+const openHere = new Map<number, WeakRef<Heap>>()
+
+function rememberOpen(id: number, heap: Heap): void {
+  for (const [known, entry] of openHere) if (entry.deref()?.closed ?? true) openHere.delete(known)
+  openHere.set(id, new WeakRef(heap))
+}
+
 /** A managed heap. `using heap = Heap.create()`, or call `close()`. */
 export class Heap extends HeapBase {
   /** What this heap can do and why: which collector, how pages move, how faults arrive. */
@@ -45,7 +53,10 @@ export class Heap extends HeapBase {
     return new Heap(parsed, openCollector(parsed), true)
   }
 
-  /** Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. */
+  /**
+   * Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. A thread
+   * that has the heap open already goes on with the Heap that it has.
+   */
   static attach(token: HeapToken): Heap {
     if (!isToken(token)) {
       throw new HeapError('ERR_BAD_VALUE', `Heap.attach takes what heap.share() returned; got ${show(token)}`)
@@ -53,6 +64,15 @@ export class Heap extends HeapBase {
     const heap = new Heap(parseOptions(token.options), reopenCollector(token.id, token.capabilities), false)
     heap._core.checkOpen()
     heap._core.shapes.adopt(token.shapes)
+    // As two mutators of one thread, each would wait in its runs for the other to stop.
+    if (openHere.get(token.id)?.deref()?.closed === false) {
+      heap.close()
+      throw new HeapError(
+        'ERR_BAD_VALUE',
+        'this thread has this heap open already: use that Heap object, or close it first; Heap.attach is for other threads',
+      )
+    }
+    rememberOpen(token.id, heap)
     return heap
   }
 
@@ -69,6 +89,7 @@ export class Heap extends HeapBase {
         `the ${this.capabilities.collector} collector serves one thread: a shared heap needs collector 'concurrent'`,
       )
     }
+    rememberOpen(id, this)
     const { options, capabilities } = this
     return { kind: 'glissade-heap', id, options, capabilities, shapes: this._core.shapes.describeAll() }
   }

@@ -60,6 +60,41 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
     expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
   })
 
+  it('is opened once by a thread', () => {
+    const heap = Heap.create({ maxBytes: '4m', ...options })
+    const token = heap.share()
+    const refused = failure(() => Heap.attach(token))
+    expect(refused.code).toBe('ERR_BAD_VALUE')
+    expect(refused.message).toMatch(/^this thread has this heap open already: use that Heap object, or close it first/)
+    expect(failure(() => Heap.attach(heap.share())).code).toBe('ERR_BAD_VALUE')
+    // The refused one has left, and the other is as it was.
+    const node = heap.defineShape('Node', { next: 'ref' })
+    heap.run((m) => m.alloc(node))
+    heap.collectSync()
+    heap.close()
+    expect(failure(() => Heap.attach(token)).code).toBe('ERR_HEAP_CLOSED')
+  })
+
+  it('is opened by a thread again that has closed it', async () => {
+    const heap = Heap.create({ maxBytes: '4m', ...options })
+    const program = `
+      import('node:worker_threads').then(async ({ workerData, parentPort }) => {
+        const { Heap } = await import(workerData.entry)
+        const codes = []
+        const first = Heap.attach(workerData.token)
+        try { Heap.attach(workerData.token) } catch (error) { codes.push(error.code) }
+        try { Heap.attach(first.share()) } catch (error) { codes.push(error.code) }
+        first.close()
+        const again = Heap.attach(workerData.token)
+        codes.push(again.run(() => 'runs'))
+        again.close()
+        parentPort.postMessage(codes)
+      })`
+    const worker = new Worker(program, { eval: true, workerData: { entry, token: heap.share() } })
+    expect((await once(worker, 'message'))[0]).toEqual(['ERR_BAD_VALUE', 'ERR_BAD_VALUE', 'runs'])
+    heap.close()
+  })
+
   it('outlives a thread that is terminated inside run', async () => {
     const heap = Heap.create({ maxBytes: '16m', ...options })
     heap.defineShape('Node', { next: 'ref', key: 'i32' })
