@@ -218,11 +218,14 @@ export class Mutator {
 
   // ---- bytes and text
 
-  /** Copies an object's payload out of the heap. Heap memory itself must never reach a system call. */
+  /**
+   * Copies an object's payload out of the heap: into a new array, or to the start of `target`, which holds all of it.
+   * Returns the filled part, a view of `target` if there is one. Heap memory itself must never reach a system call.
+   */
   copyOut(ref: Ref, target?: Uint8Array): Uint8Array {
     return copyOut(this.#core, ref, target)
   }
-  /** Copies bytes into an object without references, from its first payload byte. */
+  /** Copies bytes into an object without references, from its first payload byte; those behind them stay as they are. */
   copyIn(ref: Ref, source: Uint8Array): void {
     copyIn(this.#core, ref, source)
   }

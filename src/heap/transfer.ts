@@ -29,13 +29,32 @@ function payload(core: HeapCore, ref: Ref, what: string): { shape: AnyShape; sta
   return { shape, start: ref * 4 + GRANULE_BYTES, bytes }
 }
 
-/** Copies the payload of `ref` into `target` (as much as it holds) or into a new array; returns the filled part. */
+/** Anything else would be copied number by number, or as nothing. Buffers are Uint8Arrays, also those of other realms. */
+function checkBytes(bytes: unknown, what: string): void {
+  if (Object.prototype.toString.call(bytes) === '[object Uint8Array]') return
+  const remedy = ArrayBuffer.isView(bytes)
+    ? ': give new Uint8Array(view.buffer, view.byteOffset, view.byteLength)'
+    : Array.isArray(bytes)
+      ? ': give Uint8Array.from(array)'
+      : typeof bytes === 'object' && bytes !== null
+        ? ': give new Uint8Array(buffer)'
+        : ''
+  throw new HeapError('ERR_BAD_VALUE', `${what} a Uint8Array of bytes; got ${show(bytes)}${remedy}`)
+}
+
+/** Copies the payload of `ref` to the start of `target`, or into a new array; returns the filled part. */
 export function copyOut(core: HeapCore, ref: Ref, target?: Uint8Array): Uint8Array {
   const { start, bytes } = payload(core, ref, 'copyOut')
   if (target === undefined) return core.views.u8.slice(start, start + bytes)
-  const length = Math.min(bytes, target.length)
-  target.set(core.views.u8.subarray(start, start + length))
-  return target.subarray(0, length)
+  checkBytes(target, 'copyOut copies into')
+  if (target.length < bytes) {
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `copyOut of ${bytes} bytes into ${target.length}: the target holds the whole payload; give a longer one, or none`,
+    )
+  }
+  target.set(core.views.u8.subarray(start, start + bytes))
+  return target.subarray(0, bytes)
 }
 
 /** Copies `source` to the start of the payload of an object without references. */
@@ -48,8 +67,12 @@ export function copyIn(core: HeapCore, ref: Ref, source: Uint8Array): void {
       `copyIn writes raw bytes, and '${shape.name}' holds references: use the setters, which keep the write barrier`,
     )
   }
+  checkBytes(source, 'copyIn takes')
   if (source.length > bytes) {
-    throw new HeapError('ERR_BOUNDS', `copyIn of ${source.length} bytes into a payload of ${bytes}`)
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `copyIn of ${source.length} bytes into a payload of ${bytes}: give source.subarray(0, ${bytes}), or a longer array`,
+    )
   }
   core.views.u8.set(source, start)
 }

@@ -230,6 +230,43 @@ overAll('objects', (configuration) => {
     })
   })
 
+  it('copies bytes from and into Uint8Arrays that are long enough, and refuses all else', () => {
+    withHeap(configuration, {}, (heap) => {
+      const bytes = heap.defineArray('Bytes', 'u8')
+      heap.run((m) => {
+        const raw = m.allocArray(bytes, 3)
+        m.copyIn(raw, Uint8Array.of(1, 2, 3))
+        const others = [
+          undefined,
+          null,
+          5,
+          'abc',
+          [7, 8],
+          new ArrayBuffer(3),
+          new Float64Array(2),
+          new Uint8ClampedArray(3),
+        ]
+        for (const other of others) {
+          expect(failure(() => m.copyIn(raw, other as never))).toMatchObject({ code: 'ERR_BAD_VALUE' })
+          if (other === undefined) continue
+          expect(failure(() => m.copyOut(raw, other as never)).message).toMatch(
+            /^copyOut copies into a Uint8Array of by/,
+          )
+        }
+        expect(failure(() => m.copyIn(raw, new ArrayBuffer(3) as never)).message).toBe(
+          'copyIn takes a Uint8Array of bytes; got a ArrayBuffer: give new Uint8Array(buffer)',
+        )
+        expect(failure(() => m.copyIn(raw, new Float64Array(3) as never)).message).toMatch(/view\.byteOffset/)
+        expect(failure(() => m.copyIn(raw, new Uint8Array(4)))).toMatchObject({ code: 'ERR_BOUNDS' })
+        expect(failure(() => m.copyOut(raw, new Uint8Array(2)))).toEqual({
+          code: 'ERR_BOUNDS',
+          message: 'copyOut of 3 bytes into 2: the target holds the whole payload; give a longer one, or none',
+        })
+        expect([...m.copyOut(raw)]).toEqual([1, 2, 3])
+      })
+    })
+  })
+
   it('copies bytes and text in and out', () => {
     withHeap(configuration, {}, (heap) => {
       const bytes = heap.defineArray('Bytes', 'u8')
@@ -255,7 +292,12 @@ overAll('objects', (configuration) => {
           const raw = scope.newArray(bytes, 5)
           m.copyIn(raw.ref, Uint8Array.of(1, 2, 3))
           expect([...m.copyOut(raw.ref)]).toEqual([1, 2, 3, 0, 0])
-          expect([...m.copyOut(raw.ref, new Uint8Array(2))]).toEqual([1, 2])
+          const target = new Uint8Array(7)
+          const filled = m.copyOut(raw.ref, target)
+          expect([...filled]).toEqual([1, 2, 3, 0, 0])
+          expect(filled.buffer).toBe(target.buffer)
+          m.copyIn(raw.ref, Buffer.from([9]))
+          expect([...m.copyOut(raw.ref)]).toEqual([9, 2, 3, 0, 0])
         })
       })
     })
