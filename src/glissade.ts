@@ -33,6 +33,10 @@ export class Heap extends HeapBase {
   readonly capabilities: Capabilities
 
   private constructor(options: ParsedOptions, opened: ReturnType<typeof openCollector>, owner: boolean) {
+    // Not by types: from JavaScript.
+    if ((opened as unknown) === undefined) {
+      throw new HeapError('ERR_BAD_VALUE', 'new Heap() is not how a heap is made: use Heap.create(options)')
+    }
     const { collector, capabilities } = opened
     const tells = collector.name !== 'concurrent'
     super({

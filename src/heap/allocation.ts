@@ -49,7 +49,7 @@ export function generateArrayAllocator(env: AllocatorEnvironment, shape: ArraySh
   const { mutator } = env
   // Longest array that is not a large object.
   const maxFast = (LARGE_BYTES - 8 - 8) >>> shape.shift
-  const fast = `if (length === (length >>> 0) && length <= ${maxFast}) {
+  const fast = `if (typeof length === 'number' && length === (length >>> 0) && length <= ${maxFast}) {
       const top = control[${wordOf(mutator, MutatorWord.TlabTop)}]
       const next = top + ${HEADER_WORDS} + (((length << ${shape.shift}) + 7) >>> 3 << 1)
       if (next <= control[${wordOf(mutator, MutatorWord.TlabLimit)}]) {

@@ -9,8 +9,8 @@
 import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
-import { SLOT_BYTES, type AnyShape, type ArrayShape, type Shape, type SlotKind, type SlotTable } from './shapes.js'
-import { badValue, readValue, Tagged, writeValue, type Ref } from './values.js'
+import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
+import { readValue, Tagged, writeValue, type Ref } from './values.js'
 
 /** Something that keeps handles alive: a scope or a global. */
 export interface HandleOwner {
@@ -52,11 +52,11 @@ export class Handle {
   as<K extends SlotKind>(shape: ArrayShape<K>): ArrayHandle<K>
   as(shape: { readonly name: string }): unknown {
     if ((this.shape as unknown) === shape) return this
-    throw new HeapError('ERR_WRONG_SHAPE', `the object is a '${this.shape.name}', not a '${shape.name}'`)
+    throw notOfShape(this, shape)
   }
   /** Whether both are handles of the same object. */
-  is(other: Handle | null): boolean {
-    return other !== null && this._core === other._core && refOf(this) === refOf(other)
+  is(other: Handle | null | undefined): boolean {
+    return other instanceof Handle && this._core === other._core && refOf(this) === refOf(other)
   }
   /** Generic read: a slot by name, or an array element by index. */
   get(slot: string | number): HandleValue {
@@ -98,6 +98,20 @@ export function refOf(handle: Handle): Ref {
   return ref as Ref
 }
 
+function notOfShape({ _core: core, shape: has }: Handle, wanted: unknown): HeapError {
+  if (!(wanted instanceof Shape || wanted instanceof ArrayShape)) {
+    return new HeapError('ERR_WRONG_SHAPE', `a handle is typed by a shape; got ${show(wanted)}`)
+  }
+  const known = core.shapes.byId(wanted.id) === (wanted as unknown)
+  return new HeapError(
+    'ERR_WRONG_SHAPE',
+    known
+      ? `the object is a '${has.name}', not a '${wanted.name}'`
+      : `the object is a '${has.name}', and the given '${wanted.name}' is a shape of another heap: ` +
+          'give the one that defineShape or defineArray of this heap returned',
+  )
+}
+
 function whyDead(handle: Handle): Error {
   try {
     handle._core.checkRunning('a handle')
@@ -111,18 +125,24 @@ function whyDead(handle: Handle): Error {
   )
 }
 
+/** Throws unless `value` is a handle of `core`'s heap. */
+export function checkHandle(core: HeapCore, value: unknown, what: string): asserts value is Handle {
+  if (!(value instanceof Handle)) throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle; got ${show(value)}`)
+  if (value._core === core) return
+  throw new HeapError(
+    'ERR_FOREIGN_HANDLE',
+    `${what} got a handle of another heap: references do not cross heaps, copy the data instead`,
+  )
+}
+
 /** The Ref that storing `value` into a ref slot of `core`'s heap stores. */
 export function refToStore(core: HeapCore, value: unknown, what: string): number {
   if (value === null) return 0
   if (!(value instanceof Handle)) {
-    throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle or null; got ${show(value)}`)
+    const remedy = typeof value === 'number' ? ': scope.handle(ref) makes one of a Ref' : ''
+    throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle or null; got ${show(value)}${remedy}`)
   }
-  if (value._core !== core) {
-    throw new HeapError(
-      'ERR_FOREIGN_HANDLE',
-      `${what} got a handle of another heap: references do not cross heaps, copy the data instead`,
-    )
-  }
+  checkHandle(core, value, what)
   return refOf(value)
 }
 
@@ -137,10 +157,11 @@ interface HandleEnvironment {
   /** Throws the right error of a handle that failed its fast check. */
   readonly fail: (handle: Handle) => never
   readonly wrap: WrapRef
-  readonly refToStore: (value: unknown) => number
+  /** `at`: the name of the slot, or the index of the element. */
+  readonly refToStore: (value: unknown, at: unknown) => number
   readonly readValue: (index: number) => HandleValue
   readonly writeValue: (index: number, value: HandleValue) => void
-  readonly badNumber: (slot: string, kind: string, value: unknown) => never
+  readonly badNumber: (at: unknown, kind: string, value: unknown) => never
   readonly noSlot: (slot: unknown) => never
   readonly badIndex: (index: unknown, length: number) => never
   readonly checkObject: (ref: number) => void
@@ -148,11 +169,12 @@ interface HandleEnvironment {
 
 /** The condition under which a number does not fit into a slot of this kind. */
 const MISFIT: { readonly [kind: string]: string } = {
+  // The type first: a BigInt in such an expression is an error of its own.
   f64: `typeof v !== 'number'`,
-  i32: `v !== (v | 0)`,
-  u32: `v !== (v >>> 0)`,
-  u16: `v !== (v & 0xffff)`,
-  u8: `v !== (v & 0xff)`,
+  i32: `typeof v !== 'number' || v !== (v | 0)`,
+  u32: `typeof v !== 'number' || v !== (v >>> 0)`,
+  u16: `typeof v !== 'number' || v !== (v & 0xffff)`,
+  u8: `typeof v !== 'number' || v !== (v & 0xff)`,
 }
 
 /** Text that reads the slot of kind `kind` at JS expression `at` (units of its view) of the object `ref`. */
@@ -191,16 +213,17 @@ function writeText(kind: SlotKind, at: string): string {
       return `${kind}[ref + ${at}] = v`
   }
 }
-function checkText(kind: SlotKind, name: string): string {
+/** `at`: text of what tells the slot, its name or index. */
+function checkText(kind: SlotKind, at: string): string {
   if (kind === 'ref') {
     return `let r = 0
     if (v !== null) {
       if (v !== undefined && v._core === core && v._owner.open === true) r = rootsI32[v._slot]
-      if (r === 0) r = refToStore(v)
+      if (r === 0) r = refToStore(v, ${at})
     }`
   }
   if (kind === 'value') return ''
-  return `if (${MISFIT[kind]}) badNumber(${JSON.stringify(name)}, '${kind}', v)`
+  return `if (${MISFIT[kind]}) badNumber(${at}, '${kind}', v)`
 }
 
 function fixedText(shape: Shape<SlotTable>, prologue: string): string {
@@ -210,7 +233,7 @@ function fixedText(shape: Shape<SlotTable>, prologue: string): string {
   for (const [name, kind] of Object.entries(shape.slots)) {
     const at = String(shape.at[name])
     const read = `${prologue} ${readText(kind, at)}`
-    const write = `${checkText(kind, name)}; ${prologue} ${writeText(kind, at)}`
+    const write = `${checkText(kind, JSON.stringify(name))}; ${prologue} ${writeText(kind, at)}`
     if (!(name in Handle.prototype) && name !== '_slot' && name !== '_owner' && name !== 'shape' && name !== '_core') {
       parts.push(`get ${name}() { ${read} }`, `set ${name}(v) { ${write} }`)
     }
@@ -224,10 +247,10 @@ function fixedText(shape: Shape<SlotTable>, prologue: string): string {
 
 function arrayText(shape: ArrayShape, prologue: string): string {
   const at = `${shape.elementsAt} + i`
-  const bounds = `const n = i32[ref + 1] >>> ${FLAG_BITS}; if (i !== i >>> 0 || i >= n) badIndex(i, n);`
+  const bounds = `const n = i32[ref + 1] >>> ${FLAG_BITS}; if (typeof i !== 'number' || i !== i >>> 0 || i >= n) badIndex(i, n);`
   return `get length() { ${prologue} return i32[ref + 1] >>> ${FLAG_BITS} }
   get(i) { ${prologue} ${bounds} ${readText(shape.kind, at)} }
-  set(i, v) { ${checkText(shape.kind, 'an element')}; ${prologue} ${bounds} ${writeText(shape.kind, at)} }
+  set(i, v) { ${checkText(shape.kind, 'i')}; ${prologue} ${bounds} ${writeText(shape.kind, at)} }
   toArray() { return Array.from({ length: this.length }, (_, i) => this.get(i)) }`
 }
 
@@ -237,6 +260,8 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
   const prologue = `const ref = rootsI32[this._slot];
     if (ref === 0 || this._owner.open !== true || control[${core.runningIndex}] !== 1) fail(this);
     ${core.checked === null ? '' : 'checkObject(ref);'}`
+  const describe = (at: unknown): string =>
+    `${shape.array ? `element ${show(at)}` : `'${String(at)}'`} of '${shape.name}'`
   const environment: HandleEnvironment = {
     core,
     Handle,
@@ -245,7 +270,7 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     fail(handle) {
       throw whyDead(handle)
     },
-    refToStore: (value) => refToStore(core, value, `a ref slot of '${shape.name}'`),
+    refToStore: (value, at) => refToStore(core, value, describe(at)),
     readValue(index) {
       if (i32[2 * index + 1] === Tag.Ref) return wrap(i32[2 * index])
       return readValue(i32, f64, index) as HandleValue
@@ -258,13 +283,19 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
         cards[(2 * index) >>> CARD_SHIFT] = 1
         return
       }
-      if (value instanceof Tagged && value.tag === Tag.Ref) throw badValue(value)
+      if (value instanceof Tagged && value.tag === Tag.Ref) {
+        throw new HeapError(
+          'ERR_BAD_VALUE',
+          `a reference goes into a value slot of '${shape.name}' as a handle; got a Tagged with Tag.Ref: ` +
+            'scope.handle(ref) makes a handle of it',
+        )
+      }
       writeValue(i32, f64, index, value)
     },
-    badNumber(slot, kind, value) {
+    badNumber(at, kind, value) {
       const range =
         kind === 'f64' ? 'a number' : `a whole number that fits into ${SLOT_BYTES[kind as SlotKind] * 8} bits (${kind})`
-      throw new HeapError('ERR_BAD_VALUE', `'${slot}' of '${shape.name}' takes ${range}; got ${show(value)}`)
+      throw new HeapError('ERR_BAD_VALUE', `${describe(at)} takes ${range}; got ${show(value)}`)
     },
     noSlot(slot) {
       const names = shape.array ? [] : Object.keys(shape.slots)

@@ -53,11 +53,25 @@ export class HeapCore {
   get closed(): boolean {
     // Another thread may have closed it: the control words of a closed native heap read as zeros.
     const { control } = this.views
-    return this.#left || control[Word.HeapState] !== 0 || control[Word.Magic] !== MAGIC
+    return this.#left || control[Word.HeapState] !== 0 || control[Word.Magic] !== MAGIC || this.#detached
+  }
+  /** The buffers of portable heaps can be transferred away, and the heap with them. */
+  get #detached(): boolean {
+    return this.views.control.length === 0 || this.views.i32.length === 0
   }
   /** This isolate is done with the heap. */
   leave(): void {
     this.#left = true
+  }
+  #closedError(): HeapError {
+    if (!this.#left && this.#detached) {
+      return new HeapError(
+        'ERR_HEAP_CLOSED',
+        "this heap's own buffer was transferred (postMessage, structuredClone, ArrayBuffer.transfer), and the heap is gone " +
+          'with it: transfer copies, which m.copyOut makes',
+      )
+    }
+    return new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
   }
   get running(): boolean {
     return this.views.control[this.runningIndex] === 1
@@ -95,7 +109,7 @@ export class HeapCore {
   }
 
   checkOpen(): void {
-    if (this.closed) throw closedError()
+    if (this.closed) throw this.#closedError()
   }
   /** One load and compare where all is well: a heap cannot be closed while a thread runs in it. */
   checkRunning(what: string): void {
@@ -142,7 +156,7 @@ export class HeapCore {
   /** No room for an object of `bytes`. */
   exhausted(bytes: number): HeapError {
     // Its pages are gone, and so is what this thread would have allocated from.
-    if (this.closed) return closedError()
+    if (this.closed) return this.#closedError()
     const { maxBytes } = this.options
     if (bytes > maxBytes) {
       return new HeapError(
@@ -162,6 +176,3 @@ export class HeapCore {
     )
   }
 }
-
-const closedError = (): HeapError =>
-  new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')

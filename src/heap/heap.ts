@@ -6,8 +6,8 @@
 
 import { Cause, type Collector } from '../gc/collector.js'
 import { CheckedState } from './checked.js'
-import { HeapError, show } from './errors.js'
-import type { Handle } from './handles.js'
+import { HeapError } from './errors.js'
+import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
 import { checkSynchronous, finished } from './synchronous.js'
 import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
@@ -180,8 +180,7 @@ export abstract class HeapBase implements Disposable {
   }
   #scopesFor(handle: Handle, what: string): Mutator['scopes'] {
     this._core.checkRunning(what)
-    if (handle?._core === undefined) throw new HeapError('ERR_BAD_VALUE', `${what} takes a handle; got ${show(handle)}`)
-    if (handle._core !== this._core) throw new HeapError('ERR_FOREIGN_HANDLE', `${what} got a handle of another heap`)
+    checkHandle(this._core, handle, what)
     return (this._core.mutator as Mutator).scopes
   }
 

@@ -7,14 +7,14 @@
 import { generateAllocator, generateArrayAllocator, type ArrayAllocator, type FixedAllocator } from './allocation.js'
 import { generateBarriers, type Barriers } from './barriers.js'
 import type { AllocatorEnvironment } from './environment.js'
-import { HeapError, show } from './errors.js'
+import { HeapError } from './errors.js'
 import type { Scope } from './scopes.js'
 import { ScopeStack } from './scopes.js'
 import type { HeapCore } from './heap-core.js'
 import { identityHash } from './identity.js'
 import { FLAG_BITS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
 import { Roots } from './roots.js'
-import { ArrayShape, setShape, Shape, type AnyShape, type SlotTable } from './shapes.js'
+import { ArrayShape, setShape, Shape, showShape, type AnyShape, type SlotTable } from './shapes.js'
 import { checkSynchronous } from './synchronous.js'
 import { createSlowPath } from './slow-path.js'
 import { copyIn, copyOut, newString, readString } from './transfer.js'
@@ -106,13 +106,13 @@ export class Mutator {
 
   /** A new object, zeroed. A safepoint: every raw Ref held before it is dead. Throws ERR_HEAP_EXHAUSTED. */
   alloc<S>(shape: Shape<S>): Ref {
-    const known = this.#fixed[shape.id]
+    const known = this.#fixed[shape?.id]
     if (known !== undefined && known.shape === shape) return known.allocate()
     return this.allocator(shape)()
   }
   /** A new array, zeroed. A safepoint. `length` is in elements. */
   allocArray(shape: ArrayShape, length: number): Ref {
-    const known = this.#arrays[shape.id]
+    const known = this.#arrays[shape?.id]
     if (known !== undefined && known.shape === shape) return known.allocate(length)
     return this.arrayAllocator(shape)(length)
   }
@@ -140,7 +140,7 @@ export class Mutator {
     const wanted = type === Shape ? 'heap.defineShape' : 'heap.defineArray'
     throw new HeapError(
       'ERR_WRONG_SHAPE',
-      `this takes a shape that ${wanted} of this heap returned; got ${show(shape)}`,
+      `this takes a shape that ${wanted} of this heap returned; got ${showShape(shape)}`,
     )
   }
 

@@ -8,6 +8,7 @@
 import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
 import {
+  checkHandle,
   generateHandleClass,
   refOf,
   type ArrayHandle,
@@ -218,6 +219,12 @@ export class Scope implements HandleOwner, Disposable {
   /** A new object. A safepoint. `init` gives first values of slots. */
   new<S>(shape: Shape<S>, init?: ObjectInit<S>): ObjectHandle<S> {
     this.#check()
+    if (init !== undefined && (typeof init !== 'object' || init === null)) {
+      throw new HeapError(
+        'ERR_BAD_VALUE',
+        `scope.new takes first values as an object like { key: 1 }; got ${show(init)}`,
+      )
+    }
     const handle = this.#keep(this.#mutator().alloc(shape))
     if (init !== undefined) for (const name of Object.keys(init)) handle.set(name, (init as never)[name])
     return handle as ObjectHandle<S>
@@ -226,7 +233,7 @@ export class Scope implements HandleOwner, Disposable {
   /** A new array of a length, or with the given items. A safepoint. */
   newArray<K extends SlotKind>(shape: ArrayShape<K>, lengthOrItems: number | Iterable<SlotType<K>>): ArrayHandle<K> {
     this.#check()
-    const items = typeof lengthOrItems === 'number' ? null : [...lengthOrItems]
+    const items = typeof lengthOrItems === 'number' ? null : itemsOf(lengthOrItems)
     const length = items === null ? (lengthOrItems as number) : items.length
     const handle = this.#keep(this.#mutator().allocArray(shape, length))
     if (items !== null) for (let i = 0; i < length; i++) handle.set(i, items[i])
@@ -258,6 +265,7 @@ export class Scope implements HandleOwner, Disposable {
   /** Keeps `handle`'s object alive in this scope (to hand a result out of an inner one). */
   keep<H extends Handle>(handle: H): H {
     this.#check()
+    checkHandle(this.#stack.core, handle, 'scope.keep')
     return this.#keep(refOf(handle)) as H
   }
 
@@ -357,4 +365,12 @@ export class Weak<H extends Handle = Handle> {
     if (this.#slot >= 0) this.#stack.weakPool.give(this.#slot)
     this.#slot = -1
   }
+}
+
+function itemsOf<T>(items: Iterable<T>): T[] {
+  if (typeof (items as Iterable<T> | null | undefined)?.[Symbol.iterator] === 'function') return [...items]
+  throw new HeapError(
+    'ERR_BAD_VALUE',
+    `scope.newArray takes a length, a number, or items in an iterable; got ${show(items)}`,
+  )
 }

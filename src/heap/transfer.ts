@@ -7,22 +7,15 @@ import type { Mutator } from './mutator.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { FLAG_BITS, GRANULE_BYTES } from './layout.js'
-import type { ArrayShape } from './shapes.js'
-import { SLOT_BYTES, type AnyShape } from './shapes.js'
+import type { ArrayShape, SlotKind } from './shapes.js'
+import { shapeAt, SLOT_BYTES, type AnyShape } from './shapes.js'
 import type { Ref } from './values.js'
 
 /** Byte range of the payload of the object at `ref`. */
 function payload(core: HeapCore, ref: Ref, what: string): { shape: AnyShape; start: number; bytes: number } {
   core.checkRunning(what)
-  core.checkRef(ref, what)
+  const shape = shapeAt(core, ref, what)
   const { i32 } = core.views
-  const shape = Number.isInteger(ref) && ref > 0 && (ref & 1) === 0 ? core.shapes.byId(i32[ref]) : undefined
-  if (shape === undefined) {
-    throw new HeapError(
-      'ERR_BAD_REF',
-      `${what}: no object begins at ${show(ref)}: was the Ref kept across a safepoint?`,
-    )
-  }
   const bytes = shape.array
     ? (i32[ref + 1] >>> FLAG_BITS) * SLOT_BYTES[shape.kind]
     : (shape.granules - 1) * GRANULE_BYTES
@@ -94,20 +87,21 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** A new text array: UTF-8 for u8, UTF-16 code units for u16 (lossless, lone surrogates included). */
 export function newString(m: Mutator, core: HeapCore, shape: ArrayShape<'u8'> | ArrayShape<'u16'>, text: string): Ref {
   if (typeof text !== 'string') throw new HeapError('ERR_BAD_VALUE', `newString takes a string; got ${show(text)}`)
-  if (shape.kind === 'u8') {
+  const kind = (shape as { readonly kind?: SlotKind } | undefined)?.kind
+  if (kind === 'u8') {
     const bytes = encoder.encode(text)
     const ref = m.allocArray(shape, bytes.length)
     core.views.u8.set(bytes, ref * 4 + GRANULE_BYTES)
     return ref
   }
-  if (shape.kind === 'u16') {
+  if (kind === 'u16') {
     const ref = m.allocArray(shape, text.length)
     const { u16 } = core.views
     const start = ref * 2 + GRANULE_BYTES / 2
     for (let i = 0; i < text.length; i++) u16[start + i] = text.charCodeAt(i)
     return ref
   }
-  throw notText('newString', (shape as AnyShape).name)
+  throw notText('newString', (shape as AnyShape | undefined)?.name ?? show(shape))
 }
 
 export function readString(core: HeapCore, ref: Ref): string {

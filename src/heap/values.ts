@@ -70,7 +70,12 @@ export function writeValue(i32: Int32Array, f64: Float64Array, index: number, va
         i32[word] = 0
         return
       }
-      if (!(value instanceof Tagged)) throw badValue(value)
+      if (!(value instanceof Tagged)) {
+        throw new HeapError(
+          'ERR_BAD_VALUE',
+          `a value slot holds a number, boolean, null, undefined, handle or Tagged; got ${show(value)}`,
+        )
+      }
       if (value.tag === Tag.Ref) {
         if (value.payload === 0)
           throw new HeapError('ERR_BAD_VALUE', 'a reference value is never 0: store null instead')
@@ -82,13 +87,6 @@ export function writeValue(i32: Int32Array, f64: Float64Array, index: number, va
       i32[word + 1] = value.tag
       i32[word] = value.payload
   }
-}
-
-export function badValue(value: unknown): HeapError {
-  return new HeapError(
-    'ERR_BAD_VALUE',
-    `a value slot holds a number, boolean, null, undefined, handle or Tagged; got ${show(value)}`,
-  )
 }
 
 export function checkUserTag(tag: number): void {

@@ -1,5 +1,5 @@
 // Handles: typed properties, scopes that end, globals that do not, and errors that name the mistake.
-import { Handle, Heap, Tag, Tagged, type SlotKind } from 'glissade'
+import { Handle, Heap, Tag, Tagged, type Ref, type SlotKind } from 'glissade'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
@@ -34,6 +34,131 @@ overAll('handles', (configuration) => {
           expect(failure(() => (object.r = 7 as never)).message).toMatch(/takes a handle or null; got 7/)
           expect(failure(() => (object.v = {} as never)).code).toBe('ERR_BAD_VALUE')
           expect(failure(() => object.get('vv' as never)).message).toMatch(/no slot "vv": did you mean 'v'/)
+        })
+      })
+    })
+  })
+
+  it('says which slot or element, what it takes, and what to do', () => {
+    withHeap(configuration, {}, (heap) => {
+      using other = Heap.create({ maxBytes: '1m', collector: 'stop-the-world' })
+      const table = { next: 'ref', v: 'value', i: 'i32' } as const
+      const node = heap.defineShape('Node', table)
+      other.defineShape('Other', { n: 'i32' })
+      const foreign = other.defineShape('Node', table)
+      const numbers = heap.defineArray('Numbers', 'f64')
+      const refs = heap.defineArray('Refs', 'ref')
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(node)
+          const says = (action: () => unknown, code: string, message: RegExp): void => {
+            const told = failure(action)
+            expect(told.message).toMatch(message)
+            expect(told.code).toBe(code)
+          }
+          const tagged = new Tagged(Tag.Ref, object.ref)
+          says(
+            () => (object.v = tagged),
+            'ERR_BAD_VALUE',
+            /as a handle; got a Tagged with Tag.Ref: scope.handle\(ref\)/,
+          )
+          says(
+            () => (object.next = object.ref as never),
+            'ERR_BAD_VALUE',
+            /^'next' of 'Node' takes a handle or null; got \d+: sc/,
+          )
+          says(
+            () => scope.newArray(numbers, [1, 's' as never]),
+            'ERR_BAD_VALUE',
+            /^element 1 of 'Numbers' takes a number; got "s"/,
+          )
+          says(
+            () => scope.newArray(refs, [object, null, 7 as never]),
+            'ERR_BAD_VALUE',
+            /^element 2 of 'Refs' takes a handle or n/,
+          )
+          says(
+            () => object.as(foreign),
+            'ERR_WRONG_SHAPE',
+            /^the object is a 'Node', and the given 'Node' is a shape of another/,
+          )
+          says(() => scope.handle(object.ref, foreign), 'ERR_WRONG_SHAPE', /is a shape of another heap: give the one/)
+          says(() => object.as(numbers), 'ERR_WRONG_SHAPE', /^the object is a 'Node', not a 'Numbers'$/)
+          says(() => object.as(undefined as never), 'ERR_WRONG_SHAPE', /^a handle is typed by a shape; got undefined$/)
+          says(() => scope.handle(object.ref, 5 as never), 'ERR_WRONG_SHAPE', /^a handle is typed by a shape; got 5$/)
+          says(
+            () => m.alloc(foreign),
+            'ERR_WRONG_SHAPE',
+            /heap.defineShape of this heap returned; got the shape 'Node', which is/,
+          )
+          says(() => m.setShape(0 as Ref, node), 'ERR_BAD_REF', /0, which is null: test for it first$/)
+          says(
+            () => m.setShape(object.ref, foreign),
+            'ERR_WRONG_SHAPE',
+            /^setShape takes a shape .* got the shape 'Node', which/,
+          )
+          other.run((n) => {
+            const b = n.scope().new(foreign)
+            says(
+              () => scope.keep(b),
+              'ERR_FOREIGN_HANDLE',
+              /^scope.keep got a handle of another heap: references do not cross/,
+            )
+            expect(object.is(b as never)).toBe(false)
+          })
+        })
+      })
+    })
+  })
+
+  it('throws nothing but HeapErrors, whatever it is given', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', {
+        next: 'ref',
+        v: 'value',
+        i: 'i32',
+        u: 'u32',
+        s: 'u16',
+        b: 'u8',
+        f: 'f64',
+      })
+      const numbers = heap.defineArray('Numbers', 'f64')
+      const bytes = heap.defineArray('Bytes', 'u8')
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(node, undefined)
+          const array = scope.newArray(numbers, 3)
+          const nothing = undefined as never
+          const cases: [() => unknown, string][] = [
+            [() => m.alloc(nothing), 'ERR_WRONG_SHAPE'],
+            [() => m.allocArray(nothing, 1), 'ERR_WRONG_SHAPE'],
+            [() => m.allocArray(numbers, 1n as never), 'ERR_BOUNDS'],
+            [() => m.arrayAllocator(numbers)(1n as never), 'ERR_BOUNDS'],
+            [() => m.setShape(object.ref, nothing), 'ERR_WRONG_SHAPE'],
+            [() => m.newString(nothing, 'x'), 'ERR_WRONG_SHAPE'],
+            [() => scope.new(nothing), 'ERR_WRONG_SHAPE'],
+            [() => scope.new(node, null as never), 'ERR_BAD_VALUE'],
+            [() => scope.new(node, 5 as never), 'ERR_BAD_VALUE'],
+            [() => scope.newArray(numbers, nothing), 'ERR_BAD_VALUE'],
+            [() => scope.newArray(numbers, {} as never), 'ERR_BAD_VALUE'],
+            [() => scope.newArray(numbers, 3n as never), 'ERR_BAD_VALUE'],
+            [() => scope.newArray(nothing, 1), 'ERR_WRONG_SHAPE'],
+            [() => scope.keep(null as never), 'ERR_BAD_VALUE'],
+            [() => scope.keep({} as never), 'ERR_BAD_VALUE'],
+            [() => heap.global(null as never), 'ERR_BAD_VALUE'],
+            [() => array.get(1n as never), 'ERR_BOUNDS'],
+            [() => array.set(1n as never, 1), 'ERR_BOUNDS'],
+            [() => array.get(Symbol('s') as never), 'ERR_BOUNDS'],
+            [() => array.set(0, 1n as never), 'ERR_BAD_VALUE'],
+            ...(['i', 'u', 's', 'b', 'f', 'v', 'next'] as const).map((slot): [() => unknown, string] => [
+              () => object.set(slot, 1n as never),
+              'ERR_BAD_VALUE',
+            ]),
+            [() => new (Heap as unknown as new () => Heap)(), 'ERR_BAD_VALUE'],
+          ]
+          for (const [action, code] of cases) expect(failure(action).code, String(action)).toBe(code)
+          expect(object.is(undefined)).toBe(false)
+          expect(scope.newArray(bytes, new Set([1, 2])).toArray()).toEqual([1, 2])
         })
       })
     })

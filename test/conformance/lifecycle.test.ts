@@ -164,6 +164,17 @@ overAll('lifecycle', (configuration) => {
     await expect(heap.collect()).rejects.toMatchObject({ code: 'ERR_HEAP_CLOSED' })
   })
 
+  it.runIf(!configuration.concurrent)('says so when its own buffer was transferred away', () => {
+    const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    heap.run((m) => structuredClone(m.i32, { transfer: [m.i32.buffer as ArrayBuffer] }))
+    expect(failure(() => heap.run((m) => m.alloc(node)))).toMatchObject({ code: 'ERR_HEAP_CLOSED' })
+    expect(failure(() => heap.collectSync()).message).toMatch(
+      /own buffer was transferred .* transfer copies, which m.copy/,
+    )
+    heap.close()
+  })
+
   it('runs several heaps side by side', () => {
     withHeap(configuration, { maxBytes: '4m' }, (a) => {
       withHeap(configuration, { maxBytes: '4m' }, (b) => {
