@@ -3,7 +3,8 @@
 // Scope slots and globals are table root areas: `top` is a high-water mark, free slots are 0, every store marks its root
 // card. Scopes nest: ending one ends those opened after it. The innermost scope takes slots by bumping a cursor; an outer
 // one that makes a handle while an inner is open takes it from the pool, so that the inner one's end does not free it.
-// Areas are added as needed, each twice as long as the last, so a million handles need ten. One thread, inside run.
+// Areas are added as needed, each twice as long as the last if there is room, so a million handles need ten; those of
+// scopes are given back but for one. One thread, inside run.
 
 import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
@@ -30,19 +31,25 @@ const MOST_SLOTS = 1 << 20
 
 /** A root area of the heap as ranges of the root view. */
 interface Chunk {
+  readonly area: number
   readonly start: number
   readonly end: number
   readonly topIndex: number
 }
 
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
-  const slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
+  let slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
   // Handles are their thread's: what keeps them goes with it.
-  const area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
+  let area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
+  while (area < 0 && slots > FIRST_SLOTS) {
+    slots /= 2
+    area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
+  }
   if (area < 0) throw core.rootsExhausted(`${slots} more handles`)
   const block = AREA_BASE + area * AREA_WORDS
   const start = core.views.control[block + AreaWord.Start]
   const chunk = {
+    area,
     start,
     end: start + core.views.control[block + AreaWord.Capacity],
     topIndex: block + AreaWord.Top,
@@ -154,6 +161,8 @@ export class ScopeStack {
     // Back at the very beginning, the cursor stays in the first chunk.
     while (this.#chunk > toChunk && this.#chunk > 0) {
       this.#release(this.#start)
+      // One chunk stays in reserve; what a scope that was very large has taken beyond it others may need.
+      while (this.#chunks.length > this.#chunk + 1) this.core.collector.freeArea((this.#chunks.pop() as Chunk).area)
       this.#enter(this.#chunk - 1, this.#chunks[this.#chunk - 1].end)
     }
     const from = toChunk < 0 ? this.#start : toNext
