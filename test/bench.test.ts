@@ -1,7 +1,7 @@
 // `glissade bench`: the command works from end to end and writes rows of the documented shape.
 
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -200,6 +200,13 @@ describe('glissade bench', () => {
     }
   })
 
+  it('every row that was written can be read', async () => {
+    const file = join(folder, 'seen.json')
+    writeFileSync(file, JSON.stringify({ machine: {}, rows: seen, skipped: [] }))
+    const { stdout } = await run(process.execPath, [program, 'bench', '--from', file])
+    for (const { bench } of seen) expect(stdout).toContain(bench)
+  })
+
   it('several runs give medians and their spread', async () => {
     const { rows, text } = await bench('quads', '--runs', '3', '--filter', 'v8')
     expect(rows).toHaveLength(1)
@@ -216,16 +223,55 @@ describe('glissade bench', () => {
     expect(text).toContain('of any run')
   })
 
-  it('measures nothing that it could not write down, and reads nothing else than its own', async () => {
+  it('measures nothing that it could not write down', async () => {
     const nowhere = join(folder, 'no', 'such', 'folder.json')
     const unwritable = run(process.execPath, [program, 'bench', 'micro', '--quick', '--json', nowhere])
     await expect(unwritable).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(nowhere) as string })
+  })
+
+  const good = { bench: 'quads', workload: 'w', system: 'v8', runs: 1, wallS: 1, cpuS: 1, peakRssMiB: 1 }
+  const latencyUs = { count: 1, p50: 1, p99: 1, p999: 1, p9999: 1, max: 1 }
+  const whole = (...rows: unknown[]): string => JSON.stringify({ machine: {}, rows, skipped: [] })
+  it.each<[string, RegExp]>([
+    ['no JSON', /' is not JSON: .*no JSON/],
+    ['{"a":1}', /' is not what --json writes: 'machine' is no object/],
+    ['null', /: it is no object/],
+    [whole(good, 7), /: row 2: it is no object/],
+    [whole({ ...good, bench: undefined }), /: row 1 \(w, v8\): 'bench' is missing/],
+    [whole({ ...good, bench: 'quad' }), /: row 1 \(quad, w, v8\): no benchmark is called 'quad'/],
+    [whole(good, { ...good, wallS: '1' }), /: row 2 \(quads, w, v8\): 'wallS' is not a number/],
+    [whole({ ...good, peakRssMiB: undefined }), /'peakRssMiB' is missing/],
+    [whole({ ...good, stepsPerS: null }), /'stepsPerS' is not a number/],
+    [whole({ ...good, latencyUs: 5 }), /'latencyUs' is not count, p50, /],
+    [whole({ ...good, latencyUs: { ...latencyUs, max: undefined } }), /'latencyUs\.max' is missing/],
+    [whole({ ...good, latencyUs, spread: { wallS: 3 } }), /'spread' is not the smallest and the largest/],
+    [whole({ ...good, latencyUs, series: { mmu: [1] } }), /'series' is not lists of points/],
+  ])('reads nothing else than its own: %s', async (text, why) => {
     const other = join(folder, 'other.json')
-    for (const text of ['{"a":1}', 'no JSON']) {
-      writeFileSync(other, text)
-      const unreadable = run(process.execPath, [program, 'bench', '--from', other])
-      await expect(unreadable).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(other) as string })
+    const html = join(folder, 'other.html')
+    writeFileSync(other, text)
+    const unreadable = run(process.execPath, [program, 'bench', '--from', other, '--html', html])
+    const { code, stderr } = (await unreadable.catch((error: unknown) => error)) as { code: number; stderr: string }
+    expect(code).toBe(2)
+    expect(stderr).toContain(`glissade: --from: '${other}'`)
+    expect(stderr).toMatch(why)
+    // Nothing stays of a file that was to be written.
+    expect(existsSync(html)).toBe(false)
+  })
+
+  it('says what of --from left nothing', async () => {
+    const file = join(folder, 'quads.json')
+    writeFileSync(file, whole({ ...good, latencyUs }))
+    const said = async (...args: string[]): Promise<string> => {
+      const read = run(process.execPath, [program, 'bench', '--from', file, ...args])
+      return read.then(
+        ({ stdout }) => stdout,
+        ({ code, stderr }: { code: number; stderr: string }) => `${code} ${stderr}`,
+      )
     }
+    expect(await said('pauses')).toBe(`2 glissade: --from: '${file}' has no rows of pauses; it has quads\n`)
+    expect(await said('quads', '--filter', 'none')).toMatch(/^2 .* is left by --filter and --without/)
+    expect(await said('quads')).toContain('one run of each')
   })
 
   it('reports what was run before it was interrupted', async () => {

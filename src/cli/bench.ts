@@ -3,25 +3,12 @@
 // The benchmarks themselves are programs on the public API (bench/ of the repository, dist/bench when built) and are
 // loaded when asked for: this file is their command line and the tables on the terminal.
 
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, existsSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { readReports, type Report, type Row } from './bench-results.js'
 import { integer, UsageError, type CliCommand } from './command.js'
 import { painter, StatusLine } from './screen.js'
 
-/** The part of bench/rows.ts that the tables need. */
-interface Row {
-  readonly bench: string
-  readonly workload: string
-  readonly system: string
-  readonly runs: number
-  readonly [figure: string]: unknown
-}
-interface Report {
-  readonly machine: { readonly [what: string]: unknown }
-  readonly rows: readonly Row[]
-  readonly skipped: readonly string[]
-}
 /** What bench/suite.ts exports. */
 interface Suite {
   list(): readonly { readonly name: string; readonly summary: string }[]
@@ -141,7 +128,7 @@ export const bench: CliCommand = {
         limitS: (given['limit'] as number | undefined) ?? 0,
         onRows: show,
       })
-    const report = from === undefined ? await measure() : chosen(readReports(from))
+    const report = from === undefined ? await measure() : chosen(readReports(from, NAMES))
     if (from !== undefined) {
       for (const of of suite.list())
         show(
@@ -149,6 +136,7 @@ export const bench: CliCommand = {
           report.rows.filter((row) => row.bench === of.name),
         )
     }
+    if (report.rows.length === 0 && from !== undefined) throw new UsageError(whyNothing(from, operands))
     if (report.rows.length === 0 && report.skipped.length === 0)
       throw new UsageError('nothing was run: no case is left by --filter and --without (--help explains them)')
     const json = given['json'] as string | undefined
@@ -206,46 +194,28 @@ async function measured(
   }
 }
 
-/** A measurement may take hours: it is not begun if its result could not be written. */
+/** Why nothing of the rows of --from is left. */
+function whyNothing(from: string, names: readonly string[]): string {
+  const there = [...new Set(readReports(from, NAMES).rows.map(({ bench }) => bench))]
+  if (there.length === 0) return `--from: there are no rows in '${from}'`
+  if (names.length > 0 && !there.some((name) => names.includes(name)))
+    return `--from: '${from}' has no rows of ${names.join(', ')}; it has ${there.join(', ')}`
+  return `--from: no row of '${from}' is left by --filter and --without (--help explains them)`
+}
+
+/** A measurement may take hours: it is not begun if its result could not be written. Nothing stays of the attempt. */
 function mustBeWritable(file: string | undefined): void {
   if (file === undefined) return
+  const isNew = !existsSync(file)
   try {
     closeSync(openSync(file, 'a'))
+    if (isNew) unlinkSync(file)
   } catch (error) {
     throw new UsageError(`'${file}' cannot be written: ${(error as Error).message}`)
   }
 }
 
 const texts = (given: unknown): string[] => ((given as string | undefined) ?? '').split(';').map((text) => text.trim())
-
-/** Reports that were written with --json: of one file, or of every .json file of a folder, taken together. */
-function readReports(path: string): Report {
-  if (!existsSync(path))
-    throw new UsageError(`--from takes a file or a folder of --json results; '${path}' is not there`)
-  const files = statSync(path).isDirectory()
-    ? readdirSync(path)
-        .filter((file) => file.endsWith('.json'))
-        .sort()
-        .map((file) => join(path, file))
-    : [path]
-  const reports = files.map(readReport)
-  if (reports.length === 0) throw new UsageError(`--from: no .json file in '${path}'`)
-  return {
-    machine: reports[0].machine,
-    rows: reports.flatMap(({ rows }) => rows),
-    skipped: [...new Set(reports.flatMap(({ skipped }) => skipped))],
-  }
-}
-
-function readReport(file: string): Report {
-  try {
-    const report = JSON.parse(readFileSync(file, 'utf8')) as Partial<Report> | null
-    if (report?.machine && Array.isArray(report.rows) && Array.isArray(report.skipped)) return report as Report
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-  }
-  throw new UsageError(`--from: '${file}' is not what --json writes`)
-}
 
 /** The rows of one benchmark, for the terminal. */
 function table(
