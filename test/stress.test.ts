@@ -1,6 +1,8 @@
 // `glissade stress`: what it prints, how it exits, and that it sees damage.
 import { spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
+import { fitting } from '../dist/cli/stress/workload.js'
+import { WORKLOADS } from '../dist/cli/stress/workloads.js'
 import { oracleHere } from '../dist/testing/differential.js'
 
 function stress(...args: string[]) {
@@ -64,6 +66,38 @@ describe('glissade stress', () => {
     expect(replay).toMatch(/^npx glissade stress --seconds 10 .*--inject move:EBUSY=0\.5 /)
     expect(replay).toContain(`--seed ${seed}`)
     expect(replay.match(/--seed/g)).toHaveLength(1)
+  })
+
+  it.runIf(concurrent)('many threads take on no more than their share of the root areas', () => {
+    const names = 'lists,trees,graphs,tables,values,arrays,fragmentation,stacks,handles,weak,exchange'
+    const fixed = ['--heap', '64m', '--mutators', '32', '--verify', '0', '--inject', '', '--workload', names]
+    const { status, out } = stress('--seconds', '1', '--seed', '5', ...fixed)
+    expect({ status, out }).toMatchObject({ status: 0 })
+    for (const { threads, seed } of [1, 3, 15, 16, 32].flatMap((threads) =>
+      [0, 7].map((seed) => ({ threads, seed })),
+    )) {
+      const chosen = fitting(WORKLOADS, seed, threads)
+      const areas = chosen.reduce((sum, { areas = 1 }) => sum + areas, 0)
+      expect(areas * threads + 1).toBeLessThanOrEqual(256)
+      expect(chosen.length).toBeGreaterThan(threads > 15 ? 2 : 10)
+    }
+  })
+
+  it('no array is longer than an array can be, in the largest heap', () => {
+    const lengths: number[] = []
+    const random = {
+      below: (n: number) => Math.min(n - 1, 0),
+      next: () => 2 ** 32 - 1,
+      pick: () => 'u8',
+      chance: () => false,
+    }
+    const heap = { defineArray: () => ({}), defineShape: () => ({}) }
+    const roots = { table: () => ({ set: () => undefined }) }
+    const m = { roots, allocArray: (_shape: unknown, length: number) => lengths.push(length) }
+    const context = { heap, random, budget: 2 ** 31, exchange: { base: 0, slots: 0 }, collects: true }
+    const arrays = WORKLOADS.find(({ name }) => name === 'arrays')
+    arrays?.start(context as never, m as never).step(m as never)
+    expect(lengths).toEqual([2 ** 30 - 1])
   })
 
   it.each([

@@ -9,7 +9,7 @@ import { HeapError, type Heap, type Mutator } from '../../index.js'
 import { Random } from '../../testing.js'
 import type { EpisodePlan } from './plan.js'
 import { emptyTally, type Tally } from './tally.js'
-import { Mismatch, type Activity, type ExchangeTable } from './workload.js'
+import { fitting, Mismatch, type Activity, type ExchangeTable } from './workload.js'
 import { WORKLOADS } from './workloads.js'
 
 const SLICE_MS = 40
@@ -34,7 +34,8 @@ export class Driver {
       collects: collectsOf(heap) && plan.young < 2,
     }
     this.#random = random
-    const workloads = WORKLOADS.filter(({ name }) => plan.workloads.includes(name))
+    const asked = WORKLOADS.filter(({ name }) => plan.workloads.includes(name))
+    const workloads = fitting(asked, plan.seed, heap.capabilities.sharing ? plan.mutators : 1)
     // Live data fills up to a half of the heap; the largest objects must still find a place.
     const share = random.pick([0.05, 0.2, 0.35, 0.5])
     const budget = Math.floor((Number(plan.heap.maxBytes) * share) / plan.mutators / workloads.length)

@@ -5,7 +5,7 @@
 // come from inside run. A step changes heap and model together; where it allocates it does so before it changes either,
 // or keeps the half-built object in a root slot of its own, so that exhaustion leaves something to `reset`.
 
-import { Tag, Tagged, type Heap, type Mutator, type RawValue, type Ref } from '../../index.js'
+import { layout, Tag, Tagged, type Heap, type Mutator, type RawValue, type Ref } from '../../index.js'
 import type { Random } from '../../testing.js'
 
 export interface WorkloadContext {
@@ -38,7 +38,26 @@ export interface Workload {
   readonly name: string
   /** One line for the help. */
   readonly summary: string
+  /** Root areas that it may hold in one thread, those of its handles included; 1 where nothing is said. */
+  readonly areas?: number
   start(context: WorkloadContext, m: Mutator): Activity
+}
+
+/**
+ * Those of `workloads` that each of `threads` threads takes on: all, or as many as fit into its share of a heap's root areas,
+ * beginning with another one for another seed. They are the same in all threads, which share the shapes of the first.
+ */
+export function fitting(workloads: readonly Workload[], seed: number, threads: number): Workload[] {
+  // One area is the exchange table.
+  let left = Math.floor((layout.MAX_AREAS - 1) / threads)
+  const from = seed % workloads.length
+  return [...workloads.slice(from), ...workloads.slice(0, from)]
+    .filter(({ areas = 1 }) => {
+      if (areas > left) return false
+      left -= areas
+      return true
+    })
+    .sort((a, b) => workloads.indexOf(a) - workloads.indexOf(b))
 }
 
 /** The heap and the model disagree. */

@@ -1,7 +1,7 @@
 // Arrays of every kind and of every size, from empty to a good part of the heap: large objects do not move, but what they
 // hold does, and their space meets that of the moving objects at a floating boundary.
 
-import type { ArrayShape, Mutator, Ref, SlotKind } from '../../../index.js'
+import { layout, type ArrayShape, type Mutator, type Ref, type SlotKind } from '../../../index.js'
 import { Mismatch, same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
 
 const SLOTS = 24
@@ -69,7 +69,7 @@ class Arrays implements Activity {
     // Sizes on a logarithmic scale: most are small, a few are huge, every page boundary is near one of them.
     const most = Math.max(64, budget - this.#live)
     const bytes = Math.floor(2 ** ((random.next() / 2 ** 32) * Math.log2(most))) - 1
-    const length = Math.floor(bytes / BYTES[kind])
+    const length = Math.min(Math.floor(bytes / BYTES[kind]), layout.MAX_ARRAY_LENGTH)
     const ref = m.allocArray(this.#shapes[kind], length)
     this.#roots.set(slot, ref)
     this.#models[slot] = { kind, length, items: new Map() }

@@ -16,6 +16,8 @@ type Link = ObjectHandle<Slots>
 export const handles: Workload = {
   name: 'handles',
   summary: 'objects held by handles alone, in nested scopes that outlast collections',
+  // Scopes of 3300 handles, and the pool of those that are made outside the innermost scope.
+  areas: 4,
   start: (context) => new Handles(context),
 }
 

@@ -11,6 +11,7 @@ const STACK_SLOTS = 1024
 export const trees: Workload = {
   name: 'trees',
   summary: 'search trees with insertions and deletions; complete trees built by recursion',
+  areas: 2,
   start: (context, m) => new Trees(context, m),
 }
 

@@ -24,6 +24,8 @@ interface Entry {
 export const weak: Workload = {
   name: 'weak',
   summary: 'weak references, globals and handles: nothing is cleared early or kept late',
+  // A scope, globals, weak references.
+  areas: 3,
   start: (context) => new WeakReferences(context),
 }
 
