@@ -1,5 +1,5 @@
 // `glissade stress`: what it prints, how it exits, and that it sees damage.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { fitting } from '../dist/cli/stress/workload.js'
 import { WORKLOADS } from '../dist/cli/stress/workloads.js'
@@ -98,6 +98,17 @@ describe('glissade stress', () => {
     const arrays = WORKLOADS.find(({ name }) => name === 'arrays')
     arrays?.start(context as never, m as never).step(m as never)
     expect(lengths).toEqual([2 ** 30 - 1])
+  })
+
+  it('Ctrl-C says the seed and what was done, and exits 130', async () => {
+    const args = ['dist/cli/main.js', 'stress', '--seconds', '60', '--seed', '12', '--collector', 'stop-the-world']
+    // A process group of its own: like Ctrl-C on a terminal, the signal reaches the process that runs the episodes, too.
+    const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', 'pipe', 'inherit'] })
+    setTimeout(() => process.kill(-(child.pid as number), 'SIGINT'), 5000)
+    let out = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(130)
+    expect(out).toMatch(/interrupted, nothing wrong in what was complete\n *seed +12\n *episodes/)
   })
 
   it.each([

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The `glissade` program: finds the command, parses its options, and turns what it does into an exit status.
 //
-//   0  fine      1  what the command checks does not hold, or it failed      2  it was used wrongly
+//   0  fine      1  what the command checks does not hold, or it failed      2  it was used wrongly      130  interrupted
 
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'

@@ -82,7 +82,8 @@ export const stress: CliCommand = {
     ...WORKLOADS.map(({ name, summary }) => `  ${name.padEnd(15)} ${summary}`),
     `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector`,
     '',
-    'What is not given is drawn anew every few seconds. Exit status: 0 all held, 1 a violation, 2 wrong use.',
+    'What is not given is drawn anew every few seconds. Exit status: 0 all held, 1 a violation, 2 wrong use,',
+    '130 interrupted (Ctrl-C), with what was done so far.',
   ].join('\n'),
   run,
 }
@@ -111,7 +112,10 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
     throw new UsageError(`${what} is for the concurrent collector: leave it out, or --collector ${options.collector}`)
   }
   const line = new StatusLine()
-  const result = await supervise(options, NAMES, (plan, tally, ms) =>
+  // The first Ctrl-C says what has been done, the second ends everything.
+  const stopping = new AbortController()
+  process.once('SIGINT', () => stopping.abort())
+  const result = await supervise(options, NAMES, stopping.signal, (plan, tally, ms) =>
     line.update(
       () =>
         `${Math.round(ms / 1000)} of ${options.seconds} s · ${tally.collections} collections · ${tally.barrierFaults} faults · ${describePlan(plan)}`,
@@ -120,7 +124,7 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
   line.clear()
   const report = reportOf(options.seed, result)
   console.log(given['json'] ? JSON.stringify(report, null, 2) : render(result, report))
-  return report.passed ? 0 : 1
+  return !report.passed ? 1 : result.interrupted ? 130 : 0
 }
 
 function reportOf(seed: number, { tally, failures }: StressResult): StressReport {
@@ -148,12 +152,14 @@ function replayCommand(seed: number): string {
   return ['npx glissade stress', ...words, `--seed ${seed}`].join(' ')
 }
 
-function render({ tally, episodes, failures }: StressResult, report: StressReport): string {
+function render({ tally, episodes, failures, interrupted }: StressResult, report: StressReport): string {
   const paint = painter()
   const count = (n: number): string => n.toLocaleString('en-US')
   const lines: string[] = ['']
   const row = (name: string, text: string): void => void lines.push(`  ${paint('dim', name.padEnd(16))}${text}`)
-  if (report.passed) lines.push(`${paint('green', '✓')} ${paint('bold', 'everything held')}`)
+  if (interrupted)
+    lines.push(`${paint('yellow', '–')} ${paint('bold', 'interrupted')}, nothing wrong in what was complete`)
+  else if (report.passed) lines.push(`${paint('green', '✓')} ${paint('bold', 'everything held')}`)
   else lines.push(`${paint('red', '✗')} ${paint('bold', 'a violation')}`)
   row('seed', String(report.seed))
   row('episodes', `${count(episodes)}, with ${count(tally.heaps)} heaps and ${count(tally.steps)} steps`)

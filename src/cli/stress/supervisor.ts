@@ -22,11 +22,14 @@ export interface StressResult {
   readonly tally: Tally
   readonly episodes: number
   readonly failures: readonly Failure[]
+  /** Ended before its time; the episode under way is not counted. */
+  readonly interrupted: boolean
 }
 
 export async function supervise(
   options: StressOptions,
   names: readonly string[],
+  stopping: AbortSignal,
   progress: (plan: EpisodePlan, tally: Tally, elapsedMs: number) => void,
 ): Promise<StressResult> {
   const begin = performance.now()
@@ -47,29 +50,34 @@ export async function supervise(
       const plan = planEpisode(options, seed, names, ms)
       const show = (): void => progress(plan, tally, performance.now() - begin)
       show()
-      const outcome = await runOne(child, plan, show)
+      const outcome = await runOne(child, plan, stopping, show)
+      if (outcome.kind === 'stopped') {
+        child.kill('SIGKILL')
+        return { tally, episodes, failures: [], interrupted: true }
+      }
       episodes++
       if (outcome.kind === 'done') {
         add(tally, outcome.tally)
         continue
       }
       const what = [outcome.what, complaints.trim()].filter((text) => text !== '').join('\n')
-      return { tally, episodes, failures: [{ seed, what, plan }] }
+      return { tally, episodes, failures: [{ seed, what, plan }], interrupted: false }
     }
-    return { tally, episodes, failures: [] }
+    return { tally, episodes, failures: [], interrupted: false }
   } finally {
     await stop(child)
   }
 }
 
-type Outcome = Exclude<Message, { kind: 'beat' }>
+type Outcome = Exclude<Message, { kind: 'beat' }> | { readonly kind: 'stopped' }
 
-function runOne(child: ChildProcess, plan: EpisodePlan, beat: () => void): Promise<Outcome> {
+function runOne(child: ChildProcess, plan: EpisodePlan, stopping: AbortSignal, beat: () => void): Promise<Outcome> {
   return new Promise((resolve) => {
     let alarm: NodeJS.Timeout
     const settle = (outcome: Outcome): void => {
       clearTimeout(alarm)
       child.off('message', receive).off('exit', exited)
+      stopping.removeEventListener('abort', stopped)
       resolve(outcome)
     }
     const watch = (): void => {
@@ -82,11 +90,17 @@ function runOne(child: ChildProcess, plan: EpisodePlan, beat: () => void): Promi
       watch()
       beat()
     }
+    const stopped = (): void => settle({ kind: 'stopped' })
+    // Ctrl-C on a terminal reaches that process as well, and may be noticed there first.
     const exited = (code: number | null, signal: string | null): void =>
-      settle({ kind: 'failed', what: `the process died: ${signal ?? `exit status ${code}`}` })
+      signal === 'SIGINT'
+        ? stopped()
+        : settle({ kind: 'failed', what: `the process died: ${signal ?? `exit status ${code}`}` })
     child.on('message', receive).on('exit', exited)
+    stopping.addEventListener('abort', stopped)
     watch()
-    child.send(plan)
+    if (stopping.aborted) stopped()
+    else child.send(plan)
   })
 }
 
