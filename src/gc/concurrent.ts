@@ -3,11 +3,11 @@
 // Nothing here runs on a fast path: allocation slow paths, polls that were asked for, root areas, collections. Errors of
 // the binding become HeapErrors with the same code; their errno and page stay on `cause`.
 
-import { availableParallelism } from 'node:os'
+import { availableParallelism, constants as osConstants } from 'node:os'
 import { constants } from 'node:buffer'
 import { HeapError, type ErrorCode } from '../heap/errors.js'
 import { PHASE_NAMES } from '../heap/layout.js'
-import type { HeapMemory } from '../heap/memory.js'
+import { addressSpaceError, type HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
@@ -15,6 +15,9 @@ import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
 /** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
+
+/** Entries in the table of native/core/fault-handler.cc. */
+const SIGBUS_HEAPS = 256
 
 let tuning: NativeTuning = {}
 /** For heaps made from now on. */
@@ -40,7 +43,7 @@ export class ConcurrentCollector implements Collector {
 
   static create(binding: NativeBinding, options: ParsedOptions): ConcurrentCollector {
     const collector = new ConcurrentCollector(
-      translating(() =>
+      creating(options, () =>
         binding.create({
           maxBytes: options.maxBytes,
           maxRootBytes: options.maxRootBytes,
@@ -100,16 +103,17 @@ export class ConcurrentCollector implements Collector {
   async collectAsync(): Promise<void> {
     // Node waits for a request under way before it runs cleanup hooks, and the cycle waits for this thread: a
     // process.exit inside run would never end. So the thread leaves in the exit event, which comes first.
-    if (this.#pending++ === 0) process.once('exit', this.#leaveForGood)
+    if (this.#pending++ === 0) leaveAtExit(this)
     try {
       await this.#native.collectAsync()
     } catch (error) {
       throw translated(error)
     } finally {
-      if (--this.#pending === 0) process.off('exit', this.#leaveForGood)
+      if (--this.#pending === 0) needNotLeave(this)
     }
   }
-  readonly #leaveForGood = (): void => {
+  /** The process is ending. */
+  leaveForGood(): void {
     if (this.#mutator >= 0) this.#native.detach(this.#mutator)
     this.#mutator = -1
   }
@@ -152,6 +156,19 @@ export class ConcurrentCollector implements Collector {
   }
 }
 
+/** Those with requests under way. One listener for all: Node warns of more than ten. */
+const leaving = new Set<ConcurrentCollector>()
+const leaveAll = (): void => leaving.forEach((collector) => collector.leaveForGood())
+
+function leaveAtExit(collector: ConcurrentCollector): void {
+  if (leaving.size === 0) process.once('exit', leaveAll)
+  leaving.add(collector)
+}
+function needNotLeave(collector: ConcurrentCollector): void {
+  leaving.delete(collector)
+  if (leaving.size === 0) process.off('exit', leaveAll)
+}
+
 /** Node's performance.now() is CLOCK_MONOTONIC from another zero, in milliseconds, which is found by reading both. */
 function zeroOfPerformance(): number {
   let zero = 0
@@ -165,6 +182,27 @@ function zeroOfPerformance(): number {
     zero = monotonic - before - apart / 2
   }
   return zero
+}
+
+/** What the system refuses at creation has reasons of its own, and remedies. */
+function creating<T>(options: ParsedOptions, call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    const { errno, message } = error as NativeError
+    if (errno === osConstants.errno.ENOMEM && /^(reserving|mapping) /.test(message)) {
+      throw addressSpaceError(options.maxBytes, error)
+    }
+    if (errno === osConstants.errno.EBUSY && message.startsWith('installing the SIGBUS handler')) {
+      throw new HeapError(
+        'ERR_NATIVE_HEAP',
+        `a process has at most ${SIGBUS_HEAPS} concurrent heaps with faults 'sigbus': close one, or create this one with ` +
+          "faults: 'thread' or collector: 'stop-the-world'",
+        { cause: error },
+      )
+    }
+    throw translated(error)
+  }
 }
 
 function translating<T>(call: () => T): T {

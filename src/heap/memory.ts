@@ -95,12 +95,7 @@ export function createPortableMemory(maxBytes: number, maxRootBytes: number, che
     heapBuffer = new ArrayBuffer(pointerFree + moving)
     controlBuffer = new ArrayBuffer(controlBytes)
   } catch (cause) {
-    const size = showSize(pointerFree + moving)
-    throw new HeapError(
-      'ERR_ADDRESS_SPACE',
-      `could not reserve ${size} of address space for maxBytes = ${showSize(maxBytes)}: ask for a smaller heap, or raise ulimit -v`,
-      { cause },
-    )
+    throw addressSpaceError(maxBytes, cause)
   }
   const memory: PortableMemory = {
     heapBuffer,
@@ -117,6 +112,16 @@ export function createPortableMemory(maxBytes: number, maxRootBytes: number, che
   }
   initialiseControl(new Int32Array(controlBuffer, controlOffset, CONTROL_WORDS))
   return memory
+}
+
+/** The system has no address space for a heap of `maxBytes`. */
+export function addressSpaceError(maxBytes: number, cause: unknown): HeapError {
+  return new HeapError(
+    'ERR_ADDRESS_SPACE',
+    `could not reserve the address space for maxBytes = ${showSize(maxBytes)}, which is several times as much: ` +
+      'ask for a smaller heap, close others, or raise ulimit -v',
+    { cause },
+  )
 }
 
 function initialiseControl(control: Int32Array): void {
