@@ -152,11 +152,75 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       expect(failure(() => m.setElementRef(array, -1, object)).code).toBe('ERR_BOUNDS')
       expect(failure(() => m.setElementRef(object, 0, object)).code).toBe('ERR_WRONG_SHAPE')
       expect(failure(() => m.setValueInt(object, node.at.v, 0.5)).code).toBe('ERR_BAD_VALUE')
-      expect(failure(() => m.setValueTagged(object, node.at.v, Tag.Ref, 1)).code).toBe('ERR_BAD_VALUE')
+      expect(failure(() => m.setValueTagged(object, node.at.v, Tag.Ref as never, 1)).code).toBe('ERR_BAD_VALUE')
       expect(failure(() => m.setValueRef(object, node.at.v, 0 as Ref)).message).toMatch(/null is setValueNil/)
       m.setElementRef(array, 2, object)
       m.setValueRef(object, node.at.v, array)
       m.setRef(object, node.at.next, object)
+    })
+  })
+
+  it('refuses reads that make no sense', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', v: 'value', f: 'f64' })
+      const refs = heap.defineArray('Refs', 'ref')
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const scope = m.scope()
+      const fixed = scope.new(node)
+      const array = scope.newArray(refs, 3)
+      const text = scope.newArray(bytes, 9)
+      const says = (action: () => unknown, code: string, message: RegExp): void => {
+        const told = failure(action)
+        expect(told.message).toMatch(message)
+        expect(told.code).toBe(code)
+      }
+      says(() => m.lengthOf(fixed.ref), 'ERR_WRONG_SHAPE', /^lengthOf is for arrays, and the object is a 'Node'/)
+      says(() => m.getRef(fixed.ref, node.at.f), 'ERR_WRONG_SHAPE', /^getRef reads a ref, and 'Node' has/)
+      says(() => m.getRef(fixed.ref, 50), 'ERR_BOUNDS', /^getRef: no slot of 'Node' lies at 50/)
+      says(() => m.getRef(array.ref, refs.elementsAt + 3), 'ERR_BOUNDS', /^getRef: index 3 of a 'Refs' with 3 elements/)
+      says(
+        () => m.getValue(fixed.ref, node.at.f),
+        'ERR_WRONG_SHAPE',
+        /^getValue reads a value, and 'Node' has f64 in slot 'f'/,
+      )
+      says(
+        () => m.getValue(text.ref, bytes.elementsAt),
+        'ERR_WRONG_SHAPE',
+        /^getValue reads a value, and 'Bytes' has u8/,
+      )
+      for (const bad of [0, fixed.ref + 2, fixed.ref + 1, -2, NaN, undefined] as Ref[]) {
+        for (const read of [
+          () => m.shapeOf(bad),
+          () => m.lengthOf(bad),
+          () => m.getRef(bad, 2),
+          () => m.getValue(bad, 1),
+        ]) {
+          expect(failure(read).code, String(read)).toBe('ERR_BAD_REF')
+        }
+      }
+      expect([m.shapeOf(fixed.ref), m.lengthOf(array.ref)]).toEqual([node.id, 3])
+      expect([m.getRef(fixed.ref, node.at.next), m.getRef(array.ref, refs.elementsAt + 2)]).toEqual([0, 0])
+      expect(m.getValue(fixed.ref, node.at.v)).toBe(0)
+    })
+  })
+
+  it('refuses values that the setters would bend', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { v: 'value' })
+      const object = m.alloc(node)
+      const { v } = node.at
+      for (const bad of ['no', 1, null, undefined, 1n] as never[]) {
+        expect(failure(() => m.setValueBool(object, v, bad)).message).toMatch(/^setValueBool takes true or false; got/)
+      }
+      for (const bad of [1.5, 2 ** 32, NaN, 'x', undefined, 1n] as never[]) {
+        expect(failure(() => m.setValueTagged(object, v, Tag.User0, bad)).message).toMatch(
+          /payload of a tag is an integer/,
+        )
+        expect(failure(() => m.setValueInt(object, v, bad)).code).toBe('ERR_BAD_VALUE')
+      }
+      expect(m.getValue(object, v)).toBe(0)
+      m.setValueTagged(object, v, Tag.User0, 0xffffffff)
+      m.setValueTagged(object, v, Tag.User0, -1)
     })
   })
 

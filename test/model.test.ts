@@ -4,7 +4,7 @@
 // Each run prints its seed when it fails; GLISSADE_SEED=n npx vitest run test/model.test.ts replays it. Invariants 2, 6,
 // 7 and 8 of the design are what such a program would break.
 
-import { Heap, Tag, Tagged, type Mutator, type Ref } from 'glissade'
+import { Heap, Tag, Tagged, type Mutator, type Ref, type UserTag } from 'glissade'
 import { graphHash, Random, seedFromEnvironment, step } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
 import { configurations } from './conformance/configurations.js'
@@ -29,7 +29,7 @@ interface Bytes {
   bytes: number[]
 }
 type Thing = Node | List | Bytes
-type Value = number | boolean | null | undefined | { tag: number; payload: number } | Thing
+type Value = number | boolean | null | undefined | { tag: UserTag; payload: number } | Thing
 
 class Program {
   readonly #heap: Heap

@@ -5,7 +5,7 @@
 // is overwritten does not matter. Store order of tagged values: values.ts.
 // Inside run only; nothing here checks that (checked.ts does), because the check would cost as much as the store.
 
-import { CARD_SHIFT, Tag } from './layout.js'
+import { CARD_SHIFT, Tag, type UserTag } from './layout.js'
 import type { Views } from './memory.js'
 import type { Ref } from './values.js'
 
@@ -24,7 +24,7 @@ export interface Barriers {
   setValueNil(object: Ref, at: number): void
   setValueUndefined(object: Ref, at: number): void
   /** Stores 32 bits under one of the embedder's tags, Tag.User0 to Tag.User3. */
-  setValueTagged(object: Ref, at: number, tag: number, payload: number): void
+  setValueTagged(object: Ref, at: number, tag: UserTag, payload: number): void
   /** Copies the value at index `source` of `m.f64` into a `value` slot, whatever it is. */
   copyValue(object: Ref, at: number, source: number): void
 }

@@ -21,7 +21,7 @@ import {
 } from './layout.js'
 import type { Views } from './memory.js'
 import { interchangeable, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
-import { checkUserTag, type Ref } from './values.js'
+import { checkPayload, checkUserTag, isInt32, type Ref } from './values.js'
 
 /** Granules covered by one entry of the "touched" table: forgetting costs what was known, not the heap's length. */
 const CHUNK_GRANULES = 1 << 13
@@ -129,10 +129,10 @@ export class CheckedState {
   }
 
   /** Throws unless `at` is a slot of one of `kinds` in the object; `at` in units of the kind's view. */
-  checkSlot(object: Ref | number, at: number, kind: SlotKind, what: string): void {
+  checkSlot(object: Ref | number, at: number, kind: SlotKind, what: string, verb = 'stores'): void {
     const shape = this.checkObject(object, what)
     if (shape.array) {
-      if (shape.kind !== kind) throw this.#wrongKind(shape, shape.kind, kind, what)
+      if (shape.kind !== kind) throw this.#wrongKind(shape, shape.kind, kind, `${what} ${verb}`)
       const index = at - shape.elementsAt
       const length = this.#core.views.i32[object + 1] >>> FLAG_BITS
       if (!Number.isInteger(index) || index < 0 || index >= length) {
@@ -144,7 +144,7 @@ export class CheckedState {
     for (const [name, slotKind] of Object.entries(shape.slots)) {
       if (shape.at[name] * SLOT_BYTES[slotKind] !== at * bytes) continue
       if (slotKind === kind) return
-      throw this.#wrongKind(shape, `${slotKind} in slot '${name}'`, kind, what)
+      throw this.#wrongKind(shape, `${slotKind} in slot '${name}'`, kind, `${what} ${verb}`)
     }
     throw new HeapError(
       'ERR_BOUNDS',
@@ -152,7 +152,7 @@ export class CheckedState {
     )
   }
   #wrongKind(shape: AnyShape, has: string, kind: string, what: string): HeapError {
-    return new HeapError('ERR_WRONG_SHAPE', `${what} stores a ${kind}, and '${shape.name}' has ${has} there`)
+    return new HeapError('ERR_WRONG_SHAPE', `${what} a ${kind}, and '${shape.name}' has ${has} there`)
   }
 
   // ---- stores
@@ -192,15 +192,20 @@ export class CheckedState {
         f64[(object >>> 1) + at] = value === value ? value : NaN
       },
       setValueInt: (object, at, value) => {
-        if (value !== (value | 0))
+        if (!isInt32(value))
           throw new HeapError('ERR_BAD_VALUE', `setValueInt takes a 32-bit integer; got ${show(value)}`)
         storeTagged(object, at, Tag.Int, value, 'setValueInt')
       },
-      setValueBool: (object, at, value) => storeTagged(object, at, Tag.Boolean, value ? 1 : 0, 'setValueBool'),
+      setValueBool: (object, at, value) => {
+        if (typeof value !== 'boolean')
+          throw new HeapError('ERR_BAD_VALUE', `setValueBool takes true or false; got ${show(value)}`)
+        storeTagged(object, at, Tag.Boolean, value ? 1 : 0, 'setValueBool')
+      },
       setValueNil: (object, at) => storeTagged(object, at, Tag.Nil, 0, 'setValueNil'),
       setValueUndefined: (object, at) => storeTagged(object, at, Tag.Undefined, 0, 'setValueUndefined'),
       setValueTagged: (object, at, tag, payload) => {
         checkUserTag(tag)
+        checkPayload(payload)
         storeTagged(object, at, tag, payload, 'setValueTagged')
       },
       copyValue: (object, at, source) => {

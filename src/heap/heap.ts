@@ -6,6 +6,7 @@
 
 import { Cause, type Collector } from '../gc/collector.js'
 import { CheckedState } from './checked.js'
+import { CheckedMutator } from './checked-mutator.js'
 import { HeapError } from './errors.js'
 import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
@@ -129,7 +130,7 @@ export abstract class HeapBase implements Disposable {
     }
     core.mutatorIndex = index
     core.runningIndex = MUTATOR_BASE + index * MUTATOR_WORDS + MutatorWord.Running
-    core.mutator = new Mutator(core, index)
+    core.mutator = core.checked === null ? new Mutator(core, index) : new CheckedMutator(core, index, core.checked)
     if (core.alwaysPoll) {
       const { control } = core.views
       const block = MUTATOR_BASE + index * MUTATOR_WORDS

@@ -132,6 +132,9 @@ export const Tag = {
   Ref: 0x7ffe0000,
 } as const
 
+/** One of the embedder's tags. */
+export type UserTag = typeof Tag.User0 | typeof Tag.User1 | typeof Tag.User2 | typeof Tag.User3
+
 /** The constants an embedder's own generated code needs, in one object. */
 export const layout = {
   GRANULE_BYTES,

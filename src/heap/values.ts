@@ -6,7 +6,7 @@
 // double is one f64 store, a copy of an unknown value one f64 load and one f64 store. Used by every tier; no state.
 
 import { HeapError, show } from './errors.js'
-import { Tag } from './layout.js'
+import { Tag, type UserTag } from './layout.js'
 
 declare const refBrand: unique symbol
 /**
@@ -19,12 +19,16 @@ export const NULL = 0 as Ref
 
 /** A tagged word that is no plain JavaScript value: a reference, or one of the embedder's own tags. */
 export class Tagged {
+  /** Throws ERR_BAD_VALUE for other tags, and for what is no integer of 32 bits, with or without a sign. */
   constructor(
     /** One of `Tag.User0` … `Tag.User3`, or `Tag.Ref`. */
-    readonly tag: number,
+    readonly tag: UserTag | typeof Tag.Ref,
     /** 32 bits; for `Tag.Ref` a raw Ref. */
     readonly payload: number,
-  ) {}
+  ) {
+    if (tag !== Tag.Ref) checkUserTag(tag)
+    checkPayload(payload)
+  }
 }
 
 /** What a value slot reads as on the slow generic path. */
@@ -44,8 +48,17 @@ export function readValue(i32: Int32Array, f64: Float64Array, index: number): Ra
       return low !== 0
     case Tag.Int:
       return low
-    default:
+    case Tag.User0:
+    case Tag.User1:
+    case Tag.User2:
+    case Tag.User3:
+    case Tag.Ref:
       return new Tagged(high, low)
+    default:
+      throw new HeapError(
+        'ERR_INVALID_HEAP',
+        `a value slot has the tag 0x${high.toString(16)}, which no setter stores: the heap is damaged there`,
+      )
   }
 }
 
@@ -95,4 +108,11 @@ export function checkUserTag(tag: number): void {
     'ERR_BAD_VALUE',
     `${show(tag)} is not one of the embedder's tags, Tag.User0 to Tag.User3: other tags have their own setters`,
   )
+}
+
+export const isInt32 = (value: unknown): boolean => typeof value === 'number' && value === (value | 0)
+
+export function checkPayload(payload: number): void {
+  if (isInt32(payload) || (typeof payload === 'number' && payload === payload >>> 0)) return
+  throw new HeapError('ERR_BAD_VALUE', `the payload of a tag is an integer of 32 bits; got ${show(payload)}`)
 }

@@ -122,6 +122,30 @@ overAll('objects', (configuration) => {
     })
   })
 
+  it('makes tagged words of the embedder’s tags and 32 bits only', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Box', { v: 'value' })
+      for (const tag of [Tag.Nil, Tag.Int, Tag.User3 + 1, 0, NaN, 'x', undefined]) {
+        expect(failure(() => new Tagged(tag as never, 0)).message).toMatch(
+          /is not one of the embedder's tags, Tag.User0 to/,
+        )
+      }
+      for (const payload of [2 ** 32, -(2 ** 31) - 1, 1.5, NaN, 'x', undefined]) {
+        expect(failure(() => new Tagged(Tag.User0, payload as never)).code).toBe('ERR_BAD_VALUE')
+      }
+      heap.run((m) => {
+        const box = m.alloc(shape)
+        m.setValueTagged(box, shape.at.v, Tag.User0, 2 ** 32 - 1)
+        expect(m.getValue(box, shape.at.v)).toEqual(new Tagged(Tag.User0, -1))
+        // @ts-expect-error other tags have their own setters
+        void (() => m.setValueTagged(box, shape.at.v, Tag.Nil, 0))
+        m.i32[box + 2 * shape.at.v + 1] = Tag.User3 + 1
+        expect(failure(() => m.getValue(box, shape.at.v))).toMatchObject({ code: 'ERR_INVALID_HEAP' })
+        m.setValueNil(box, shape.at.v)
+      })
+    })
+  })
+
   it('keeps arrays of every kind, of lengths around every boundary', () => {
     const kinds: SlotKind[] = ['ref', 'value', 'f64', 'i32', 'u32', 'u16', 'u8']
     const lengths = [0, 1, 2, 3, 7, 8, 9, 1000, 4090, 8188, 8190, 8192, 32750, 32760, 40_000]

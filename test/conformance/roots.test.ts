@@ -130,7 +130,7 @@ overAll('roots', (configuration) => {
         expect(failure(() => (values.top = -1)).code).toBe('ERR_BOUNDS')
         expect(failure(() => values.set(0, 'text' as never)).code).toBe('ERR_BAD_VALUE')
         expect(failure(() => values.set(0, new Tagged(Tag.Ref, 0))).code).toBe('ERR_BAD_VALUE')
-        expect(failure(() => values.set(0, new Tagged(Tag.User3 + 1, 0))).code).toBe('ERR_BAD_VALUE')
+        expect(failure(() => values.set(0, new Tagged((Tag.User3 + 1) as never, 0))).code).toBe('ERR_BAD_VALUE')
         expect(failure(() => m.roots.stack('value', 0)).code).toBe('ERR_BOUNDS')
         expect(failure(() => m.roots.table('f64' as never, 1)).code).toBe('ERR_BAD_VALUE')
         expect(failure(() => m.roots.table('ref', 1e9)).code).toBe('ERR_ROOTS_EXHAUSTED')

@@ -76,6 +76,8 @@ function print(value: unknown): string {
   return Object.is(value, -0) ? '-0' : String(value)
 }
 
+const USER_TAGS = [Tag.User0, Tag.User1, Tag.User2, Tag.User3] as const
+
 /** Values of every kind as a function of a number, so that a model need keep only the number. */
 export function storeSample(m: Mutator, object: Ref, at: number, id: number): void {
   switch (id % 8) {
@@ -89,7 +91,7 @@ export function storeSample(m: Mutator, object: Ref, at: number, id: number): vo
       return m.setValueUndefined(object, at)
     case 4:
       // An integer that looks like a Ref under the embedder's tag: no collector may follow it.
-      return m.setValueTagged(object, at, Tag.User0 + (id & 3), object)
+      return m.setValueTagged(object, at, USER_TAGS[id & 3], object)
     case 5:
       return m.setValueNumber(object, at, wildNaN())
     case 6:
