@@ -1,8 +1,13 @@
 // The order of a barrier's stores, as a marker beside the mutator sees it: another thread may read a slot between any two
 // of them. So after each one the slot must read as no reference, or as one that the slot held, or shall hold. A race
 // would show this now and then; views that look after every store show it always.
+//
+// Of both tiers: a checked heap has stores of its own, which first prove that they make sense.
+import { Heap } from 'glissade'
 import { describe, expect, it } from 'vitest'
 import { generateBarriers, type Barriers } from '../dist/heap/barriers.js'
+import { CheckedState } from '../dist/heap/checked.js'
+import type { HeapCore } from '../dist/heap/heap-core.js'
 import { CARD_SHIFT, Tag } from '../dist/heap/layout.js'
 import type { Views } from '../dist/heap/memory.js'
 import { Tagged, writeValue, type RawValue, type Ref } from '../dist/heap/values.js'
@@ -13,31 +18,75 @@ const AT = 3
 const WORD = OBJECT + 2 * AT
 /** What the slot holds before, and the reference stored by those that store one. */
 const OLD = 0x1234
-const NEW = 0x5678 as Ref
+const NEW = 1400 as Ref
+/** Another object, whose value copies come from. */
+const OTHER = 96 as Ref
+const SOURCE = OTHER / 2 + 2
 /** A plain payload that would be a Ref, if it wore the tag. */
 const INTEGER = 0x4242
 
+/** Where shapes are defined; nothing is allocated in it. */
+const heap = Heap.create({ maxBytes: '1m', collector: 'none' })
+const shape = heap.defineShape('Slots', { a: 'value', b: 'value', c: 'value', d: 'value', r: 'ref' })
+const refs = heap.defineArray('Refs', 'ref')
+const ARRAY = 700 as Ref
+
+const TIERS = ['raw', 'checked'] as const
+type Tier = (typeof TIERS)[number]
+
+/** What a store does to views, in a heap of two pages that is none; in the checked tier it knows four objects. */
+function barriersOf(tier: Tier, views: Views): Barriers {
+  if (tier === 'raw') return generateBarriers(0, views)
+  const core = { views, shapes: heap._core.shapes, checkRunning: () => undefined }
+  const checked = new CheckedState(core as unknown as HeapCore, null)
+  for (const ref of [OBJECT, OTHER, NEW, ARRAY]) checked.objectAt(ref)
+  return checked.barriers
+}
+function memory() {
+  const i32 = new Int32Array(2048)
+  for (const ref of [OBJECT, OTHER, NEW]) i32[ref] = shape.id
+  i32[ARRAY] = refs.id
+  i32[ARRAY + 1] = 400 << 2
+  const { buffer } = i32
+  const views = {
+    i32,
+    f64: new Float64Array(buffer),
+    u32: new Uint32Array(buffer),
+    u16: new Uint16Array(buffer),
+    u8: new Uint8Array(buffer),
+    rootsI32: new Int32Array(4),
+    rootsF64: new Float64Array(2),
+    cards: new Uint8Array(i32.length >>> CARD_SHIFT),
+  }
+  return views
+}
+
 class Recorder {
-  readonly i32 = new Int32Array(2048)
-  readonly f64 = new Float64Array(this.i32.buffer)
-  readonly cards = new Uint8Array(this.i32.length >>> CARD_SHIFT)
+  readonly #memory = memory()
+  readonly i32 = this.#memory.i32
+  readonly cards = this.#memory.cards
   readonly seen: number[] = []
+  /** The view that was stored into last. */
+  last = ''
   readonly barriers: Barriers
   readonly watched: Views
-  constructor() {
-    const views = { i32: this.#watch(this.i32), f64: this.#watch(this.f64), cards: this.#watch(this.cards) }
-    this.watched = views as unknown as Views
-    this.barriers = generateBarriers(0, this.watched)
+  constructor(tier: Tier) {
+    const { i32, f64, cards } = this.#memory
+    const watched = { i32: this.#watch(i32, 'i32'), f64: this.#watch(f64, 'f64'), cards: this.#watch(cards, 'cards') }
+    this.watched = { ...this.#memory, ...watched } as unknown as Views
+    this.barriers = barriersOf(tier, this.watched)
   }
   /** What handles and root areas store with, at the slot under test. The card is theirs to mark. */
   write(value: RawValue): void {
     writeValue(this.watched.i32, this.watched.f64, WORD / 2, value)
   }
   /** The array itself, with a look at the slot after each store. */
-  #watch<T extends Int32Array | Float64Array | Uint8Array>(view: T): T {
+  #watch<T extends Int32Array | Float64Array | Uint8Array>(view: T, name: string): T {
     return new Proxy(view, {
+      get: (target, key) => Reflect.get(target, key, target) as unknown,
       set: (target, key, value: number) => {
         target[key as unknown as number] = value
+        this.last = name
         if (this.i32[WORD + 1] === Tag.Ref) this.seen.push(this.i32[WORD])
         return true
       },
@@ -52,37 +101,44 @@ class Recorder {
 
 const wildNaN = new Float64Array(new Uint32Array([INTEGER, Tag.Ref]).buffer)[0]
 
-const STORES: readonly [string, (barriers: Barriers, recorder: Recorder) => void, number[]][] = [
-  ['setValueRef', (b) => b.setValueRef(OBJECT, AT, NEW), [NEW]],
-  ['setValueNumber', (b) => b.setValueNumber(OBJECT, AT, 1.5), []],
-  ['setValueNumber of a NaN that looks like a reference', (b) => b.setValueNumber(OBJECT, AT, wildNaN), []],
-  ['setValueInt', (b) => b.setValueInt(OBJECT, AT, INTEGER), []],
-  ['setValueBool', (b) => b.setValueBool(OBJECT, AT, true), []],
-  ['setValueNil', (b) => b.setValueNil(OBJECT, AT), []],
-  ['setValueUndefined', (b) => b.setValueUndefined(OBJECT, AT), []],
-  ['setValueTagged', (b) => b.setValueTagged(OBJECT, AT, Tag.User1, INTEGER), []],
+const CANONICAL: [number, number] = [0x7ff80000, 0]
+
+/** What is stored: by name, how, and the slot's two words afterwards, tag (or the upper half of a number) first. */
+const STORES: readonly [string, (barriers: Barriers, recorder: Recorder) => void, [number, number]][] = [
+  ['setValueRef', (b) => b.setValueRef(OBJECT, AT, NEW), [Tag.Ref, NEW]],
+  ['setValueNumber', (b) => b.setValueNumber(OBJECT, AT, 1.5), [0x3ff80000, 0]],
+  ['setValueNumber of a NaN that looks like a reference', (b) => b.setValueNumber(OBJECT, AT, wildNaN), CANONICAL],
+  ['setValueInt', (b) => b.setValueInt(OBJECT, AT, INTEGER), [Tag.Int, INTEGER]],
+  ['setValueBool of true', (b) => b.setValueBool(OBJECT, AT, true), [Tag.Boolean, 1]],
+  ['setValueBool of false', (b) => b.setValueBool(OBJECT, AT, false), [Tag.Boolean, 0]],
+  ['setValueNil', (b) => b.setValueNil(OBJECT, AT), [Tag.Nil, 0]],
+  ['setValueUndefined', (b) => b.setValueUndefined(OBJECT, AT), [Tag.Undefined, 0]],
+  ['setValueTagged', (b) => b.setValueTagged(OBJECT, AT, Tag.User1, INTEGER), [Tag.User1, INTEGER]],
   [
     'copyValue of a reference',
     (b, recorder) => {
-      recorder.put(100, Tag.Ref, NEW)
-      b.copyValue(OBJECT, AT, 50)
+      recorder.put(2 * SOURCE, Tag.Ref, NEW)
+      b.copyValue(OBJECT, AT, SOURCE)
     },
-    [NEW],
+    [Tag.Ref, NEW],
   ],
   [
     'copyValue of an integer',
     (b, recorder) => {
-      recorder.put(100, Tag.Int, INTEGER)
-      b.copyValue(OBJECT, AT, 50)
+      recorder.put(2 * SOURCE, Tag.Int, INTEGER)
+      b.copyValue(OBJECT, AT, SOURCE)
     },
-    [],
+    [Tag.Int, INTEGER],
   ],
-  ['writeValue of a reference', (_b, recorder) => recorder.write(new Tagged(Tag.Ref, NEW)), [NEW]],
-  ['writeValue of a boolean', (_b, recorder) => recorder.write(true), []],
-  ['writeValue of nil', (_b, recorder) => recorder.write(null), []],
-  ['writeValue of undefined', (_b, recorder) => recorder.write(undefined), []],
-  ['writeValue of a NaN that looks like a reference', (_b, recorder) => recorder.write(wildNaN), []],
-  ['writeValue of a tagged integer', (_b, recorder) => recorder.write(new Tagged(Tag.User2, INTEGER)), []],
+]
+/** What handles and root areas store, in whatever tier. */
+const WRITES: readonly [string, RawValue, [number, number]][] = [
+  ['a reference', new Tagged(Tag.Ref, NEW), [Tag.Ref, NEW]],
+  ['a boolean', true, [Tag.Boolean, 1]],
+  ['nil', null, [Tag.Nil, 0]],
+  ['undefined', undefined, [Tag.Undefined, 0]],
+  ['a NaN that looks like a reference', wildNaN, CANONICAL],
+  ['a tagged integer', new Tagged(Tag.User2, INTEGER), [Tag.User2, INTEGER]],
 ]
 
 const BEFORE: readonly [string, number][] = [
@@ -92,38 +148,50 @@ const BEFORE: readonly [string, number][] = [
   ['a number', 0x3ff80000],
 ]
 
-describe.each(STORES)('%s', (name, store, stored) => {
-  it.each(BEFORE)('over %s shows no reference that nobody stored', (_before, high) => {
-    const recorder = new Recorder()
-    recorder.put(WORD, high, OLD)
-    store(recorder.barriers, recorder)
-    const allowed = [...stored, ...(high === Tag.Ref ? [OLD] : [])]
-    expect(recorder.seen.filter((ref) => !allowed.includes(ref))).toEqual([])
-    // What stays is what was stored, and a barrier has dirtied the card of a reference's slot, after the reference.
-    const held = recorder.i32[WORD + 1] === Tag.Ref ? [recorder.i32[WORD]] : []
-    expect(held).toEqual(stored)
-    if (stored.length > 0 && !name.startsWith('writeValue')) {
+/** Stores over each content that a slot may have, and looks at the slot after every step. */
+function storesOver(tier: Tier, store: (recorder: Recorder) => void, [high, low]: [number, number]): Recorder[] {
+  return BEFORE.map(([what, before]) => {
+    const recorder = new Recorder(tier)
+    recorder.put(WORD, before, OLD)
+    store(recorder)
+    const allowed = [...(high === Tag.Ref ? [low] : []), ...(before === Tag.Ref ? [OLD] : [])]
+    const wrong = recorder.seen.filter((ref) => !allowed.includes(ref))
+    expect(wrong, `over ${what}`).toEqual([])
+    expect([recorder.i32[WORD + 1], recorder.i32[WORD]], `over ${what}`).toEqual([high, low])
+    return recorder
+  })
+}
+
+describe.each(TIERS)('the %s tier', (tier) => {
+  it.each(STORES)('%s shows no reference that nobody stored, whatever was there', (_name, store, content) => {
+    for (const recorder of storesOver(tier, (r) => store(r.barriers, r), content)) {
+      if (content[0] !== Tag.Ref) continue
+      // The card of a reference's slot is dirty, and was dirtied last.
       expect(recorder.cards[WORD >>> CARD_SHIFT]).toBe(1)
-      expect(recorder.seen.at(-1)).toBe(NEW)
+      expect(recorder.last).toBe('cards')
     }
   })
-})
 
-describe('the card of a reference', () => {
   it.each<[string, (barriers: Barriers, ref: Ref) => void, number]>([
-    ['setRef', (b, ref) => b.setRef(OBJECT, 5, ref), OBJECT + 5],
-    ['setElementRef', (b, ref) => b.setElementRef(OBJECT, 300, ref), OBJECT + 302],
-  ])('%s dirties it after the store', (_name, store, word) => {
+    ['setRef', (b, ref) => b.setRef(OBJECT, shape.at.r, ref), OBJECT + shape.at.r],
+    ['setElementRef', (b, ref) => b.setElementRef(ARRAY, 300, ref), ARRAY + 302],
+  ])('%s dirties the card after the store', (_name, store, word) => {
     const order: string[] = []
     const watch = <T extends object>(view: T, name: string): T =>
       new Proxy(view, {
+        get: (target, key) => Reflect.get(target, key, target) as unknown,
         set: (target, key, value) => {
           order.push(`${name}[${String(key)}]`)
-          return Reflect.set(target, key, value)
+          return Reflect.set(target, key, value, target)
         },
       })
-    const views = { i32: watch(new Int32Array(2048), 'i32'), cards: watch(new Uint8Array(8), 'cards') }
-    store(generateBarriers(0, views as unknown as Views), NEW)
+    const plain = memory()
+    const views = { ...plain, i32: watch(plain.i32, 'i32'), cards: watch(plain.cards, 'cards') }
+    store(barriersOf(tier, views as unknown as Views), NEW)
     expect(order).toEqual([`i32[${word}]`, `cards[${word >>> CARD_SHIFT}]`])
   })
+})
+
+it.each(WRITES)('writeValue of %s shows no reference that nobody stored', (_name, value, content) => {
+  storesOver('raw', (recorder) => recorder.write(value), content)
 })

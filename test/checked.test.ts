@@ -1,5 +1,5 @@
 // Checked heaps name the mistake: stale, odd, foreign and wrong Refs, wrong slots, wrong bounds, wrong place.
-import { Heap, Tag, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import { Heap, Tag, Tagged, type HeapOptions, type Mutator, type Ref } from 'glissade'
 import { graphHash } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
 import { configurations, failure } from './conformance/configurations.js'
@@ -222,6 +222,128 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       m.setValueTagged(object, v, Tag.User0, 0xffffffff)
       m.setValueTagged(object, v, Tag.User0, -1)
     })
+  })
+
+  it('refuses with every store what is no object, no slot of its kind, out of bounds', () => {
+    checked((m, heap) => {
+      const shape = heap.defineShape('Mixed', { v: 'value', f: 'f64', r: 'ref' })
+      const values = heap.defineArray('Values', 'value')
+      const table = m.roots.table('ref', 2)
+      table.set(0, m.alloc(shape))
+      table.set(1, m.allocArray(values, 3))
+      const object = table.get(0) as Ref
+      const array = table.get(1) as Ref
+      const { v, f } = shape.at
+      const source = (object >>> 1) + v
+      const stores: [string, (to: Ref, at: number) => void][] = [
+        ['setValueRef', (to, at) => m.setValueRef(to, at, object)],
+        ['setValueNumber', (to, at) => m.setValueNumber(to, at, NaN)],
+        ['setValueInt', (to, at) => m.setValueInt(to, at, -1)],
+        ['setValueBool', (to, at) => m.setValueBool(to, at, true)],
+        ['setValueNil', (to, at) => m.setValueNil(to, at)],
+        ['setValueUndefined', (to, at) => m.setValueUndefined(to, at)],
+        ['setValueTagged', (to, at) => m.setValueTagged(to, at, Tag.User3, -1)],
+        ['copyValue', (to, at) => m.copyValue(to, at, source)],
+      ]
+      for (const [name, store] of stores) {
+        const starts = expect.stringMatching(new RegExp(`^${name}\\b`)) as string
+        const refused = (to: number, at: number, code: string): void =>
+          expect(failure(() => store(to as Ref, at))).toEqual({ code, message: starts })
+        store(object, v)
+        store(array, values.elementsAt + 2)
+        refused(object, f, 'ERR_WRONG_SHAPE')
+        refused(object, 50, 'ERR_BOUNDS')
+        refused(array, values.elementsAt + 3, 'ERR_BOUNDS')
+        refused(array, values.elementsAt - 1, 'ERR_BOUNDS')
+        refused(object + 2, v, 'ERR_BAD_REF')
+        refused(0, v, 'ERR_BAD_REF')
+      }
+      expect(failure(() => m.setValueNumber(object, v, '1' as never)).code).toBe('ERR_BAD_VALUE')
+      // Where a copy comes from has to be in an object, too.
+      expect(failure(() => m.copyValue(object, v, 1000)).message).toMatch(
+        /^copyValue \(the source\) belongs to no live/,
+      )
+      heap.collectSync()
+      for (const [, store] of stores) expect(failure(() => store(object, v)).code).toBe('ERR_STALE_REF')
+      expect(failure(() => m.copyValue(table.get(0) as Ref, v, source)).code).toBe('ERR_STALE_REF')
+    })
+  })
+
+  it('stores what every kind of store stores, through collections', () => {
+    checked((m, heap) => {
+      const box = heap.defineShape('Box', { v: 'value', w: 'value' })
+      const table = m.roots.table('ref', 1)
+      table.set(0, m.alloc(box))
+      const self = (): Ref => table.get(0) as Ref
+      const { v, w } = box.at
+      const stores: [(to: Ref) => void, () => unknown][] = [
+        [(to) => m.setValueNumber(to, v, 0.5), () => 0.5],
+        [(to) => m.setValueNumber(to, v, NaN), () => NaN],
+        [(to) => m.setValueInt(to, v, -7), () => -7],
+        [(to) => m.setValueBool(to, v, true), () => true],
+        [(to) => m.setValueBool(to, v, false), () => false],
+        [(to) => m.setValueNil(to, v), () => null],
+        [(to) => m.setValueUndefined(to, v), () => undefined],
+        [(to) => m.setValueTagged(to, v, Tag.User0, 9), () => new Tagged(Tag.User0, 9)],
+        [(to) => m.setValueRef(to, v, to), () => new Tagged(Tag.Ref, self())],
+      ]
+      for (const [store, stored] of stores) {
+        store(self())
+        m.copyValue(self(), w, (self() >>> 1) + v)
+        heap.collectSync()
+        expect([m.getValue(self(), v), m.getValue(self(), w)]).toEqual([stored(), stored()])
+      }
+    })
+  })
+
+  it('knows large objects before and after a collection, and that dead ones are dead', () => {
+    checked(
+      (m, heap) => {
+        const LENGTH = 20_000
+        const node = heap.defineShape('Node', { key: 'i32' })
+        const refs = heap.defineArray('Refs', 'ref')
+        const bytes = heap.defineArray('Bytes', 'u8')
+        const table = m.roots.table('ref', 2)
+        const at = (slot: number): Ref => table.get(slot) as Ref
+        table.set(0, m.allocArray(refs, LENGTH))
+        table.set(1, m.allocArray(bytes, 4 * LENGTH))
+        for (let i = 0; i < LENGTH; i += 1000) {
+          const made = m.alloc(node)
+          m.i32[made + node.at.key] = i
+          m.setElementRef(at(0), i, made)
+          m.u8[at(1) * 4 + 8 + 4 * i] = i / 1000
+        }
+        let stale = 0
+        for (let round = 0; round < 3; round++) {
+          stale = m.i32[at(0) + 2]
+          heap.collectSync()
+          for (let i = 0; i < LENGTH; i += 1000) {
+            expect(m.i32[m.i32[at(0) + 2 + i] + node.at.key]).toBe(i)
+            expect(m.u8[at(1) * 4 + 8 + 4 * i]).toBe(i / 1000)
+          }
+          expect(failure(() => m.setElementRef(at(0), 1, stale as Ref)).code).toBe('ERR_STALE_REF')
+          expect(failure(() => m.setElementRef(at(0), LENGTH, 0)).code).toBe('ERR_BOUNDS')
+          expect(failure(() => m.i32[at(0) + 2 + LENGTH]).code).toBe('ERR_BOUNDS')
+          expect(failure(() => (m.u8[at(1) * 4 + 8 + 4 * LENGTH] = 1)).code).toBe('ERR_BOUNDS')
+          m.setElementRef(at(0), LENGTH - 1, at(1))
+        }
+        const dead = [at(0), at(1)]
+        table.set(0, 0)
+        table.set(1, 0)
+        heap.collectSync()
+        for (const ref of dead) {
+          expect(failure(() => m.i32[ref]).code).toBe('ERR_STALE_REF')
+          expect(failure(() => table.set(0, ref)).code).toBe('ERR_STALE_REF')
+        }
+        expect(failure(() => m.copyIn(dead[1], Uint8Array.of(1))).code).toBe('ERR_STALE_REF')
+        // Their place is given out again, and known as what it is now.
+        table.set(0, m.allocArray(refs, LENGTH))
+        table.set(1, m.allocArray(bytes, 4 * LENGTH))
+        expect([m.i32[at(0) + 2], m.u8[at(1) * 4 + 8]]).toEqual([0, 0])
+        heap.assertValid()
+      },
+      { maxBytes: '16m' },
+    )
   })
 
   it('checks the views: past the end, into the header, into no object, into no area', () => {

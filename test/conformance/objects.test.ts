@@ -326,4 +326,46 @@ overAll('objects', (configuration) => {
       })
     })
   })
+
+  it('copies bytes in only where they fit and hold no references', () => {
+    withHeap(configuration, {}, (heap) => {
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const numbers = heap.defineArray('Numbers', 'f64')
+      const plain = heap.defineShape('Plain', { a: 'i32', b: 'u8' })
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const fits = (ref: Ref, payload: number): void => {
+            const source = Uint8Array.from({ length: payload }, (_, i) => i + 1)
+            m.copyIn(ref, source)
+            expect([...m.copyOut(ref)]).toEqual([...source])
+            expect(failure(() => m.copyIn(ref, new Uint8Array(payload + 1)))).toEqual({
+              code: 'ERR_BOUNDS',
+              message: `copyIn of ${payload + 1} bytes into a payload of ${payload}`,
+            })
+            expect([...m.copyOut(ref)]).toEqual([...source])
+          }
+          fits(scope.newArray(bytes, 13).ref, 13)
+          fits(scope.newArray(bytes, 0).ref, 0)
+          fits(scope.newArray(numbers, 4).ref, 32)
+          fits(scope.new(plain).ref, 8)
+          const holders = [
+            scope.new(heap.defineShape('Ref', { a: 'i32', r: 'ref' })),
+            scope.new(heap.defineShape('Value', { a: 'i32', v: 'value' })),
+            scope.newArray(heap.defineArray('Refs', 'ref'), 4),
+            scope.newArray(heap.defineArray('Values', 'value'), 4),
+          ]
+          for (const { ref } of holders) {
+            const before = [...m.copyOut(ref)]
+            const { code, message } = failure(() => m.copyIn(ref, Uint8Array.of(1, 2)))
+            expect(code).toBe('ERR_WRONG_SHAPE')
+            expect(message).toMatch(/holds references: use the setters/)
+            expect([...m.copyOut(ref)]).toEqual(before)
+          }
+          for (const bad of [0, 7, -2, 0.5, NaN]) {
+            expect(failure(() => m.copyIn(bad as Ref, Uint8Array.of(1))).code).toBe('ERR_BAD_REF')
+          }
+        })
+      })
+    })
+  })
 })
