@@ -340,7 +340,7 @@ overAll('objects', (configuration) => {
             expect([...m.copyOut(ref)]).toEqual([...source])
             expect(failure(() => m.copyIn(ref, new Uint8Array(payload + 1)))).toEqual({
               code: 'ERR_BOUNDS',
-              message: `copyIn of ${payload + 1} bytes into a payload of ${payload}`,
+              message: `copyIn of ${payload + 1} bytes into a payload of ${payload}: give source.subarray(0, ${payload}), or a longer array`,
             })
             expect([...m.copyOut(ref)]).toEqual([...source])
           }
