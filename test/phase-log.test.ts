@@ -1,6 +1,7 @@
 // What a heap tells about time: histograms of stalls, the log of phases, and stops as a thread feels them.
 
 import { Heap, type HeapStatistics, type PhaseChange } from 'glissade'
+import { step } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
 import { configurations } from './conformance/configurations.js'
 
@@ -9,10 +10,10 @@ const collectors = [...new Set(configurations.map(({ options }) => options.colle
 )
 const concurrent = collectors.includes('concurrent')
 
-/** A heap in which half of what was allocated is garbage, so that a collection has something to move. */
-function fill(heap: Heap): void {
+/** A heap in which half of what was allocated is garbage, so that a collection has something to move; the slot of the list. */
+function fill(heap: Heap): number {
   const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
-  heap.run((m) => {
+  return heap.run((m) => {
     const { i32, rootsI32, cards } = m
     const stack = m.roots.stack('ref', 16)
     stack.top = 1
@@ -25,6 +26,7 @@ function fill(heap: Heap): void {
       rootsI32[stack.base] = kept
       allocate()
     }
+    return stack.base
   })
 }
 
@@ -44,6 +46,49 @@ describe.each(collectors)('%s', (collector) => {
     expect([...edges, max]).toContain(p50)
     expect(edges.at(-1)).toBeGreaterThanOrEqual(max)
     expect(edges.at(-1)).toBeLessThanOrEqual(max * 1.04 + 0.001)
+  })
+
+  it('what is live is counted in bytes, small objects and large ones', () => {
+    using heap = Heap.create({ maxBytes: '32m', collector })
+    // What verification finds, but for the ends of pages that large objects leave empty.
+    const live = (large: number): void => {
+      heap.collectSync()
+      const { bytes } = heap.verify()
+      const { bytesLive, bytesUsed } = heap.stats()
+      expect(bytesLive).toBeGreaterThanOrEqual(bytes)
+      expect(bytesLive).toBeLessThan(bytes + large * 4096 + 1)
+      expect(bytesUsed).toBeGreaterThanOrEqual(bytesLive)
+    }
+    live(0)
+    expect(heap.stats().bytesLive).toBe(0)
+    fill(heap)
+    live(0)
+    expect(heap.stats().bytesLive).toBe(50_000 * 16)
+    const numbers = heap.defineArray('Numbers', 'f64')
+    const refs = heap.defineArray('Refs', 'ref')
+    const kept = heap.run((m) =>
+      m.scoped((scope) => [scope.newArray(numbers, 100_000), scope.newArray(refs, 300_000)].map((a) => heap.global(a))),
+    )
+    heap.run((m) => m.scoped((scope) => scope.newArray(numbers, 50_000)))
+    live(2)
+    expect(heap.stats().bytesLive).toBeGreaterThan(50_000 * 16 + 2_000_000)
+    heap.run(() => kept.forEach((global) => global.release()))
+    live(0)
+  })
+
+  it('an allocation that has to wait for a collection is a stall', () => {
+    // A stepping cycle that rests goes on by itself only when somebody waits for memory.
+    using heap = Heap.create({ maxBytes: '4m', collector, stepping: true })
+    fill(heap)
+    const before = heap.stats().pauses.allocationStall.count
+    const node = heap.defineShape('Garbage', { a: 'f64', b: 'f64', c: 'f64' })
+    heap.run((m) => {
+      for (let i = 0; i < 500_000; i++) m.alloc(node)
+    })
+    const { collections, pauses } = heap.stats()
+    expect(collections).toBeGreaterThan(1)
+    expect(pauses.allocationStall.count).toBeGreaterThan(before)
+    expect(pauses.allocationStall.max).toBeGreaterThan(0)
   })
 
   it('the log has a collection’s phases in their order, when they were and what the heap held', () => {
@@ -110,4 +155,63 @@ it.runIf(concurrent)('a running thread’s stop lasts at least as long as the wo
   expect(stop.count).toBeGreaterThanOrEqual(2)
   // `remark` is entered and left inside the pause.
   expect(stop.max).toBeGreaterThanOrEqual((entries[remark + 1].at - entries[remark].at) * 1000 - 1)
+})
+
+describe.each(configurations.filter((c) => c.concurrent))('stalls ($name)', ({ options }) => {
+  it('each kind is counted where it happens, and stands in its own field of the log', () => {
+    using heap = Heap.create({ maxBytes: '4m', ...options, stepping: true })
+    const slot = fill(heap)
+    const counts = (): { [kind: string]: number } =>
+      Object.fromEntries(Object.entries(heap.stats().pauses).map(([kind, { count }]) => [kind, count]))
+    const last = (): PhaseChange => heap.phaseLog().at(-1) as PhaseChange
+    const none = { remark: 0, flip: 0, timeToSafepoint: 0, faultStall: 0, allocationStall: 0, pause: 0 }
+    expect(counts()).toMatchObject(none)
+
+    while (step(heap) !== 'compact');
+    const flipped = counts()
+    expect(flipped).toMatchObject({
+      ...none,
+      remark: flipped['remark'],
+      flip: 1,
+      timeToSafepoint: 1 + flipped['remark'],
+    })
+    expect(flipped['remark']).toBeGreaterThan(0)
+    expect(last()).toMatchObject({ phase: 'compact', barrierFaults: 0, allocationStalls: 0 })
+
+    // Nothing is there yet: to see the list is to take faults.
+    heap.run((m) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      let length = 0
+      for (let ref = m.rootsI32[slot]; ref !== 0; ref = m.i32[ref + node.at.next]) length++
+      expect(length).toBe(50_000)
+    })
+    const { barrierFaults } = heap.stats()
+    expect(barrierFaults).toBeGreaterThan(0)
+    while (step(heap) !== 'idle');
+    // All who served faults have left by now.
+    expect(counts()).toEqual({ ...flipped, faultStall: barrierFaults })
+    expect(last()).toMatchObject({
+      phase: 'idle',
+      barrierFaults,
+      allocationStalls: 0,
+      bytesUsed: heap.stats().bytesUsed,
+    })
+
+    const garbage = heap.defineShape('Garbage', { a: 'f64', b: 'f64', c: 'f64' })
+    heap.run((m) => {
+      for (let i = 0; i < 500_000; i++) m.alloc(garbage)
+    })
+    heap.collectSync()
+    const stats = heap.stats()
+    expect(stats.pauses.allocationStall.count).toBeGreaterThan(0)
+    expect(last()).toEqual({
+      at: expect.any(Number) as number,
+      phase: 'idle',
+      bytesUsed: stats.bytesUsed,
+      barrierFaults: stats.barrierFaults,
+      allocationStalls: stats.pauses.allocationStall.count,
+    })
+    expect(stats.bytesUsed).toBeGreaterThanOrEqual(50_000 * 16)
+    expect(stats.bytesUsed % 4096).toBe(0)
+  })
 })

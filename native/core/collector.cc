@@ -403,7 +403,8 @@ u64 Heap::wanted_pages() const {
 void Heap::note_live(bool forced) {
   std::lock_guard<SpaceLock> lock(moving.lock);
   // What a young cycle finds marked is no measure of what is alive.
-  if (!young_) live_pages_ = (statistics.bytesLive.load(std::memory_order_relaxed) >> kPageShift) + moving.large_pages;
+  if (!young_) live_pages_ = live_granules_ / kGranulesPerPage + moving.large_pages;
+  statistics.bytesLive.store(live_granules_ * kGranuleSize + (u64{moving.large_pages} << kPageShift), std::memory_order_relaxed);
   const u64 used = used_at_remark_ + moving.top - moving.black_begin;
   retention.note(now_ns(), forced ? wanted_pages() : std::max(wanted_pages(), used), forced ? 0 : u64{options.retention_ms} * 1'000'000);
 }

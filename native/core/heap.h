@@ -266,6 +266,7 @@ class Heap {
   bool marks_hold_ = false;                // nothing has moved since the last remark
   bool young_ = false;                     // the cycle under way keeps the marks of the one before
   bool next_young_ = false;                // … the next one may
+  u64 live_granules_ = 0;                  // of the moving space, as the cycle under way found them
   u64 live_pages_ = 0;                     // at the last full trace
   u32 used_at_remark_ = 0;                 // pages
   u64 used_at_end_ = 0, allocated_at_end_ = 0;  // pages, at the end of the last cycle

@@ -49,7 +49,7 @@ u32 Heap::choose_prefix(bool forced) {
     if (dense) prefix = page + 1;
     if (page % kProgressPages == 0) pacing.advance(kProgressPages);
   }
-  statistics.bytesLive.store(live * kGranuleSize, std::memory_order_relaxed);
+  live_granules_ = live;
   young_survival_ = young_pages ? static_cast<double>(young_live) / static_cast<double>(young_pages * kGranulesPerPage) : 1;
   return options.fresh_windows ? begin : prefix;
 }
@@ -204,7 +204,7 @@ bool Heap::plan(bool forced, u32 prefix) {
   u32 to_begin = prefix;
   if (options.fresh_windows) {
     // Not where anything was in the last collection; refs of the collection before that may lie there again.
-    const u32 live_pages = static_cast<u32>(statistics.bytesLive.load() >> kPageShift) + 2;
+    const u32 live_pages = static_cast<u32>(live_granules_ / kGranulesPerPage) + 2;
     const u32 room = moving.large_low;
     const u32 slack = max_pages_ / 8;
     const u32 above = moving.top + slack;
