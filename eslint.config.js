@@ -52,7 +52,8 @@ export default tseslint.config(
         {
           patterns: [
             {
-              regex: '\\.\\./(gc/(?!(native-loader|native|capabilities)\\.js)|heap/(?!options\\.js)|testing/(?!differential\\.js)|glissade\\.js)',
+              regex:
+                '\\.\\./(gc/(?!(native-loader|native|capabilities)\\.js)|heap/(?!options\\.js)|testing/(?!differential\\.js)|glissade\\.js)',
               message: 'src/cli uses the public API, glissade/testing, and what ARCHITECTURE.md names besides',
             },
           ],
