@@ -7,7 +7,7 @@
 import { generateAllocator, generateArrayAllocator, type ArrayAllocator, type FixedAllocator } from './allocation.js'
 import { generateBarriers, type Barriers } from './barriers.js'
 import type { AllocatorEnvironment } from './environment.js'
-import { HeapError } from './errors.js'
+import { HeapError, show } from './errors.js'
 import type { Scope } from './scopes.js'
 import { ScopeStack } from './scopes.js'
 import type { HeapCore } from './heap-core.js'
@@ -162,7 +162,13 @@ export class Mutator {
   getValue(object: Ref, at: number): RawValue {
     this.#core.checkRunning('getValue')
     this.#core.checkRef(object, 'getValue')
-    return readValue(this.#core.views.i32, this.#core.views.f64, (object >>> 1) + at)
+    const { i32, f64 } = this.#core.views
+    const index = Number.isInteger(object) && Number.isInteger(at) ? (object >>> 1) + at : -1
+    if (index >= 0 && index < f64.length) return readValue(i32, f64, index)
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `getValue: no slot of the heap lies at ${show(at)} of ${show(object)}: give an object's Ref and shape.at.NAME`,
+    )
   }
   /** A number that stays with the object wherever it moves, 1 to 2³⁰ − 1. Fixed shapes only. */
   identityHash(object: Ref): number {
