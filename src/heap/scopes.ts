@@ -161,12 +161,15 @@ export class ScopeStack {
     // Back at the very beginning, the cursor stays in the first chunk.
     while (this.#chunk > toChunk && this.#chunk > 0) {
       this.#release(this.#start)
-      // One chunk stays in reserve; what a scope that was very large has taken beyond it others may need.
-      while (this.#chunks.length > this.#chunk + 1) this.core.collector.freeArea((this.#chunks.pop() as Chunk).area)
+      if (this.#chunks.length > this.#chunk + 1) this.#shrink()
       this.#enter(this.#chunk - 1, this.#chunks[this.#chunk - 1].end)
     }
     const from = toChunk < 0 ? this.#start : toNext
     if (this.#next > from) this.#release(from)
+  }
+  /** One chunk stays in reserve; what a scope that was very large has taken beyond it others may need. */
+  #shrink(): void {
+    while (this.#chunks.length > this.#chunk + 1) this.core.collector.freeArea((this.#chunks.pop() as Chunk).area)
   }
   #release(from: number): void {
     const to = this.#next
@@ -228,14 +231,9 @@ export class Scope implements HandleOwner, Disposable {
   /** A new object. A safepoint. `init` gives first values of slots. */
   new<S>(shape: Shape<S>, init?: ObjectInit<S>): ObjectHandle<S> {
     this.#check()
-    if (init !== undefined && (typeof init !== 'object' || init === null)) {
-      throw new HeapError(
-        'ERR_BAD_VALUE',
-        `scope.new takes first values as an object like { key: 1 }; got ${show(init)}`,
-      )
-    }
     const handle = this.#keep(this.#mutator().alloc(shape))
-    if (init !== undefined) for (const name of Object.keys(init)) handle.set(name, (init as never)[name])
+    // Apart: what is here is inlined, and then needs no scope and no handle in memory.
+    if (init !== undefined) initialise(handle, init)
     return handle as ObjectHandle<S>
   }
 
@@ -374,6 +372,13 @@ export class Weak<H extends Handle = Handle> {
     if (this.#slot >= 0) this.#stack.weakPool.give(this.#slot)
     this.#slot = -1
   }
+}
+
+function initialise(handle: Handle, init: unknown): void {
+  if (typeof init !== 'object' || init === null) {
+    throw new HeapError('ERR_BAD_VALUE', `scope.new takes first values as an object like { key: 1 }; got ${show(init)}`)
+  }
+  for (const name of Object.keys(init)) handle.set(name, (init as never)[name])
 }
 
 function itemsOf<T>(items: Iterable<T>): T[] {

@@ -52,6 +52,8 @@ function whyNotConcurrent(): string | undefined {
 
 export const configurations = all.filter((c) => !c.concurrent || obstacle === undefined)
 export const collecting = configurations.filter((c) => c.collects)
+/** Empty where it cannot run: give it to `overAll`, which says so. */
+export const concurrent = configurations.filter((c) => c.concurrent)
 
 /** The suite over every configuration; says what is left out, and why. */
 export function overAll(what: string, suite: (configuration: Configuration) => void, chosen = configurations): void {

@@ -100,6 +100,8 @@ export const attach = {
       'ERR_SHAPE_CONFLICT',
       'ERR_HEAP_CLOSED',
       'ERR_NO_SHARING',
+      // What is no heap of this process cannot be opened for want of native code, either.
+      ...(open === null ? ['ERR_USERFAULTFD_UNAVAILABLE'] : []),
     ]
     const { value: heap } = accept(() => Heap.attach(revive(JSON.parse(input))), codes)
     heap?.close()
