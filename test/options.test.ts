@@ -1,7 +1,16 @@
 // Every wrong option has its own sentence.
-import { Heap, OPTIONS, type HeapOptions } from 'glissade'
+import { spawnSync } from 'node:child_process'
+import { Heap, OPTIONS, type Capabilities, type HeapOptions } from 'glissade'
 import { describe, expect, it } from 'vitest'
-import { failure } from './conformance/configurations.js'
+import { concurrent, failure } from './conformance/configurations.js'
+
+/** What test/fixtures/opens.mjs prints of one heap. */
+interface Opened {
+  readonly capabilities?: Capabilities
+  readonly intact?: boolean
+  readonly code?: string
+  readonly message?: string
+}
 
 const refused = (options: unknown): string => {
   const { code, message } = failure(() => Heap.create(options as HeapOptions))
@@ -92,8 +101,49 @@ describe('options', () => {
   })
 
   it('refuses what this machine cannot do, with the reason, and never for auto', () => {
+    // A machine without native code, whatever this one can do.
+    const open = (...options: HeapOptions[]): Opened[] => {
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        ['test/fixtures/opens.mjs', JSON.stringify(options)],
+        { encoding: 'utf8', env: { ...process.env, GLISSADE_NATIVE: 'none' } },
+      )
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+      return JSON.parse(stdout) as Opened[]
+    }
+    const refused = open(
+      { collector: 'concurrent' },
+      { collector: 'concurrent', faults: 'thread' },
+      { relocation: 'move' },
+      { collector: 'concurrent', relocation: 'move' },
+    )
+    for (const { code, message } of refused) {
+      expect(code).toBe('ERR_USERFAULTFD_UNAVAILABLE')
+      expect(message).toMatch(
+        /cannot be had here: .*GLISSADE_NATIVE=none switches native code off\. unset GLISSADE_NATIVE$/,
+      )
+    }
+    expect(refused.map(({ message }) => /^(\w+ '\w+')/.exec(message as string)?.[1])).toEqual([
+      "collector 'concurrent'",
+      "collector 'concurrent'",
+      "relocation 'move'",
+      "collector 'concurrent'",
+    ])
+    for (const { code, capabilities, intact } of open(
+      {},
+      { collector: 'auto', relocation: 'copy', faults: 'thread' },
+    )) {
+      expect(code).toBeUndefined()
+      expect(intact).toBe(true)
+      expect(capabilities?.collector).toBe('stop-the-world')
+      expect(capabilities?.reasons.join()).toMatch(/GLISSADE_NATIVE=none/)
+      expect(capabilities?.remedies).toEqual(['unset GLISSADE_NATIVE'])
+    }
+  })
+
+  it('gives what this machine can do, and says why', () => {
     using heap = Heap.create({ maxBytes: '1m' })
-    expect(['concurrent', 'stop-the-world']).toContain(heap.capabilities.collector)
+    expect(heap.capabilities.collector).toBe(concurrent.length > 0 ? 'concurrent' : 'stop-the-world')
     expect(heap.capabilities.reasons.length).toBeGreaterThan(0)
   })
 })

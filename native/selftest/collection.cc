@@ -119,22 +119,26 @@ void* torture_thread(void* argument) {
   Random random(t.seed);
   constexpr u32 kRoots = 256;
   NativeMutator m(t.test, 1024);
-  std::vector<u32> keys(kRoots, 0);
+  std::vector<u32> keys(kRoots, 0);  // 0: the slot is null
   for (u32 i = 0; i < kRoots; i++) m.push(0);
+  const auto check_root = [&](u32 slot) {
+    const u32 at = m.root(slot);
+    if (at == 0 ? keys[slot] != 0 : m.key(at) != keys[slot]) t.violations++;
+  };
   for (u32 round = 0; round < t.rounds; round++) {
     const u32 slot = random.below(kRoots);
     switch (random.below(8)) {
       case 0: case 1: case 2: {
         const u32 node = m.alloc_node();
         if (node == 0) {
-          for (u32 i = 0; i < kRoots; i++) m.set_root(i, 0);
+          for (u32 i = 0; i < kRoots; i++) m.set_root(i, 0), keys[i] = 0;
           break;
         }
-        m.set_key(node, round);
+        m.set_key(node, round + 1);
         m.set_left(node, m.root(slot));
         m.set_right(node, m.root(random.below(kRoots)));
         m.set_root(slot, node);
-        keys[slot] = round;
+        keys[slot] = round + 1;
         break;
       }
       case 3: {
@@ -145,7 +149,7 @@ void* torture_thread(void* argument) {
       case 4: {
         // Walk: every node met must be whole.
         u32 at = m.root(slot);
-        if (at && m.key(at) != keys[slot]) t.violations++;
+        check_root(slot);
         for (u32 depth = 0; at && depth < 200; depth++) {
           if (m.load(at) != t.test.node || !m.key_intact(at)) {
             t.violations++;
@@ -176,6 +180,7 @@ void* torture_thread(void* argument) {
       if (node) m.set_left(node, 0), m.set_right(node, 0);
     }
   }
+  for (u32 slot = 0; slot < kRoots; slot++) check_root(slot);
   return nullptr;
 }
 
