@@ -2,10 +2,9 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { Heap, type Ref } from 'glissade'
-import { describe, expect, it } from 'vitest'
-import { configurations, failure } from './conformance/configurations.js'
+import { expect, it } from 'vitest'
+import { concurrent, failure, overAll } from './conformance/configurations.js'
 
-const concurrent = configurations.filter((c) => c.concurrent)
 const entry = new URL('../dist/index.js', import.meta.url).href
 
 interface Report {
@@ -40,59 +39,63 @@ async function reportOf(heap: Heap, body: string): Promise<unknown> {
   return report
 }
 
-describe.each(concurrent)('shared heap ($name)', ({ options }) => {
-  it('serves three threads that allocate while it collects', async () => {
-    const heap = Heap.create({ maxBytes: '32m', ...options })
-    const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
-    const stop = new SharedArrayBuffer(4)
-    const workers = [start(heap, stop), start(heap, stop)]
-    const kept = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 42 }))))
-    for (let i = 0; i < 30; i++) {
-      await heap.collect()
-      heap.run((m) => m.scoped((s) => Array.from({ length: 500 }, (_, key) => s.new(node, { key }))))
-    }
-    Atomics.store(new Int32Array(stop), 0, 1)
-    for (const { report } of workers) {
-      const { failures, rounds } = await report
-      expect(failures).toBe(0)
-      expect(rounds).toBeGreaterThan(0)
-    }
-    heap.run(() => expect(kept.handle.key).toBe(42))
-    heap.assertValid()
-    heap.close()
-  })
+overAll(
+  'shared heap',
+  ({ options }) => {
+    it('serves three threads that allocate while it collects', async () => {
+      const heap = Heap.create({ maxBytes: '32m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const stop = new SharedArrayBuffer(4)
+      const workers = [start(heap, stop), start(heap, stop)]
+      const kept = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 42 }))))
+      for (let i = 0; i < 30; i++) {
+        await heap.collect()
+        heap.run((m) => m.scoped((s) => Array.from({ length: 500 }, (_, key) => s.new(node, { key }))))
+      }
+      Atomics.store(new Int32Array(stop), 0, 1)
+      for (const { report } of workers) {
+        const { failures, rounds } = await report
+        expect(failures).toBe(0)
+        expect(rounds).toBeGreaterThan(0)
+      }
+      heap.run(() => expect(kept.handle.key).toBe(42))
+      heap.assertValid()
+      heap.close()
+    })
 
-  it.each(['allocating', 'parked'])('tells a thread that is %s that the owner has closed it', async (mode) => {
-    const heap = Heap.create({ maxBytes: '4m', ...options })
-    heap.defineShape('Node', { next: 'ref' })
-    const closed = new SharedArrayBuffer(4)
-    const workerData = { entry, token: heap.share(), mode, closed }
-    const worker = new Worker(new URL('./fixtures/outlived.mjs', import.meta.url), { workerData })
-    await once(worker, 'message')
-    heap.close()
-    Atomics.store(new Int32Array(closed), 0, 1)
-    Atomics.notify(new Int32Array(closed), 0)
-    expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
-  })
+    it.each(['allocating', 'parked'])('tells a thread that is %s that the owner has closed it', async (mode) => {
+      const heap = Heap.create({ maxBytes: '4m', ...options })
+      heap.defineShape('Node', { next: 'ref' })
+      const closed = new SharedArrayBuffer(4)
+      const workerData = { entry, token: heap.share(), mode, closed }
+      const worker = new Worker(new URL('./fixtures/outlived.mjs', import.meta.url), { workerData })
+      await once(worker, 'message')
+      heap.close()
+      Atomics.store(new Int32Array(closed), 0, 1)
+      Atomics.notify(new Int32Array(closed), 0)
+      expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
+    })
 
-  it('is opened once by a thread', () => {
-    const heap = Heap.create({ maxBytes: '4m', ...options })
-    const token = heap.share()
-    const refused = failure(() => Heap.attach(token))
-    expect(refused.code).toBe('ERR_BAD_VALUE')
-    expect(refused.message).toMatch(/^this thread has this heap open already: use that Heap object, or close it first/)
-    expect(failure(() => Heap.attach(heap.share())).code).toBe('ERR_BAD_VALUE')
-    // The refused one has left, and the other is as it was.
-    const node = heap.defineShape('Node', { next: 'ref' })
-    heap.run((m) => m.alloc(node))
-    heap.collectSync()
-    heap.close()
-    expect(failure(() => Heap.attach(token)).code).toBe('ERR_HEAP_CLOSED')
-  })
+    it('is opened once by a thread', () => {
+      const heap = Heap.create({ maxBytes: '4m', ...options })
+      const token = heap.share()
+      const refused = failure(() => Heap.attach(token))
+      expect(refused.code).toBe('ERR_BAD_VALUE')
+      expect(refused.message).toMatch(
+        /^this thread has this heap open already: use that Heap object, or close it first/,
+      )
+      expect(failure(() => Heap.attach(heap.share())).code).toBe('ERR_BAD_VALUE')
+      // The refused one has left, and the other is as it was.
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => m.alloc(node))
+      heap.collectSync()
+      heap.close()
+      expect(failure(() => Heap.attach(token)).code).toBe('ERR_HEAP_CLOSED')
+    })
 
-  it('is opened by a thread again that has closed it', async () => {
-    const heap = Heap.create({ maxBytes: '4m', ...options })
-    const program = `
+    it('is opened by a thread again that has closed it', async () => {
+      const heap = Heap.create({ maxBytes: '4m', ...options })
+      const program = `
       import('node:worker_threads').then(async ({ workerData, parentPort }) => {
         const { Heap } = await import(workerData.entry)
         const codes = []
@@ -105,33 +108,33 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
         again.close()
         parentPort.postMessage(codes)
       })`
-    const worker = new Worker(program, { eval: true, workerData: { entry, token: heap.share() } })
-    expect((await once(worker, 'message'))[0]).toEqual(['ERR_BAD_VALUE', 'ERR_BAD_VALUE', 'runs'])
-    heap.close()
-  })
+      const worker = new Worker(program, { eval: true, workerData: { entry, token: heap.share() } })
+      expect((await once(worker, 'message'))[0]).toEqual(['ERR_BAD_VALUE', 'ERR_BAD_VALUE', 'runs'])
+      heap.close()
+    })
 
-  it('outlives a thread that is terminated inside run', async () => {
-    const heap = Heap.create({ maxBytes: '16m', ...options })
-    heap.defineShape('Node', { next: 'ref', key: 'i32' })
-    const stop = new SharedArrayBuffer(4)
-    Atomics.store(new Int32Array(stop), 0, 1)
-    const { worker, report } = start(heap, stop, true)
-    await report
-    await worker.terminate()
-    await heap.collect()
-    heap.collectSync()
-    heap.assertValid()
-    heap.close()
-  })
+    it('outlives a thread that is terminated inside run', async () => {
+      const heap = Heap.create({ maxBytes: '16m', ...options })
+      heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const stop = new SharedArrayBuffer(4)
+      Atomics.store(new Int32Array(stop), 0, 1)
+      const { worker, report } = start(heap, stop, true)
+      await report
+      await worker.terminate()
+      await heap.collect()
+      heap.collectSync()
+      heap.assertValid()
+      heap.close()
+    })
 
-  it('gets back the root areas of threads that left', async () => {
-    // Everything that a thread has of its own: 64 KiB of stacks and as much of handles, in a root region of 1 MiB.
-    using heap = Heap.create({ maxBytes: '32m', maxRootBytes: '1m', ...options })
-    const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
-    const kept = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 42 }))))
-    const visits = await reportOf(
-      heap,
-      `({ Heap }, token) => {
+    it('gets back the root areas of threads that left', async () => {
+      // Everything that a thread has of its own: 64 KiB of stacks and as much of handles, in a root region of 1 MiB.
+      using heap = Heap.create({ maxBytes: '32m', maxRootBytes: '1m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const kept = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 42 }))))
+      const visits = await reportOf(
+        heap,
+        `({ Heap }, token) => {
       for (let round = 0; round < 70; round++) {
         const visitor = Heap.attach(token)
         const own = visitor.defineShape('Node', { next: 'ref', key: 'i32' })
@@ -151,20 +154,20 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
       }
       return 'left'
     }`,
-    )
-    expect(visits).toBe('left')
-    heap.collectSync()
-    // What they held has gone with them; what this thread holds, and tables, have not.
-    expect(heap.verify().objects).toBe(1)
-    heap.run(() => expect(kept.handle.key).toBe(42))
-  })
+      )
+      expect(visits).toBe('left')
+      heap.collectSync()
+      // What they held has gone with them; what this thread holds, and tables, have not.
+      expect(heap.verify().objects).toBe(1)
+      heap.run(() => expect(kept.handle.key).toBe(42))
+    })
 
-  it('leaves tables to the heap when the thread that made them leaves', async () => {
-    using heap = Heap.create({ maxBytes: '4m', ...options })
-    const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
-    const slot = await reportOf(
-      heap,
-      `({ Heap }, token) => {
+    it('leaves tables to the heap when the thread that made them leaves', async () => {
+      using heap = Heap.create({ maxBytes: '4m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const slot = await reportOf(
+        heap,
+        `({ Heap }, token) => {
       const visitor = Heap.attach(token)
       const own = visitor.defineShape('Node', { next: 'ref', key: 'i32' })
       const slot = visitor.run((m) => {
@@ -175,27 +178,29 @@ describe.each(concurrent)('shared heap ($name)', ({ options }) => {
       visitor.close()
       return slot
     }`,
-    )
-    heap.collectSync()
-    heap.run((m) => m.scoped((s) => expect(s.handle(m.rootsI32[slot as number] as Ref, node).key).toBe(42)))
-  })
+      )
+      heap.collectSync()
+      heap.run((m) => m.scoped((s) => expect(s.handle(m.rootsI32[slot as number] as Ref, node).key).toBe(42)))
+    })
 
-  it('gets back the root areas of threads that were terminated', async () => {
-    const heap = Heap.create({ maxBytes: '16m', maxRootBytes: '1m', ...options })
-    heap.defineShape('Node', { next: 'ref', key: 'i32' })
-    const stop = new SharedArrayBuffer(4)
-    Atomics.store(new Int32Array(stop), 0, 1)
-    // Half of the root region each.
-    for (let i = 0; i < 4; i++) {
-      const { worker, report } = start(heap, stop, true, 128 * 1024)
-      await report
-      await worker.terminate()
-    }
-    heap.collectSync()
-    expect(heap.verify().objects).toBe(0)
-    heap.close()
-  })
-})
+    it('gets back the root areas of threads that were terminated', async () => {
+      const heap = Heap.create({ maxBytes: '16m', maxRootBytes: '1m', ...options })
+      heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const stop = new SharedArrayBuffer(4)
+      Atomics.store(new Int32Array(stop), 0, 1)
+      // Half of the root region each.
+      for (let i = 0; i < 4; i++) {
+        const { worker, report } = start(heap, stop, true, 128 * 1024)
+        await report
+        await worker.terminate()
+      }
+      heap.collectSync()
+      expect(heap.verify().objects).toBe(0)
+      heap.close()
+    })
+  },
+  concurrent,
+)
 
 it.runIf(concurrent.length > 0)(
   'a shared heap has room for 64 threads, and for another when one has left',
