@@ -99,18 +99,10 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       granules = pages * kGranulesPerPage;
       std::memset(&page_young[page], 1, pages);
     };
-    const auto take_above = [&](u32 pages) {
-      const u32 top = moving.top;
-      take_pages(top, pages);
-      moving.top = top + pages;
-      dirty = (moving.dirty_end > top ? std::min(moving.dirty_end - top, pages) : 0) * kGranulesPerPage;
-    };
     if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
       take_pages(run.first, run.pages);
       dirty = granules;
       Statistics::add(statistics.pagesReused, run.pages);
-    } else if (const u32 spare = moving.dead.has_holes() ? moving.spare_pages(max_pages_) : 0; spare >= need_pages) {
-      take_above(std::min(most, spare));
     } else if (const Hole hole = moving.dead.take_hole(need); hole.granules) {
       first = {hole.first};
       granules = dirty = hole.granules;
@@ -118,10 +110,14 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       Statistics::add(statistics.holesReused);
     } else {
       const u32 held = moving.held_pages();
-      const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - moving.top) : 0;
+      const u32 top = moving.top;
+      const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
       if (moving.dead.has_holes()) consider_dead(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
       if (room < need_pages) return false;
-      take_above(std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room));
+      const u32 pages = std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room);
+      take_pages(top, pages);
+      moving.top = top + pages;
+      dirty = (moving.dirty_end > top ? std::min(moving.dirty_end - top, pages) : 0) * kGranulesPerPage;
     }
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).

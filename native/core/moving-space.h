@@ -102,18 +102,10 @@ struct MovingSpace {
   bool registered = false;     // between flip and close
 
   DeadSpace dead;
-  u32 black_reserve = 0;       // pages above `top` that the next cycle's black allocation will take, about
+  u32 black_pages = 0;         // given out in the last black allocation that ended without a flip
 
   /// Pages with something in them, and pages that have something or dead space in them: what counts against the maximum.
   u32 used_pages() const { return held_pages() - dead.pages(); }
-  /// Mapped pages above `top` that are better to allocate in than holes, of `most` that the heap may hold: not those that black
-  /// allocation will need, or it would take others, and the heap would grow from cycle to cycle.
-  u32 spare_pages(u32 most) const {
-    const u32 end = dirty_end < large_low ? dirty_end : large_low.load(std::memory_order_relaxed);
-    const u32 free = end > top + black_reserve ? end - top - black_reserve : 0;
-    const u32 held = held_pages();
-    return held < most ? (free < most - held ? free : most - held) : 0;
-  }
   u32 held_pages() const { return top.load(std::memory_order_relaxed) - begin + large_pages; }
 };
 

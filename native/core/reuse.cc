@@ -25,6 +25,8 @@ namespace {
 
 /// The shortest run: an object that is not large fits.
 constexpr u32 kShortestRun = pages_for_bytes(kLargeObjectBytes);
+/// The remark pause lowers the top over dead pages, if there are so many, by these at least: what a cycle allocates from then on.
+constexpr u32 kLeastLowered = 512;
 /// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
 constexpr u32 kShortestHole = 32;
 static_assert(kShortestHole >= kGranulesPerBlock / 2, "find_dead looks for one hole inside a block");
@@ -40,8 +42,9 @@ u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clz
 
 }  // namespace
 
-/// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more, except those at
-/// the end: black allocation begins below them, or every cycle would raise `top`.
+/// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more. At the end black
+/// allocation begins below as much of them as it is going to need, or every cycle would raise `top`, and below what
+/// the heap holds too much of.
 void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
   moving.dead.clear();
@@ -49,8 +52,10 @@ void Heap::forget_dead() {
   if (!may_reuse_) return;
   const u32 top = moving.top, live_end = std::max(moving.begin, pages_for_granules(marking.end()));
   GLISSADE_ASSERT(next_live(blocks, {live_end * kGranulesPerPage}, {top * kGranulesPerPage}).index == top * kGranulesPerPage, "marked above the highest mark");
+  const u64 held = moving.held_pages(), kept = retention.kept();
+  const u64 lowered = std::max<u64>({kLeastLowered, 2 * moving.black_pages, held > kept ? held - kept : 0});
   moving.dirty_end = std::max(moving.dirty_end, top);
-  moving.top = live_end;
+  moving.top = top - static_cast<u32>(std::min<u64>(lowered, top - live_end));
 }
 
 void Heap::zero_above_stacks() {
@@ -162,7 +167,7 @@ void Heap::return_unneeded() {
 void Heap::reuse_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.black_reserve = 2 * (moving.top - moving.black_begin);
+  moving.black_pages = moving.top - moving.black_begin;
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
