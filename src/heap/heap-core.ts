@@ -137,6 +137,14 @@ export class HeapCore {
     }
   }
 
+  /** As the collector's (collector.ts). What this thread's scopes keep in reserve goes before there is no room. */
+  createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
+    const { collector } = this
+    const area = collector.createArea(kind, slots, owner, mayWait)
+    if (area >= 0 || this.mutator?.scopes.giveBackReserve() !== true) return area
+    return collector.createArea(kind, slots, owner, mayWait)
+  }
+
   /** No root area for `what`. */
   rootsExhausted(what: string): HeapError {
     const { control } = this.views

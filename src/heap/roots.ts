@@ -44,7 +44,7 @@ abstract class RootArea<K extends RootKind> {
     }
     core.checkOpen()
     // The border takes 32 bits: more slots than the region has bytes are none of its business.
-    const area = slots > core.options.maxRootBytes ? -1 : core.collector.createArea(areaKind, slots, owner, true)
+    const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true)
     if (core.running) core.checked?.sync()
     if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
     const control = core.views.control

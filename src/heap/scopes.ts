@@ -4,7 +4,7 @@
 // card. Scopes nest: ending one ends those opened after it. The innermost scope takes slots by bumping a cursor; an outer
 // one that makes a handle while an inner is open takes it from the pool, so that the inner one's end does not free it.
 // Areas are added as needed, each twice as long as the last if there is room, so a million handles need ten; those of
-// scopes are given back but for one. One thread, inside run.
+// scopes are given back when others have no room. One thread, inside run.
 
 import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
@@ -40,10 +40,10 @@ interface Chunk {
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
   let slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
   // Handles are their thread's: what keeps them goes with it.
-  let area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
+  let area = core.createArea(kind, slots, core.mutatorIndex, false)
   while (area < 0 && slots > FIRST_SLOTS) {
     slots /= 2
-    area = core.collector.createArea(kind, slots, core.mutatorIndex, false)
+    area = core.createArea(kind, slots, core.mutatorIndex, false)
   }
   if (area < 0) throw core.rootsExhausted(`${slots} more handles`)
   const block = AREA_BASE + area * AREA_WORDS
@@ -161,15 +161,10 @@ export class ScopeStack {
     // Back at the very beginning, the cursor stays in the first chunk.
     while (this.#chunk > toChunk && this.#chunk > 0) {
       this.#release(this.#start)
-      if (this.#chunks.length > this.#chunk + 1) this.#shrink()
       this.#enter(this.#chunk - 1, this.#chunks[this.#chunk - 1].end)
     }
     const from = toChunk < 0 ? this.#start : toNext
     if (this.#next > from) this.#release(from)
-  }
-  /** One chunk stays in reserve; what a scope that was very large has taken beyond it others may need. */
-  #shrink(): void {
-    while (this.#chunks.length > this.#chunk + 1) this.core.collector.freeArea((this.#chunks.pop() as Chunk).area)
   }
   #release(from: number): void {
     const to = this.#next
@@ -178,6 +173,17 @@ export class ScopeStack {
     for (let card = from >>> CARD_SHIFT; card << CARD_SHIFT < to; card++) this.#cards[card] = 1
     this.#next = from
     this.#control[this.#topIndex] = from - this.#start
+  }
+
+  /**
+   * Gives back the chunks that no open scope uses: only when somebody else has no room. Given back at the end of each scope
+   * they would stay taken until the end of a cycle under way, time after time. True: there were some.
+   */
+  giveBackReserve(): boolean {
+    const used = this.#chunk + 1
+    const reserve = this.#chunks.splice(used)
+    for (const { area } of reserve) this.core.collector.freeArea(area)
+    return reserve.length > 0
   }
 
   /** Ends the scopes opened since `outer` was the innermost one. */
