@@ -6,7 +6,8 @@
 // forgets it at once. What lies free above the objects and is too much goes back directly; a heap whose objects lie
 // scattered over more than twice what it keeps is compacted, though reuse in place (reuse.cc) would suffice.
 //
-// Called by the collector thread only.
+// `note` is for the collector thread. The others may also be asked in a pause, by whoever runs it: the request of the stop
+// publishes what was noted.
 #pragma once
 
 #include <algorithm>
@@ -20,9 +21,8 @@ class Retention {
  public:
   /// Once a cycle. `needed`: pages that the heap may grow to before the end of the next; 0 for `half_life_ns`: it needs no more.
   void note(u64 now_ns, u64 needed, u64 half_life_ns) {
-    const double halvings = static_cast<double>(now_ns - noted_ns_) / static_cast<double>(half_life_ns);
-    const u64 remembered = half_life_ns ? static_cast<u64>(static_cast<double>(kept_) * std::exp2(-halvings)) : 0;
-    kept_ = std::max(needed, remembered);
+    kept_ = half_life_ns == 0 ? 0 : static_cast<u64>(static_cast<double>(kept_) * std::exp2(-static_cast<double>(now_ns - noted_ns_) / static_cast<double>(half_life_ns)));
+    kept_ = std::max(needed, kept_);
     noted_ns_ = now_ns;
   }
   /// Pages.

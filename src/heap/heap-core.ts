@@ -147,6 +147,8 @@ export class HeapCore {
 
   /** No root area for `what`. */
   rootsExhausted(what: string): HeapError {
+    // By its owner, perhaps while this thread waited for room.
+    if (this.closed) return this.#closedError()
     const { control } = this.views
     let areas = 0
     for (let a = 0; a < MAX_AREAS; a++) {
