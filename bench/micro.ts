@@ -88,8 +88,8 @@ const OPERATIONS: readonly Operation[] = [
       const { left: leftAt, right: rightAt } = pair.at
       const build = (depth: number, sp: number): Ref => {
         if (depth === 0) return allocate()
-        rootsI32[sp] = build(depth - 1, sp)
-        rootsI32[sp + 1] = build(depth - 1, sp + 1)
+        rootsI32[sp] = build(depth - 1, sp) | 0
+        rootsI32[sp + 1] = build(depth - 1, sp + 1) | 0
         const ref = allocate()
         // Nobody else knows it yet: no cards.
         i32[ref + leftAt] = rootsI32[sp]

@@ -71,8 +71,8 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
       control[topIndex] = sp
       return allocate()
     }
-    rootsI32[base + sp] = build(depth - 1, sp)
-    rootsI32[base + sp + 1] = build(depth - 1, sp + 1)
+    rootsI32[base + sp] = build(depth - 1, sp) | 0
+    rootsI32[base + sp + 1] = build(depth - 1, sp + 1) | 0
     control[topIndex] = sp + 2
     const made = allocate()
     link(made + left, rootsI32[base + sp])

@@ -55,7 +55,7 @@ export const quads: Workload = {
         control[topIndex] = sp
         return allocate()
       }
-      for (let i = 0; i < 4; i++) rootsI32[base + sp + i] = make(levels - 1, sp + i)
+      for (let i = 0; i < 4; i++) rootsI32[base + sp + i] = make(levels - 1, sp + i) | 0
       control[topIndex] = sp + 4
       const made = allocate()
       // Nobody else knows it yet: no cards.

@@ -38,8 +38,9 @@ export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
       control[topIndex] = sp
       return allocate()
     }
-    rootsI32[base + sp] = build(depth - 1, sp)
-    rootsI32[base + sp + 1] = build(depth - 1, sp + 1)
+    // Without `| 0` what a call returns would be stored by way of a double.
+    rootsI32[base + sp] = build(depth - 1, sp) | 0
+    rootsI32[base + sp + 1] = build(depth - 1, sp + 1) | 0
     control[topIndex] = sp + 2
     const made = allocate()
     // Nobody else knows it yet: no cards.

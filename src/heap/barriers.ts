@@ -3,6 +3,8 @@
 // Invariant 8: the store first, then one unconditional byte store into the card table (a program that initialises an
 // object may do without: docs/decisions/016). Only references need it: the marker works by incremental update, so what
 // is overwritten does not matter. Store order of tagged values: values.ts.
+// What is stored goes through `| 0`, which changes nothing: where the JIT knows no more of a value than that it was always a
+// small integer (what a call returns, which is not inlined), a typed array would convert it by way of a double.
 // Inside run only; nothing here checks that (checked.ts does), because the check would cost as much as the store.
 
 import { CARD_SHIFT, Tag, type UserTag } from './layout.js'
@@ -38,17 +40,17 @@ export function generateBarriers(heapId: number, views: Views): Barriers {
   return {
     setRef(object, at, ref) {
       const slot = object + at
-      i32[slot] = ref
+      i32[slot] = ref | 0
       cards[slot >>> ${CARD_SHIFT}] = 1
     },
     setElementRef(array, index, ref) {
       const slot = array + 2 + index
-      i32[slot] = ref
+      i32[slot] = ref | 0
       cards[slot >>> ${CARD_SHIFT}] = 1
     },
     setValueRef(object, at, ref) {
       const word = object + (at << 1)
-      i32[word] = ref
+      i32[word] = ref | 0
       i32[word + 1] = ${Tag.Ref}
       cards[word >>> ${CARD_SHIFT}] = 1
     },
@@ -58,7 +60,7 @@ export function generateBarriers(heapId: number, views: Views): Barriers {
     setValueInt(object, at, value) {
       const word = object + (at << 1)
       i32[word + 1] = ${Tag.Int}
-      i32[word] = value
+      i32[word] = value | 0
     },
     setValueBool(object, at, value) {
       const word = object + (at << 1)
@@ -78,7 +80,7 @@ export function generateBarriers(heapId: number, views: Views): Barriers {
     setValueTagged(object, at, tag, payload) {
       const word = object + (at << 1)
       i32[word + 1] = tag
-      i32[word] = payload
+      i32[word] = payload | 0
     },
     copyValue(object, at, source) {
       const target = (object >>> 1) + at
