@@ -277,6 +277,7 @@ void Compaction::build_here(u32 page, u32 buffer, Reason reason) {
   hold(HoldPoint::Claimed, page);
   // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
+  if (heap_.verification.wants(4)) heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
   u32 result = buffer;
   if (content == PageContent::Source) result = heap_.builder.source_page(page);
   if (content == PageContent::Zero) result = Placement::kZeroBuffer;

@@ -60,6 +60,7 @@ void Heap::flip_in_pause() {
   flip_large_low = moving.large_low;
   flip_top = top;
   flip_dirty_end = moving.dirty_end;
+  if (verification.wants(4)) verification.note_references();
   if (options.fresh_windows) moving.begin = f.to_begin.index / kGranulesPerPage;
   moving.top = to_top;
   moving.dirty_end = to_top;

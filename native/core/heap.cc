@@ -26,7 +26,6 @@ bool Heap::initialise(std::string& error, int& error_number) {
   stepping = options.stepping;
   relocation = options.relocation;
   copying = relocation == Relocation::Copy;
-  verification.set_level(options.verify);
   const Geometry g = Geometry::for_heap(options.max_bytes, options.root_bytes, options.buffer_limit, options.protect);
   if (!space.map(g, error)) return false;
   const u32 moving_pages = g.moving_pages();
@@ -34,7 +33,8 @@ bool Heap::initialise(std::string& error, int& error_number) {
       !page_live.map(moving_pages + 1) || !page_bears.map(moving_pages + 1) || !page_young.map(moving_pages + 1) ||
       !intact_pages.map(moving_pages + 1) || !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
       !large_born.map(moving_pages + 1) || !large_objects.map(moving_pages + 1) ||
-      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0)) {
+      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0) ||
+      !verification.start(options.verify)) {
     error = "mapping the collector's metadata";
     return false;
   }

@@ -145,27 +145,6 @@ void Verification::check_forwarding() {
   if (next != f.compact_end.index) fail("compaction ends at " + std::to_string(f.compact_end.index) + ", naive sliding at " + std::to_string(next));
 }
 
-bool Verification::slid_right(u32 page, const u8* content) const {
-  const Forwarding& f = heap_.forwarding;
-  const PageInfo& info = heap_.page_infos[page];
-  u32 filled = 0;
-  for (Granule g{info.source}; g.index <= info.last; g.index++) {
-    if (!heap_.blocks.is_live(g)) continue;
-    if (filled == kGranulesPerPage) return false;
-    const u8* old = heap_.space.from_space() + std::size_t{g.index} * kGranuleSize;
-    for (u32 half = 0; half < kGranuleSize; half += 4) {
-      const u32 before = word_at(old + half), after = word_at(content + filled * kGranuleSize + half);
-      // What is not as it was is a reference, and says where its object went.
-      if (after != before && after != f.of(Ref{before}).word) return false;
-    }
-    filled++;
-  }
-  for (u32 at = filled * kGranuleSize; at < kPageSize; at += 4) {
-    if (word_at(content + at) != 0) return false;
-  }
-  return true;
-}
-
 void Verification::check_page(u32 page, PageContent content, const u8* buffer) {
   checks_.fetch_add(1, std::memory_order_relaxed);
   const auto number = [&] { return "page " + std::to_string(page); };
@@ -178,9 +157,9 @@ void Verification::check_page(u32 page, PageContent content, const u8* buffer) {
       fail(number() + " built twice is not the same (invariant 1)");
     }
   }
-  if (heap_.builder.kind(page) != PageKind::Compacted || content == PageContent::Zero) return;
   const u8* made = content == PageContent::Source ? heap_.space.from_page({heap_.builder.source_page(page)}) : buffer;
-  if (!slid_right(page, made) && undisturbed()) fail(number() + " is not what naive sliding makes of its sources");
+  const bool right = content == PageContent::Zero ? expected_.accepts_empty(page) : expected_.accepts(page, made);
+  if (!right && undisturbed()) fail(number() + " is not what its sources give, word by word");
 }
 
 }  // namespace glissade

@@ -5,7 +5,8 @@
 //   1  every root is null or the header of an object                               before the flip
 //   2  everything reachable is marked: a second trace with bits of its own          in the remark pause
 //   3  the forwarding table equals a naive sliding of the live objects              after prepare
-//   4  every page, built a second time from the same sources, gives the same bytes  before it is placed
+//   4  every page is what its sources give, word by word (expected-pages.h), and  before it is placed
+//      the same when it is built again
 // Roots are scanned anew each time, never cached. A violation is kept (the first one) and counted; it surfaces as an error
 // of the collection. Debug builds stop at it.
 #pragma once
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "expected-pages.h"
 #include "page-builder.h"
 
 namespace glissade {
@@ -23,13 +25,16 @@ class Heap;
 
 class Verification {
  public:
-  explicit Verification(Heap& heap) : heap_(heap) {}
+  explicit Verification(Heap& heap) : heap_(heap), expected_(heap) {}
 
   /// In the remark pause, when marking says that it is complete.
   void check_marking();
   /// After prepare, before the flip.
   void check_forwarding();
-  /// When `page` has been built, into `buffer` if its content is there, and its builders still hold its sources.
+  /// In the flip's pause, when everything lies in from-space.
+  void note_references() { expected_.note(); }
+  /// When `page` has been built, into `buffer` if its content is there, and its builders still hold its sources. Also in a
+  /// fault: the thread waits for memory of the heap, so it holds no lock of the C library.
   void check_page(u32 page, PageContent content, const u8* buffer);
 
   /// While a stepping cycle rests between trace and remark, mutators stopped: every reference from a marked object to an
@@ -37,7 +42,11 @@ class Verification {
   std::string check_cards();
 
   bool wants(u32 level) const { return level_ >= level; }
-  void set_level(u32 level) { level_ = level; }
+  /// Once, when the heap is made. False: no memory.
+  bool start(u32 level) {
+    level_ = level;
+    return !wants(4) || expected_.map();
+  }
   /// The first violation since the last call; empty if none.
   std::string take_violation();
   u64 count() const { return checks_.load(std::memory_order_relaxed); }
@@ -45,12 +54,11 @@ class Verification {
  private:
   void fail(const std::string& what);
   bool is_object(Ref ref, std::string& why) const;
-  /// Whether `content` is what naive sliding makes of compacted page `page`, granule by granule.
-  bool slid_right(u32 page, const u8* content) const;
   /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
   bool is_full_run(Granule at) const;
 
   Heap& heap_;
+  ExpectedPages expected_;
   u32 level_ = 0;
   std::atomic<u64> checks_{0};
   std::mutex mutex_;

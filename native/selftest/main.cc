@@ -7,8 +7,10 @@
 #include <ctime>
 #include <vector>
 
+#include "core/clock.h"
 #include "selftest/atomicity.h"
 #include "selftest/barrier-bench.h"
+#include "selftest/random_programs.h"
 #include "selftest/testing.h"
 
 namespace glissade::testing {
@@ -64,7 +66,7 @@ bool parse(int argc, char** argv, Arguments& to) {
     else {
       std::fprintf(stderr,
                    "selftest: %s%s is not understood\n"
-                   "usage: selftest [-v] [-l] [--part K/N] [FILTER...] | --bench barrier | --atomicity SECONDS\n",
+                   "usage: selftest [-v] [-l] [--part K/N] [FILTER...] | --bench barrier | --atomicity SECONDS | --random SECONDS [SEED]\n",
                    argument, std::strcmp(argument, "--part") == 0 ? " without K/N, 1 <= K <= N," : "");
       return false;
     }
@@ -144,6 +146,10 @@ int main(int argc, char** argv) {
   }
   if (argc == 3 && std::strcmp(argv[1], "--atomicity") == 0) {
     return glissade::selftest::run_atomicity(std::atof(argv[2]));
+  }
+  if ((argc == 3 || argc == 4) && std::strcmp(argv[1], "--random") == 0) {
+    const unsigned long long seed = argc == 4 ? std::strtoull(argv[3], nullptr, 10) : glissade::now_ns() >> 10;
+    return glissade::selftest::run_random_programs(std::atof(argv[2]), seed);
   }
   glissade::testing::Arguments arguments;
   return glissade::testing::parse(argc, argv, arguments) ? glissade::testing::run_all(arguments) : 2;
