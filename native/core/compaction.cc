@@ -349,6 +349,7 @@ bool Compaction::take_intact(u32 page, u32 source) {
   hold(HoldPoint::Claiming, page);
   if (!heap_.page_words[page].claim()) return false;
   hold(HoldPoint::Claimed, page);
+  if (heap_.verification.wants(4)) heap_.verification.check_page(page, PageContent::Source, nullptr);
   const AtomicPageWord::Left left = heap_.page_words[page].publish(source);
   hold(HoldPoint::Published, page);
   if (left.last) {

@@ -150,8 +150,6 @@ TEST(a_heap_has_blocks_for_64_mutators) {
   for (Mutator* mutator : mutators) test.heap->detach(*mutator);
 }
 
-// A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
-// come before that page is there.
 TEST(root_areas_that_were_freed_in_a_cycle_come_back_at_its_end) {
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);
@@ -171,6 +169,53 @@ TEST(root_areas_that_were_freed_in_a_cycle_come_back_at_its_end) {
   m.unpark();
 }
 
+TEST(a_thread_that_waits_for_root_areas_learns_that_the_heap_was_closed) {
+  struct Shared {
+    TestHeap test{stepping_heap()};
+    std::atomic<bool> entered{false}, leave{false}, returned{false};
+    bool found = true;
+  } shared;
+  REQUIRE(shared.test.heap);
+  Heap& heap = *shared.test.heap;
+  CHECK(heap.step(1) != layout::Phase::Idle);
+  const i32 area = heap.create_area(layout::AreaKind::RefTable, 16, -1);
+  REQUIRE(area >= 0);
+  heap.free_area(static_cast<u32>(area));
+  // Holds the cycle up: it cannot come to its remark pause before this one leaves.
+  const auto run = [](void* argument) -> void* {
+    auto& s = *static_cast<Shared*>(argument);
+    NativeMutator m(s.test, 8);
+    s.entered = true;
+    while (!s.leave) usleep(1000);
+    return nullptr;
+  };
+  const auto wait = [](void* argument) -> void* {
+    auto& s = *static_cast<Shared*>(argument);
+    s.found = s.test.heap->wait_for_freed_areas();
+    s.returned = true;
+    return nullptr;
+  };
+  const auto close = [](void* argument) -> void* {
+    static_cast<Shared*>(argument)->test.heap->close();
+    return nullptr;
+  };
+  pthread_t running, waiting, closing;
+  pthread_create(&running, nullptr, run, &shared);
+  while (!shared.entered) usleep(1000);
+  pthread_create(&waiting, nullptr, wait, &shared);
+  usleep(50'000);
+  CHECK(!shared.returned);
+  pthread_create(&closing, nullptr, close, &shared);
+  // Before the cycle has ended, which it cannot.
+  pthread_join(waiting, nullptr);
+  CHECK(!shared.found);
+  shared.leave = true;
+  pthread_join(running, nullptr);
+  pthread_join(closing, nullptr);
+}
+
+// A builder that has lost its processor for good, in effect: it has claimed a page and does nothing more. The close must not
+// come before that page is there.
 TEST(a_page_whose_builder_never_comes_back_is_built_by_the_collector) {
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);
