@@ -168,7 +168,10 @@ u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     if (!word.claim()) continue;
     hold(HoldPoint::Claimed, page);
     PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
-    if (heap_.verification.wants(4)) heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
+    if (heap_.verification.wants(4)) {
+      heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
+      heap_.verification.check_rebuilt(page, content, heap_.space.buffer(buffer));
+    }
     if (content == PageContent::Source && heap_.options.placing_batch > 1 && heap_.builder.slides_alone(page)) {
       std::memcpy(heap_.space.buffer(buffer), heap_.space.from_page({heap_.builder.source_page(page)}), kPageSize);
       content = PageContent::Buffer;

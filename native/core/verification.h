@@ -33,9 +33,11 @@ class Verification {
   void check_forwarding();
   /// In the flip's pause, when everything lies in from-space.
   void note_references() { expected_.note(); }
-  /// When `page` has been built, into `buffer` if its content is there, and its builders still hold its sources. Also in a
-  /// fault: the thread waits for memory of the heap, so it holds no lock of the C library.
+  /// When `page` has been built, into `buffer` if its content is there, and its builders still hold its sources. In a fault,
+  /// too: what is right is found so without memory and on a small stack.
   void check_page(u32 page, PageContent content, const u8* buffer);
+  /// Then: builds it again, and compares. Not in a fault: takes a page of stack.
+  void check_rebuilt(u32 page, PageContent content, const u8* buffer);
 
   /// While a stepping cycle rests between trace and remark, mutators stopped: every reference from a marked object to an
   /// unmarked one lies on a dirty card (invariant 8). Empty: it holds, or the cycle is not at such a point.
@@ -54,6 +56,7 @@ class Verification {
  private:
   void fail(const std::string& what);
   bool is_object(Ref ref, std::string& why) const;
+  bool is_undisturbed(u32 page) const;
   /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
   bool is_full_run(Granule at) const;
 
