@@ -91,6 +91,10 @@ export class HeapCore {
       if (parked) this.views.control[this.runningIndex] = PARKED
     }
   }
+  /** `fn` as a running mutator, which this thread may be already. */
+  inRun<T>(fn: () => T): T {
+    return this.running ? fn() : this.run(fn)
+  }
   /** `fn` as a parked mutator, from inside `run`. A safepoint. */
   runParked<T>(fn: () => T): T {
     let result: T

@@ -75,7 +75,7 @@ export abstract class HeapBase implements Disposable {
     const core = this._core
     core.checkOpen()
     if (core.mutator === null) this.#attach()
-    return core.running ? work(core) : core.run(() => work(core))
+    return core.inRun(() => work(core))
   }
 
   /** The same with all other threads stopped. A safepoint: waiting for the right to stop them is one. */

@@ -342,12 +342,11 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
     this.#pool = stack.pool
     this.handle = new (stack.classOf(ref))(stack.pool.take(ref), this) as H
   }
-  /** Lets go of the object. Inside run. Twice is once. */
+  /** Lets go of the object. Anywhere in the thread that made it: outside run it waits for a pause under way. Twice is once. */
   release(): void {
     if (!this.open || this.#core.closed) return
-    this.#core.checkRunning('global.release')
     this.open = false
-    this.#pool.give(this.handle._slot)
+    this.#core.inRun(() => this.#pool.give(this.handle._slot))
   }
   [Symbol.dispose](): void {
     this.release()
@@ -355,7 +354,7 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
 }
 
 /** A reference that does not keep its object alive. Made by `heap.weak(handle)`. */
-export class Weak<H extends Handle = Handle> {
+export class Weak<H extends Handle = Handle> implements Disposable {
   readonly #core: HeapCore
   readonly #stack: ScopeStack
   #slot: number
@@ -372,11 +371,15 @@ export class Weak<H extends Handle = Handle> {
     const ref = this.#core.views.rootsI32[this.#slot]
     return ref === 0 ? undefined : (this.#stack.wrap(ref) as H)
   }
-  /** Gives the slot back; `get` is undefined from then on. Inside run. */
+  /** Gives the slot back; `get` is undefined from then on. Anywhere, as of a global. Twice is once. */
   release(): void {
-    this.#core.checkRunning('weak.release')
-    if (this.#slot >= 0) this.#stack.weakPool.give(this.#slot)
+    const slot = this.#slot
+    if (slot < 0 || this.#core.closed) return
     this.#slot = -1
+    this.#core.inRun(() => this.#stack.weakPool.give(slot))
+  }
+  [Symbol.dispose](): void {
+    this.release()
   }
 }
 

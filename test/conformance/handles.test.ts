@@ -246,9 +246,6 @@ overAll('handles', (configuration) => {
       })
       const global = heap.run((m) => m.scoped((s) => heap.global(s.new(node, { next: s.new(node) }))))
       expect(failure(() => global.handle.next).code).toBe('ERR_NOT_RUNNING')
-      const outside = failure(() => global[Symbol.dispose]())
-      expect(outside.code).toBe('ERR_NOT_RUNNING')
-      expect(outside.message).toMatch(/^global\.release .* Use it in heap\.run\(/)
       heap.run((m) => {
         expect(failure(() => global.handle.next).code).toBe('ERR_NO_SCOPE')
         m.scoped(() => expect(global.handle.next?.as(node).next).toBe(null))
@@ -256,6 +253,40 @@ overAll('handles', (configuration) => {
         global.release()
         expect(failure(() => global.handle.v).message).toMatch(/its global was released/)
       })
+    })
+  })
+
+  it('releases globals and weak references outside run, inside parked, and by `using`', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      const make = () => heap.run((m) => m.scoped((s) => heap.global(s.new(node, { key: 2 }))))
+      const weakOf = (global: ReturnType<typeof make>) => heap.run(() => heap.weak(global.handle))
+      const first = make()
+      const weak = weakOf(first)
+      first.release()
+      expect(first.open).toBe(false)
+      heap.collectSync()
+      heap.run((m) => m.scoped(() => expect(weak.get() === undefined).toBe(configuration.collects)))
+      weak.release()
+      {
+        using second = make()
+        using third = weakOf(second)
+        heap.run((m) => m.scoped(() => expect(third.get()?.key).toBe(2)))
+      }
+      const fourth = make()
+      heap.run((m) => {
+        m.parked(() => fourth.release())
+        expect(failure(() => fourth.handle.key).message).toMatch(/its global was released/)
+      })
+      if (configuration.collects) {
+        heap.collectSync()
+        expect(heap.verify().objects).toBe(0)
+      }
+      const last = make()
+      const lastWeak = weakOf(last)
+      heap.close()
+      last.release()
+      lastWeak.release()
     })
   })
 
