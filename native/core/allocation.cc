@@ -24,7 +24,7 @@ constexpr u64 kNap = 100'000;  // nanoseconds
 constexpr u32 kGranulesFetched = 128;
 constexpr u32 kGranulesPerLine = 8;
 
-/// What a page belongs to is told by its number; a filler covers the rest of a TLAB.
+/// The header of an object, or of the filler that covers the rest of a TLAB.
 void write_header(u8* at, u32 shape, u32 word1) {
   u32* words = reinterpret_cast<u32*>(at);
   __atomic_store_n(words + 1, word1, __ATOMIC_RELAXED);

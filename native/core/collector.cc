@@ -1,6 +1,6 @@
 // The cycle, phase by phase, and the thread that drives it.
 //
-//   idle ─► mark ─► REMARK pause ─► reclaim + prepare ─► FLIP pause ─► compact ─► idle
+//   idle ─► mark ─► REMARK pause ─► reclaim + prepare + survey ─► FLIP pause ─► compact ─► idle
 //
 // Phases stand in the order of layout::Phase; only this thread changes the phase (and, in a pause, whoever runs it).
 

@@ -15,7 +15,8 @@ class Heap;
 
 namespace fault_handler {
 
-/// Puts the heap's flipped range into the table; installs the handler if it is the first. False: the table is full.
+/// Puts the heap's flipped range into the table; installs the handler if it is the first. False: the table is full, or the
+/// system refuses the handler.
 bool add(Heap* heap, u8* begin, std::size_t bytes);
 /// The heap is closed: its faults, should a late one come, are nobody's work. Waits for handlers inside.
 void deactivate(Heap* heap);

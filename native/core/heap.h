@@ -61,8 +61,8 @@ struct HeapOptions {
   bool protect = false;        // protection.h; implies fresh_windows
   u32 verify = 0;              // verification.h
   bool stepping = false;       // the cycle waits at gates for `step`
-  double growth = 2.0;         // a cycle starts when the heap has grown to live × growth (or earlier, near the maximum)
-  std::size_t min_bytes = 16 * kMiB;
+  double growth = 2.0;         // the heap may grow to live × growth before objects have moved (pacing.h says when a cycle begins)
+  std::size_t min_bytes = 16 * kMiB;  // … and to this, whatever is live; the first cycle begins there, or at half the maximum
   u32 overdraft = 0;           // overdraft.h: pages; 0: as many as that says
   u32 retention_ms = 2000;     // retention.h: half of what is no longer needed is forgotten in this time
   u32 placing_batch = ~0u;     // built pages that the collector places in one call, at the most (1: page by page)
@@ -239,7 +239,7 @@ class Heap {
   bool wanted_ = false, wanted_forced_ = false, cycling_ = false, closing_ = false, closed_ = false;
   u64 cycles_ = 0;
   u64 releases_ = 0;  // times that memory became available: flips and ends of cycles
-  u32 waiters_ = 0;  // mutators stalled for memory: a stepping cycle does not stop at gates
+  u32 waiters_ = 0;  // threads that wait for a cycle, for memory or for areas: a stepping cycle does not stop at gates for them
 
   // Gates of a stepping heap.
   std::condition_variable gate_arrived_, gate_opened_;

@@ -19,7 +19,7 @@ struct Rule {
   uint8_t target;  // Op or Delay
   int error;
   When when;
-  uint64_t threshold;  // Probability: fires when hash < threshold
+  uint64_t threshold;  // Probability: fires when hash <= threshold
   uint64_t every;
   uint64_t delay_ns;
   char text[48];

@@ -1,6 +1,6 @@
 // Fault injection: deterministic errors and delays where the kernel or the scheduler could have produced them.
 //
-// Every errno in the table of docs (an EBUSY after a fork, an EEXIST from another thread's placing, an EAGAIN
+// Every errno in docs/relocation.md (an EBUSY after a fork, an EEXIST from another thread's placing, an EAGAIN
 // in the middle of a batch) has a reaction in the collector, and most of them never happen on a quiet machine.
 // A rule makes one happen, before the system call is made, so that the operation has truly not been done.
 //

@@ -6,7 +6,7 @@
 // What a page builder needs to know of an object (its shape and extent) is kept here by page, because the object's own
 // header lies on a page that may be rebuilt already (invariant 1).
 //
-// Allocation and sweep run under the allocation lock. `mark` may be called by any marker; page info is constant from
+// Allocation and sweep run under the space's lock. `mark` may be called by any marker; page info is constant from
 // the flip to the end of the cycle for the objects that existed at the flip.
 #pragma once
 
@@ -26,7 +26,7 @@ class PageRuns {
   u32 take_lowest(u32 pages);
   u32 take_highest(u32 pages);
   void give(u32 first, u32 pages);
-  /// The lowest free run's first page and length, if it begins at `first`.
+  /// The length of the free run that begins at `first`; 0: none does.
   u32 run_at(u32 first) const;
   void remove_run(u32 first) { runs_.erase(first); }
 

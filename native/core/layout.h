@@ -2,7 +2,7 @@
 //
 // ARCHITECTURE.md is the text of this contract, src/heap/layout.ts its other half; `binding.layout` exports these
 // constants so that a test compares the two. Control words are plain 32-bit words shared between JavaScript and the
-// core: the comments say who writes each.
+// core: ARCHITECTURE.md says who writes each. (Word 8, the shape lock, is between isolates, and not known here.)
 #pragma once
 
 #include "units.h"
@@ -28,7 +28,7 @@ inline constexpr u32 kMaxMutators = 64;
 inline constexpr u32 kPoll = 0;               // nonzero: take the slow path
 inline constexpr u32 kTlabTop = 1;            // Ref of the next free word; the mutator bumps it
 inline constexpr u32 kTlabLimit = 2;          // 0 while parked or when a stop is requested
-inline constexpr u32 kRunning = 3;
+inline constexpr u32 kRunning = 3;            // 1 inside run; 2, written by JavaScript: inside parked in it
 inline constexpr u32 kStackLimit = 4;         // slots; -1 when a stop is requested
 inline constexpr u32 kStackLimitRestore = 5;
 inline constexpr u32 kStackLimitArea = 6;     // the root area it belongs to, -1 none

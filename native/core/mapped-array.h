@@ -1,7 +1,7 @@
 // A zeroed array in a mapping of its own: lazily committed, never moved, never shared with a child.
 //
 // Side metadata lives in these. Fault handlers read them, so their memory can never raise a userfault; a first
-// touch costs an ordinary zero-fill. `zero` gives large ranges back to the kernel instead of writing them.
+// touch costs an ordinary zero-fill. `zero` writes a part; `drop` gives all of it back to the kernel.
 #pragma once
 
 #include <sys/mman.h>

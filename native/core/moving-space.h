@@ -1,16 +1,15 @@
 // The moving space: bump allocation of TLABs at one end of the flipped range, large objects at the other.
 //
 //   granule 0 ───────────────────────────────────────────────► moving_pages
-//   [begin … objects … top)[recycled, dirty_end)[ holes … )[large_low … large objects )
+//   [begin … objects … top)[recycled, dirty_end)[ nothing … )[large_low … large objects )
 //
 // Pages in [top, dirty_end) are mapped and hold garbage: a TLAB is zeroed when it is granted. Pages above dirty_end are
-// holes: zero-fill when nothing is registered, filled natively while a compaction is going on ("registered"), because
+// not there: zero-fill when nothing is registered, filled natively while a compaction is going on ("registered"), because
 // a TLAB must never fault. Between a cycle that reused garbage in place (reuse.cc) and the next remark, `dead` is what of it
 // lies below `top`, which TLABs are taken from first. All fields change under `lock` or while the world is stopped.
 #pragma once
 
 #include <atomic>
-
 #include <vector>
 
 #include "large-objects.h"
@@ -90,9 +89,9 @@ class DeadSpace {
 struct MovingSpace {
   SpaceLock lock;
   u32 begin = 0;                   // first page in use (a fresh window after each flip of a checked heap)
-  std::atomic<u32> top{0};         // first page not given out; markers read it without the lock
+  std::atomic<u32> top{0};         // first page not given out; protection.cc reads it without the lock
   u32 dirty_end = 0;
-  std::atomic<u32> large_low{0};   // first page of the large part
+  std::atomic<u32> large_low{0};   // first page of the large part; markers read it without the lock
   PageRuns large_free;         // free runs in [large_low, moving_pages)
   PageRuns pointer_free;       // pages of the pointer-free space; page 0 holds null
   u32 pointer_free_high = 0;   // no object has ever lain at or above this page of it
@@ -104,8 +103,9 @@ struct MovingSpace {
   DeadSpace dead;
   u32 black_pages = 0;         // given out in the last black allocation that ended without a flip
 
-  /// Pages with something in them, and pages that have something or dead space in them: what counts against the maximum.
+  /// Pages with something in them.
   u32 used_pages() const { return held_pages() - dead.pages(); }
+  /// The same and those of dead space: what counts against the maximum.
   u32 held_pages() const { return top.load(std::memory_order_relaxed) - begin + large_pages; }
 };
 

@@ -3,12 +3,12 @@
 // The way to the next release of memory goes in laps: the trace; what follows it up to the flip; the compaction. A lap has
 // a budget, the pages that may be allocated in it, and an amount of work. After a share p of the work mutators may have
 // used that share of the budget (and a little more, so that a lap does not begin with a wait). One that is ahead of the
-// collector waits, in naps too short to notice, and for one page at a time, instead of meeting one long stall at the end.
+// collector waits, in naps too short to notice, and for a few pages at a time, instead of meeting one long stall at the end.
 //
 // The measure is work, not time: a collector that gets half a processor lets the program have half as much a second, not
 // all of it too soon and then nothing.
 //
-// `allowance` may be called by any mutator; the rest is called by the collector thread.
+// `allowance` is for mutators, `advance` for any collector thread, the rest for the one that drives the cycle.
 #pragma once
 
 #include <algorithm>
@@ -59,10 +59,11 @@ class Pacing {
     return known_ && last_live_ < used ? last_live_ + (used - last_live_) / 4 : used;
   }
 
-  /// At a flip and at a close: what the laps took, and what was found live.
+  /// After a trace of everything, at the flip or where one would have been: what the way there took, and what was found live.
   void note_flip(u64 trace_ns, u64 took_ns, u64 pages, u64 live_granules);
-  /// At the end of a young cycle's trace.
+  /// The same after the trace of a young cycle.
   void note_young(u64 granules) { last_young_ = std::max<u64>(granules, 1); }
+  /// At a close: what the compaction took.
   void note_close(u64 took_ns, u64 pages) { learn(compact_ns_per_page_, took_ns, pages); }
   /// The share of the way from a cycle's begin to its flip that is the trace.
   double trace_share() const { return trace_share_; }

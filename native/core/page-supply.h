@@ -1,6 +1,6 @@
 // Physical pages in circulation during a compaction: where buffers come from, and where evacuated pages go.
 //
-// A page is named by a buffer index: a from-space page, or one of the small reserve. Three stocks:
+// A page is named by a buffer index: a from-space page, or one of the overflow (address-space.h). Three stocks:
 // - SharedPages: single pages in a lock-free stack. Fault handlers take and give here (invariant 10: no lock).
 // - PageSupply: the free pages under a lock. Compaction threads and TLAB grants trade here; consecutive buffers are what
 //   makes one MOVE of many pages, so a page that comes back joins whatever free pages lie beside it.

@@ -11,7 +11,7 @@ struct Probe {
   struct {
     bool available;       // a descriptor could be had, a private anonymous range registered, a page copied
     int errno_;           // 0, or why not
-    const char* step;     // the step that failed: "open", "handshake", "register", "copy", or ""
+    const char* step;     // the step that failed: "open" (with the handshake), "register", "copy", or ""
     bool user_mode_only;  // the descriptor delivers no faults taken inside system calls
     bool move;            // a page was moved by UFFDIO_MOVE
     int move_errno;       // 0, or why not

@@ -6,8 +6,9 @@
 //   parked ──enter──► running ──poll──► stopped ──(resume)──► running        requested: a bit set by the requester
 //          ◄──leave──         (only when requested)
 //
-// A parked mutator counts as stopped and is never waited for (ARCHITECTURE.md, "The native border"). The last mutator to stop runs the
-// pause's operation itself, on its own thread: waking the collector would cost as much as a flip. One stop at a time.
+// A parked mutator counts as stopped and is never waited for: it touches neither heap nor roots (invariant 5). The last
+// mutator to stop runs the pause's operation itself, on its own thread: waking the collector would cost as much as a flip.
+// One stop at a time.
 // While a stop is in force nobody is `running`; heap and roots are touched by the operation alone (invariant 5).
 //
 // The mutator's JavaScript sees a request as three control words: poll = 1, TLAB limit = 0, stack limit = -1. Whoever

@@ -9,7 +9,7 @@
 //   EBUSY                  the source page is shared or pinned: copy it
 //   ENOENT / EINVAL        MOVE says EINVAL, COPY and ZEROPAGE say ENOENT for a destination that is not (or no
 //                          longer) registered; MOVE says ENOENT for a hole at the source
-// `done` is a lower bound after EEXIST and exact otherwise. Callers advance and resume; see relocation policy.
+// `done` is a lower bound after EEXIST and exact otherwise. Callers advance and resume; page-barrier.h says what each means.
 //
 // Who may call what: open and close from one thread; all else from any thread, and from signal handlers: no
 // allocation, no lock, errno untouched (invariant 10). Debian 12's <linux/userfaultfd.h> ends at feature 12, so
@@ -70,7 +70,7 @@ class Userfaultfd {
  public:
   using Op = injection::Op;
 
-  // What the counters tell apart; `kOther` is any errno not named here.
+  // What the counters tell apart; the last kind is any errno without a name of its own.
   static constexpr int kErrorKinds = 14;
   static const char* error_name(int kind);
   static const char* op_name(Op op);

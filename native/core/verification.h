@@ -2,13 +2,13 @@
 //
 // Levels (HeapOptions::verify), each including those below it:
 //   0  nothing
-//   1  every root is null or the header of an object                               before the flip
-//   2  everything reachable is marked: a second trace with bits of its own          in the remark pause
+//   1  every root is null or the header of an object                               in the remark pause
+//   2  everything reachable is marked: a second trace with a set of its own         in the remark pause
 //   3  the forwarding table equals a naive sliding of the live objects              after prepare
 //   4  every page is what its sources give, word by word (expected-pages.h), and  before it is placed
 //      the same when it is built again
-// Roots are scanned anew each time, never cached. A violation is kept (the first one) and counted; it surfaces as an error
-// of the collection. Debug builds stop at it.
+// Roots are scanned anew each time, never cached. The first violation is kept, and surfaces as an error of the collection.
+// Debug builds stop at it.
 #pragma once
 
 #include <atomic>
@@ -51,6 +51,7 @@ class Verification {
   }
   /// The first violation since the last call; empty if none.
   std::string take_violation();
+  /// Checks made so far, whatever they found.
   u64 count() const { return checks_.load(std::memory_order_relaxed); }
 
  private:

@@ -12,7 +12,7 @@ export interface Probe {
   readonly userfaultfd: {
     readonly available: boolean
     readonly errno: number
-    /** The step that failed: open, handshake, register or copy; empty if none did. */
+    /** The step that failed: open, register or copy; empty if none did. */
     readonly step: string
     readonly userModeOnly: boolean
     readonly move: boolean
