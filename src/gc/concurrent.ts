@@ -13,7 +13,7 @@ import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, Wor
 import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
 import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
-/** Node 20 ends buffers at 4 GiB; beyond it no view index may reach 2³¹, so heaps end at 8 GiB everywhere. */
+/** Node 20 ends buffers at 4 GiB; later ones do not, but no view index may reach 2³¹: theirs end at 8 GiB here. */
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
 
 /** Entries in the table of native/core/fault-handler.cc. */

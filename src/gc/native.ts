@@ -28,7 +28,7 @@ export interface NativeHeapOptions {
 export interface NativeTuning {
   /** 1: every collection moves every object, unchecked heaps' too. */
   readonly freshWindows?: number
-  /** A heap smaller than this does not collect by itself. */
+  /** The heap may grow to this, whatever is live; the first cycle begins there, or at half of maxBytes. */
   readonly minBytes?: number
   /** 0: a cycle that gains anything compacts, also where reusing garbage in place would do. */
   readonly reuse?: number

@@ -128,7 +128,7 @@ export class CheckedState {
     return shape
   }
 
-  /** Throws unless `at` is a slot of one of `kinds` in the object; `at` in units of the kind's view. */
+  /** Throws unless a slot of this kind lies at `at` of the object, in units of the kind's view. */
   checkSlot(object: Ref | number, at: number, kind: SlotKind, what: string, verb = 'stores'): void {
     const shape = this.checkObject(object, what)
     if (shape.array) {

@@ -146,7 +146,7 @@ export function refToStore(core: HeapCore, value: unknown, what: string): number
   return refOf(value)
 }
 
-/** Makes handles of values and of references; supplied by the scopes. */
+/** Makes a handle of a reference, in the innermost scope; supplied by the scopes. */
 export type WrapRef = (ref: number) => Handle
 
 /** Everything a generated handle class closes over. */

@@ -51,7 +51,7 @@ export class HeapCore {
 
   #left = false
   get closed(): boolean {
-    // Another thread may have closed it: the control words of a closed native heap read as zeros.
+    // Another thread may have closed it, which its state word tells; of a buffer transferred away no word is left.
     const { control } = this.views
     return this.#left || control[Word.HeapState] !== 0 || control[Word.Magic] !== MAGIC || this.#detached
   }
@@ -107,7 +107,7 @@ export class HeapCore {
     } finally {
       this.checked?.sync()
     }
-    // By its owner, meanwhile: there is nothing to come back to.
+    // Closed by its owner meanwhile: there is nothing to come back to.
     this.checkOpen()
     return result
   }
@@ -151,7 +151,7 @@ export class HeapCore {
 
   /** No root area for `what`. */
   rootsExhausted(what: string): HeapError {
-    // By its owner, perhaps while this thread waited for room.
+    // Closed by its owner, perhaps while this thread waited for room.
     if (this.closed) return this.#closedError()
     const { control } = this.views
     let areas = 0
@@ -169,7 +169,7 @@ export class HeapCore {
 
   /** No room for an object of `bytes`. */
   exhausted(bytes: number): HeapError {
-    // Its pages are gone, and so is what this thread would have allocated from.
+    // Closed meanwhile: its pages are gone, and so is what this thread would have allocated from.
     if (this.closed) return this.#closedError()
     const { maxBytes } = this.options
     if (bytes > maxBytes) {

@@ -49,6 +49,7 @@ export const MutatorWord = {
   TlabTop: 1,
   /** 0 while parked or when a stop is requested. */
   TlabLimit: 2,
+  /** 1 inside `run`, 2 inside `parked` in it, else 0. */
   Running: 3,
   /** Slots; −1 when a stop is requested. One compare is overflow check and poll. */
   StackLimit: 4,
@@ -114,7 +115,7 @@ export const FIRST_SHAPE = 2
 export const Phase = { Idle: 0, Mark: 1, Remark: 2, Reclaim: 3, Prepare: 4, Flip: 5, Compact: 6 } as const
 export const PHASE_NAMES = ['idle', 'mark', 'remark', 'reclaim', 'prepare', 'flip', 'compact'] as const
 
-/** High words of tagged values. Any double stored in a value slot has a high word below `First` (as int32, or negative). */
+/** High words of tagged values. As int32, the high word of any double in a value slot is below `First`. */
 export const Tag = {
   First: 0x7ffd0000,
   Undefined: 0x7ffd0000,

@@ -3,7 +3,7 @@
 // Invariant 7: at a safepoint every live reference is in a published, initialised root slot, a handle, or the heap. For an
 // area that means: `[0, top)` initialised, `top` published. Stores into a stack need no barrier (remark compares it with
 // a copy); every store into a table also stores its root card. Above `top` an area reads as zero after a collection.
-// Areas belong to the thread that made them; the checked convenience here (`get`, `set`) may be used inside run only.
+// A stack belongs to the thread that made it, a table to the heap; `get` and `set`, which check, are for inside run only.
 
 import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'

@@ -57,8 +57,9 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
     return top
   }
 
-  /** Enters a new object into the table of a checked heap. Returns where it is then. */
+  /** The root slot that holds a new object over a safepoint; −1 before the first needs it. */
   let holder = -1
+  /** Enters a new object into the table of a checked heap. Returns where it is then. */
   const enter = (checked: CheckedState, ref: number): number => {
     if (holder < 0) holder = pool.take(0)
     if (checked.behind) {

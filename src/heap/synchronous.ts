@@ -1,7 +1,7 @@
-// Callbacks run to their end before the call that took them returns: what they are told here if they do not.
+// Callbacks run to their end before the call that took them returns; one that would go on later is refused here.
 //
-// What is async can be seen before it runs only by what the function was declared as; a plain one that returns a promise
-// is found out afterwards, where that matters (`finished`).
+// Before it runs, a function shows only whether it was declared async; a plain one that returns a promise is found out
+// afterwards, where that matters (`finished`).
 
 import { HeapError, show } from './errors.js'
 import { Handle } from './handles.js'
