@@ -12,7 +12,7 @@ const PHASES = {
   Remark: ['**yes**', 'the rest of the dirty cards, stacks that changed; dead weak references are cleared'],
   Reclaim: ['no', 'dead large objects are freed'],
   Prepare: ['no', 'every live object gets its new address; nothing has moved'],
-  Flip: ['**yes**', 'all pages become from-space at once, roots are updated, an empty to-space is armed'],
+  Flip: ['**yes**', 'all pages, those of roots too, become from-space at once, and an empty to-space is armed'],
   Compact: ['no', 'pages arrive in their new form: built by the collector, or by the thread that touches one first'],
 }
 /** Members of `heap.stats()` that are no figures of the tables. */
@@ -191,8 +191,8 @@ ${table(
 )}
 
 \`heap.phaseLog()\` says when the latest collections (about 300 of them) entered each phase, oldest first: \`at\` in milliseconds of
-\`performance.now()\`, \`phase\`, and what \`heap.stats()\` counted then: \`bytesUsed\`, \`barrierFaults\`, \`allocationStalls\` (waits for
-memory). Of a portable collection it has \`mark\`, \`prepare\` and \`compact\`, and \`idle\` for its end.
+\`performance.now()\`, \`phase\`, and what \`heap.stats()\` counted then: \`bytesUsed\`, \`barrierFaults\`, \`allocationStalls\` (the
+count of \`pauses.allocationStall\`). Of a portable collection it has \`mark\`, \`prepare\` and \`compact\`, and \`idle\` for its end.
 `
 }
 

@@ -13,7 +13,7 @@ namespace glissade {
   X(collections, "cycles completed")                                                      \
   X(flips, "cycles that moved objects")                                                   \
   X(flipsSkipped, "cycles that moved nothing: little to gain, or garbage reused")       \
-  X(flipsCancelled, "flips undone because the kernel refused one of their calls")         \
+  X(flipsCancelled, "flips undone: a call refused by the kernel, or a fresh window outgrown") \
   X(bytesAllocated, "bytes handed out as TLABs and large objects")                        \
   X(tlabGrants, "TLABs handed out")                                                       \
   X(largeAllocations, "large objects allocated")                                          \
@@ -30,13 +30,13 @@ namespace glissade {
   X(pagesKept, "pages that changed by nothing, placed by moving their source itself")     \
   X(pagesBuilt, "pages built in a buffer")                                                \
   X(pagesBuiltByMutators, "of those, built in a fault by the thread that took it")        \
-  X(pagesBuiltBeside, "pages built to free what a page that a fault built is read from")  \
+  X(pagesBuiltBeside, "pages built early, to free the sources they share with a page that a fault built") \
   X(pagesBuiltTwice, "buffers discarded because another builder was first")               \
-  X(moveCalls, "UFFDIO_MOVE calls; pagesMoved / moveCalls is the batch")                  \
+  X(moveCalls, "MOVE calls (COPY where pages are copied); pages / moveCalls is the batch") \
   X(barrierFaults, "faults taken by threads that touched a page not yet mapped")          \
   X(faultsBuilt, "of those, on pages that nobody had begun to build")                     \
   X(faultsOvertaken, "of those, on pages that another thread took too long to build")     \
-  X(faultsReady, "of those, on pages that were already built")                            \
+  X(faultsReady, "of those, on pages that were built, or had only to be placed")          \
   X(faultsMapped, "of those, on pages that somebody mapped meanwhile")                    \
   X(faultsZero, "of those, on pages without content")                                     \
   X(pagesBusy, "pages that could not be moved (EBUSY) and were copied")                   \
@@ -49,7 +49,7 @@ namespace glissade {
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
-  X(allocationStalls, "times a mutator had to wait for memory")                           \
+  X(allocationStalls, "allocations that found no memory and waited for some; naps are not counted") \
   X(verifications, "checks that the collector made of itself (option verify)")            \
   X(markNs, "time spent marking concurrently")                                            \
   X(prepareNs, "time spent in reclaim, prepare and survey")                               \

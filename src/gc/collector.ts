@@ -34,7 +34,7 @@ export interface PhaseChange {
   readonly bytesUsed: number
   /** Since the heap was created, as `heap.stats()` counts them. */
   readonly barrierFaults: number
-  /** Times that a mutator waited for memory, since the heap was created. */
+  /** Allocations that waited, naps included, since the heap was created: the count of `pauses.allocationStall`. */
   readonly allocationStalls: number
 }
 
