@@ -459,8 +459,6 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.buffer_limit = static_cast<std::size_t>(number("bufferLimit", static_cast<double>(options.buffer_limit)));
   options.min_bytes = static_cast<std::size_t>(number("minBytes", static_cast<double>(options.min_bytes)));
   options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
-  options.tlab_pages = static_cast<u32>(number("tlabBytes", options.tlab_pages * kPageSize)) / kPageSize;
-  options.growth = number("growth", options.growth);
   options.reuse = number("reuse", 1) != 0;
   options.young = static_cast<Young>(number("young", 1));
   options.overdraft = static_cast<u32>(number("overdraft", 0));

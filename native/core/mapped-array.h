@@ -34,8 +34,6 @@ class MappedArray {
 
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
-  T* data() { return data_; }
-  const T* data() const { return data_; }
   std::size_t count() const { return count_; }
 
   void zero(std::size_t first, std::size_t count) { std::memset(static_cast<void*>(data_ + first), 0, count * sizeof(T)); }

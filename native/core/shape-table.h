@@ -23,7 +23,6 @@ struct ShapeEntry {
   i32 slot_start;
   i32 slot_count;
 
-  layout::ShapeKind shape_kind() const { return static_cast<layout::ShapeKind>(kind); }
   bool is_fixed() const { return kind == static_cast<i32>(layout::ShapeKind::Fixed); }
   bool is_ref_array() const { return kind == static_cast<i32>(layout::ShapeKind::ArrayRef); }
   bool is_value_array() const { return kind == static_cast<i32>(layout::ShapeKind::ArrayValue); }

@@ -235,8 +235,7 @@ int Userfaultfd::read_fault(UffdFault* fault) const {
     errno = saved;
     if (n != sizeof message) return EAGAIN;
     if (message.event != uffd::kEventPagefault) continue;
-    *fault = {static_cast<std::uintptr_t>(message.address & ~static_cast<std::uint64_t>(kPageSize - 1)),
-              (message.flags & 1) != 0};
+    *fault = {static_cast<std::uintptr_t>(message.address & ~static_cast<std::uint64_t>(kPageSize - 1))};
     return 0;
   }
 }

@@ -30,12 +30,8 @@ namespace uffd {
 inline constexpr unsigned long kUserModeOnly = 1;
 
 // Feature bits of the handshake.
-inline constexpr std::uint64_t kFeatureEventFork = 1u << 1;
-inline constexpr std::uint64_t kFeatureEventRemap = 1u << 2;
 inline constexpr std::uint64_t kFeatureEventRemove = 1u << 3;
 inline constexpr std::uint64_t kFeatureSigbus = 1u << 7;
-inline constexpr std::uint64_t kFeatureThreadId = 1u << 8;
-inline constexpr std::uint64_t kFeaturePoison = 1u << 14;
 inline constexpr std::uint64_t kFeatureWpAsync = 1u << 15;
 inline constexpr std::uint64_t kFeatureMove = 1u << 16;
 
@@ -62,8 +58,7 @@ struct UffdResult {
 
 // A fault read from the descriptor (`faults: 'thread'`).
 struct UffdFault {
-  std::uintptr_t address;
-  bool write;
+  std::uintptr_t address;  // of the page
 };
 
 class Userfaultfd {

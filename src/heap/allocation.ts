@@ -76,7 +76,7 @@ export function generateArrayAllocator(env: AllocatorEnvironment, shape: ArraySh
   })
 }
 
-export function checkLength(shape: AnyShape, length: unknown): void {
+function checkLength(shape: AnyShape, length: unknown): void {
   if (typeof length === 'number' && Number.isInteger(length) && length >= 0 && length <= MAX_ARRAY_LENGTH) return
   throw new HeapError(
     'ERR_BOUNDS',
@@ -85,6 +85,6 @@ export function checkLength(shape: AnyShape, length: unknown): void {
 }
 
 /** Granules of an array, header included. */
-export function arrayGranules(shape: ArrayShape, length: number): number {
+function arrayGranules(shape: ArrayShape, length: number): number {
   return 1 + Math.ceil((length * 2 ** shape.shift) / 8)
 }

@@ -136,7 +136,7 @@ export function checkHandle(core: HeapCore, value: unknown, what: string): asser
 }
 
 /** The Ref that storing `value` into a ref slot of `core`'s heap stores. */
-export function refToStore(core: HeapCore, value: unknown, what: string): number {
+function refToStore(core: HeapCore, value: unknown, what: string): number {
   if (value === null) return 0
   if (!(value instanceof Handle)) {
     const remedy = typeof value === 'number' ? ': scope.handle(ref) makes one of a Ref' : ''
@@ -147,7 +147,7 @@ export function refToStore(core: HeapCore, value: unknown, what: string): number
 }
 
 /** Makes a handle of a reference, in the innermost scope; supplied by the scopes. */
-export type WrapRef = (ref: number) => Handle
+type WrapRef = (ref: number) => Handle
 
 /** Everything a generated handle class closes over. */
 interface HandleEnvironment {

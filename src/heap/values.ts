@@ -15,8 +15,6 @@ declare const refBrand: unique symbol
  */
 export type Ref = number & { readonly [refBrand]: true }
 
-export const NULL = 0 as Ref
-
 /** A tagged word that is no plain JavaScript value: a reference, or one of the embedder's own tags. */
 export class Tagged {
   /** Throws ERR_BAD_VALUE for other tags, and for what is no integer of 32 bits, with or without a sign. */
