@@ -4,7 +4,6 @@ import { Heap, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { planEpisode } from '../dist/cli/stress/plan.js'
-import { Cause } from '../dist/gc/collector.js'
 import { loadNative } from '../dist/gc/native-loader.js'
 import type { NativeBinding } from '../dist/gc/native.js'
 import { oracleHere } from '../dist/testing/differential.js'
@@ -164,7 +163,7 @@ it.runIf(concurrent)('a new object of a checked heap survives a collection that 
   // What waiting for one's turn may be: a safepoint with a whole collection in it.
   collector.pauseMutators = (mutator) => {
     collections++
-    collector.collect(mutator, Cause.Explicit)
+    collector.collect(mutator)
     pause(mutator)
   }
   const Thing = heap.defineShape('Thing', { number: 'i32' })

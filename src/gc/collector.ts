@@ -10,10 +10,6 @@ import type { HeapMemory } from '../heap/memory.js'
 /** The collectors a heap can have. */
 export type CollectorName = 'concurrent' | 'stop-the-world' | 'none'
 
-/** Why a collection was started; goes into events and statistics. */
-export const Cause = { Explicit: 0, Allocation: 1, Stress: 2, Step: 3 } as const
-export type Cause = (typeof Cause)[keyof typeof Cause]
-
 /** A kind of stall, in microseconds. */
 export interface HistogramSummary {
   readonly count: number
@@ -87,7 +83,7 @@ export interface Collector {
   freeArea(area: number): void
 
   /** A whole cycle before it returns; a safepoint. Returns the number of cycles completed. */
-  collect(mutator: number, cause: Cause): number
+  collect(mutator: number): number
   /** A whole cycle, not on this thread where the collector can. The caller is outside `run`. */
   collectAsync(): Promise<void>
   /** Stepping heaps: lets the cycle pass so many gates; returns the phase reached. Portable: one whole cycle. */

@@ -9,7 +9,7 @@ import { HeapError, type ErrorCode } from '../heap/errors.js'
 import { PHASE_NAMES } from '../heap/layout.js'
 import { addressSpaceError, type HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
-import type { Cause, CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
+import type { CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
 import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
@@ -97,8 +97,8 @@ export class ConcurrentCollector implements Collector {
   freeArea(area: number): void {
     this.#native.freeArea(area)
   }
-  collect(mutator: number, cause: Cause): number {
-    return translating(() => this.#native.collect(mutator, cause))
+  collect(mutator: number): number {
+    return translating(() => this.#native.collect(mutator))
   }
   async collectAsync(): Promise<void> {
     // Node waits for a request under way before it runs cleanup hooks, and the cycle waits for this thread: a

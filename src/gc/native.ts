@@ -58,7 +58,7 @@ export interface NativeHeap extends HeapMemory {
   /** With a mutator (-1: this thread has none) it waits, parked, for areas that come back at the end of a cycle. */
   createArea(kind: number, slots: number, owner: number, mutator?: number): number
   freeArea(area: number): void
-  collect(mutator: number, cause: number): number
+  collect(mutator: number): number
   collectAsync(): Promise<void>
   step(mutator: number, gates: number): number
   pauseMutators(mutator: number): void

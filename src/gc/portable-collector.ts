@@ -5,15 +5,7 @@
 
 import { LARGE_BYTES, MAX_MUTATORS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from '../heap/layout.js'
 import type { PortableMemory, Views } from '../heap/memory.js'
-import {
-  Cause,
-  type CheckedObserver,
-  type Collector,
-  type CollectorName,
-  type PhaseChange,
-  type RawStatistics,
-  type WordRange,
-} from './collector.js'
+import type { CheckedObserver, Collector, CollectorName, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import { Histogram } from './histogram.js'
 import { PortableSpace } from './portable-space.js'
 import { RootAreas } from './root-areas.js'
@@ -39,7 +31,7 @@ export abstract class PortableCollector implements Collector {
     this.#areas = new RootAreas(memory, this.views)
   }
 
-  abstract collect(mutator: number, cause: Cause): number
+  abstract collect(mutator: number): number
   abstract collectAsync(): Promise<void>
   protected abstract allocateOrCollect(mutator: number, shapeId: number, word1: number, granules: number): number
 
@@ -96,7 +88,7 @@ export abstract class PortableCollector implements Collector {
   }
 
   step(mutator: number, _gates: number): number {
-    this.collect(mutator, Cause.Step)
+    this.collect(mutator)
     return this.views.control[Word.Phase]
   }
 

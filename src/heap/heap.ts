@@ -4,7 +4,7 @@
 // and where it stops being one: the collector puts a frame around the callback that is left whatever happens, so what
 // follows it here (ending the scopes) is also done at the next entry, should an uncatchable termination skip it.
 
-import { Cause, type Collector } from '../gc/collector.js'
+import type { Collector } from '../gc/collector.js'
 import { CheckedState } from './checked.js'
 import { CheckedMutator } from './checked-mutator.js'
 import { HeapError } from './errors.js'
@@ -107,7 +107,7 @@ export abstract class HeapBase implements Disposable {
         if (scopes.current !== outer) scopes.closeTo(outer)
       }
     }
-    if (core.alwaysPoll) core.collector.collect(-1, Cause.Stress)
+    if (core.alwaysPoll) core.collector.collect(-1)
     // Other scopes are left over from a run that was cut off without unwinding.
     const outer = core.parked ? scopes.current : null
     return core.run(() => {
@@ -139,7 +139,7 @@ export abstract class HeapBase implements Disposable {
         core.checkRunning('poll')
         try {
           collector.poll(index)
-          collector.collect(index, Cause.Stress)
+          collector.collect(index)
         } finally {
           core.checked?.sync()
         }
@@ -163,7 +163,7 @@ export abstract class HeapBase implements Disposable {
     const core = this._core
     core.checkOpen()
     try {
-      core.collector.collect(core.running ? core.mutatorIndex : -1, Cause.Explicit)
+      core.collector.collect(core.running ? core.mutatorIndex : -1)
     } finally {
       if (core.running) core.checked?.sync()
     }

@@ -3,7 +3,6 @@
 // A safepoint. Under stress, and in checked heaps, generated allocators have no fast path and every allocation comes
 // here; otherwise only those that the TLAB cannot hold.
 
-import { Cause } from '../gc/collector.js'
 import type { CheckedState } from './checked.js'
 import type { HeapCore } from './heap-core.js'
 import { CARD_SHIFT, LARGE_BYTES, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
@@ -83,7 +82,7 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
       core.checkRunning('an allocator')
       let ref = 0
       try {
-        if (stress && isDue(granules)) collector.collect(mutator, Cause.Stress)
+        if (stress && isDue(granules)) collector.collect(mutator)
         ref = bump(shapeId, word1, granules)
         if (ref === 0) ref = collector.allocateSlow(mutator, shapeId, word1, granules) | 0
       } finally {
