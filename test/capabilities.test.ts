@@ -1,3 +1,4 @@
+// Which collector is chosen, with which reasons and remedies, for every kind of probe: no kernel is asked.
 import { constants } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { chooseMode, type Probe } from '../dist/gc/capabilities.js'

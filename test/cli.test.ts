@@ -1,3 +1,4 @@
+// The `glissade` program as a process: what it prints, where, and its exit status.
 import { spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 

@@ -1,3 +1,4 @@
+// Fault injection for JavaScript; injection.h has the two functions.
 #include "binding/injection.h"
 
 #include <string>

@@ -1,3 +1,4 @@
+// `probe()` for JavaScript: field by field. See src/gc/capabilities.ts for what is made of it.
 #include "binding/probe.h"
 
 #include "core/probe.h"

@@ -1,3 +1,4 @@
+// Fault injection: the rules as text and as a table, and who is struck; injection.h has the grammar and who may call what.
 #include "injection.h"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// The probe: each step of a page's way is taken once, in memory of its own; probe.h says what is found out.
 #include "probe.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// The system calls of one userfaultfd, their arguments spelled out; userfaultfd.h says why, and what each answer means.
 #include "userfaultfd.h"
 
 #include <fcntl.h>
