@@ -95,7 +95,7 @@ class Compaction {
   static constexpr u32 kFaultAround = 32;
   static constexpr u32 kIntactAround = 64;
   static constexpr u64 kPatience = 20'000;  // nanoseconds that a thread waits for another's claim
-  static constexpr u32 kSharedLow = 64;
+  static constexpr u32 kSharedLow = 64;  // below so many, faults' stock is filled up
 
   Heap& heap_;
   std::vector<Chunk> chunks_;
@@ -103,7 +103,7 @@ class Compaction {
   PageSupply supply_;
   SharedPages shared_;
   std::atomic<u32> overflow_used_{0};
-  std::atomic<u32> taken_by_faults_{0};  // of those
+  std::atomic<u32> taken_by_faults_{0};  // of those, by threads in a fault
   Overdraft overdraft_;
   MappedArray<u32> freed_in_;  // page-protect mode: the cycle that freed the page last
 

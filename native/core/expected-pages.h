@@ -1,9 +1,9 @@
 // What a page must hold after a flip, worked out word by word: how the collector checks what its page builder makes.
 //
-// Nothing is shared with the builder but the question what kind a page is and which page it comes from: not its notes of the objects that reach
-// into a page, not its slots by page, not its translation, not its copying in runs. In the flip's pause every object is walked
-// from its header, and the words that are references are noted. Later a page is compared with its sources in from-space
-// word by word: what was noted leads where its object went, every other word is as it was. Where objects go is taken from
+// The builder is asked only of what kind a page is and which page it comes from. Not shared with it: the notes of objects that
+// reach into a page, slots by page, translation, copying in runs. In the flip's pause every object is walked from its header,
+// and the words that are references are noted. Later a page is compared with its sources in from-space word by word: what was
+// noted leads where its object went, every other word is as it was. Where objects go is taken from
 // the forwarding table, which level 3 compares with a naive sliding.
 //
 // Takes a bit for each word of the flipped range that is in use, from the first flip on. `note` in the flip's pause; `accepts` from any

@@ -252,10 +252,10 @@ class Heap {
   std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
   std::atomic<u32> trigger_pages_{0};
   std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
-  std::atomic<bool> dead_unfit_{false};    // the program's objects do not fit into what is dead, and the rest is short
-  bool must_compact_ = false;              // so it was when the cycle under way looked
-  u32 cycles_without_holes_ = 0;           // to come
-  bool with_holes_ = false;                // the cycle under way is none of them
+  std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
+  bool must_compact_ = false;              // the same, as the cycle under way found it
+  u32 cycles_without_holes_ = 0;           // cycles to come that reuse no holes
+  bool with_holes_ = false;                // the cycle under way reuses holes
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
   std::vector<Extent> dead_runs_;          // of the cycle under way

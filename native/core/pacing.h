@@ -75,7 +75,7 @@ class Pacing {
   /// At a cycle's begin: how fast the program has allocated since the last one.
   void note_rate(u64 now, u64 allocated);
   /// At a cycle's end: pages in use at which the next one begins, so that what the program allocates until its flip fits.
-  /// `limit`: how far the heap may grow; `young_ns`: what the next cycle takes if it is a young one whose like is known, or 0.
+  /// `limit`: how far the heap may grow; `young_ns`: what the next cycle takes if it is a young one; 0: it is not, or is not known.
   u64 trigger(u64 now, u64 allocated, u64 used, u64 limit, double young_ns = 0);
 
  private:

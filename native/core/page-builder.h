@@ -42,8 +42,8 @@ class PageBuilder {
   /// Builds to-space page `page`. Writes the whole buffer if the result is Buffer, and may write it otherwise.
   PageContent build(u32 page, u8* buffer) const;
 
-  /// Whether a page of the compacted part that slides as it is has few neighbours that do. It would end the run of built pages
-  /// before it, and the next one would begin a third: two calls more, which cost more than to copy it into the run.
+  /// Whether a compacted page that can be placed by moving its source has few neighbours that can. Placed so, it would cut the
+  /// run of built pages around it in two: two calls more, which cost more than to copy it into the run.
   bool slides_alone(u32 page) const;
 
   /// Before the flip, once it is planned: whether to-space page `page`, of the prefix or the compacted part, will be its source

@@ -1,9 +1,9 @@
 // Retention: how many pages the heap keeps, free ones included, from the end of one cycle to that of the next.
 //
 // What a program needs again soon should stay: a page that comes from the kernel costs ten times what it costs to zero one that is
-// there. What it needed once should go. So a heap keeps what it may grow to, and what it has needed beyond that is
-// forgotten by half in a time in which a program that breathes is sure to have come round. A collection that somebody asks for
-// forgets it at once. What lies free above the objects and is too much goes back directly; a heap whose objects lie
+// there. What it needed once should go. So a heap keeps what it may grow to, and forgets half of what it has needed beyond that
+// in a time that is longer than the swings of most programs' need. A collection that somebody asks for forgets all of it at
+// once. What lies free above the objects and is too much goes back directly; a heap whose objects lie
 // scattered over more than twice what it keeps is compacted, though reuse in place (reuse.cc) would suffice.
 //
 // `note` is for the collector thread. The others may also be asked in a pause, by whoever runs it: the request of the stop
@@ -19,7 +19,7 @@ namespace glissade {
 
 class Retention {
  public:
-  /// Once a cycle. `needed`: pages that the heap may grow to before the end of the next; 0 for `half_life_ns`: it needs no more.
+  /// Once a cycle. `needed`: pages that the heap may grow to before the end of the next; `half_life_ns` 0: only these are kept.
   void note(u64 now_ns, u64 needed, u64 half_life_ns) {
     kept_ = half_life_ns == 0 ? 0 : static_cast<u64>(static_cast<double>(kept_) * std::exp2(-static_cast<double>(now_ns - noted_ns_) / static_cast<double>(half_life_ns)));
     kept_ = std::max(needed, kept_);

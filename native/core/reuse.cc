@@ -13,7 +13,7 @@
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots (it
 // must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago: of whatever
 // lies there now it would mark the beginning, and an object that is being initialised would be known (decision 016). So each
-// remark pause, a safepoint, zeroes them, as a flip does: large objects are given back in every cycle.
+// remark pause, a safepoint, zeroes them, as a flip does (also in cycles that reuse nothing: all give back large objects).
 #include <algorithm>
 #include <cstring>
 
@@ -25,7 +25,7 @@ namespace {
 
 /// The shortest run: an object that is not large fits.
 constexpr u32 kShortestRun = pages_for_bytes(kLargeObjectBytes);
-/// The remark pause lowers the top over dead pages, if there are so many, by these at least: what a cycle allocates from then on.
+/// The remark pause lowers the top over so many dead pages at least, where there are so many: room for what is born black.
 constexpr u32 kLeastLowered = 512;
 /// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
 constexpr u32 kShortestHole = 32;
@@ -42,9 +42,9 @@ u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clz
 
 }  // namespace
 
-/// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more. At the end black
-/// allocation begins below as much of them as it is going to need, or every cycle would raise `top`, and below what
-/// the heap holds too much of.
+/// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more. Then `top` is
+/// lowered over what is dead at the end of the space: by what black allocation is going to need, or every cycle would raise
+/// it, and by what the heap holds too much of.
 void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
   moving.dead.clear();
@@ -171,8 +171,8 @@ void Heap::reuse_dead() {
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 
-/// Under the space's lock: something is dead, but an object did not fit into it, and takes fresh pages: `held` with them, of
-/// `most` that it may.
+/// Under the space's lock. An object has not fitted into the dead space and takes fresh pages: with them `held` are taken, of
+/// `most` that may be.
 void Heap::consider_dead(u32 held, u32 most) {
   // The room that the next cycle was to have does not come from what is dead, then.
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);

@@ -8,8 +8,8 @@
 // Demers et al.'s sticky mark bits (POPL 1990).
 //
 // The price is garbage that keeps its mark until the next full trace. It counts as live, and a weak reference to it is not
-// cleared; so nothing is compacted after a young cycle. Explicit collections, and all that begin while a mutator is stalled for memory, trace
-// everything.
+// cleared; so nothing is compacted after a young cycle. Explicit collections, and all that begin while a mutator is
+// stalled for memory, trace everything.
 //
 // This file is the policy: does the next young cycle win memory cheaper than the last cycles have on average? Each trace of
 // everything begins a new account. Called by the collector thread only.
@@ -21,8 +21,8 @@
 
 namespace glissade {
 
-/// When a cycle after which nothing has moved is followed by a young one. `AlsoAsked`, for tests: whatever it wins, and three in
-/// four explicit collections, too; nothing moves but in the fourth.
+/// When a cycle after which nothing has moved is followed by a young one. `AlsoAsked`, for tests: always, and three of four
+/// explicit collections are young ones, too, so that only the fourth moves anything.
 enum class Young : u8 { Never, WhereItPays, AlsoAsked };
 
 class YoungCycles {
