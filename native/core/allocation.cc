@@ -128,7 +128,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     __builtin_prefetch(granule_address({next.first + at}), 1);
   }
   if (registered) {
-    const u32 page = first.index / kGranulesPerPage;
+    const u32 page = first.page();
     if (dirty < granules) compaction.fill(page + dirty / kGranulesPerPage, (granules - dirty) / kGranulesPerPage);
     compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
   }

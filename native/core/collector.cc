@@ -231,7 +231,7 @@ bool Heap::remark_pause(bool last) {
 bool Heap::is_marked(Ref ref) const {
   if (ref.word < base_word) return pointer_free_objects.is_marked(ref.word / (kPageSize / 4));
   const Granule g = granule(ref);
-  const u32 page = g.index / kGranulesPerPage;
+  const u32 page = g.page();
   return page >= moving.large_low ? large_objects.is_marked(page) : blocks.is_live(g);
 }
 

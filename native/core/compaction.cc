@@ -48,8 +48,8 @@ u64 Compaction::start() {
       if (heap_.large_born[page] != heap_.epoch_of_flip) large.push_back({page, pages_for_granules(head.granules)});
     });
   }
-  const u32 prefix = f.begin.index / kGranulesPerPage, prefix_end = f.prefix_end.index / kGranulesPerPage;
-  const u32 compact = f.to_begin.index / kGranulesPerPage, compact_end = page_of(f.compact_end);
+  const u32 prefix = f.begin.page(), prefix_end = f.prefix_end.page();
+  const u32 compact = f.to_begin.page(), compact_end = page_of(f.compact_end);
   for (const bool intact : {true, false}) {
     for (const Extent& object : large) add_chunks(object.first, object.first + object.pages, false, intact);
     if (!intact) add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
@@ -76,7 +76,7 @@ void Compaction::stock() {
   const Forwarding& f = heap_.forwarding;
   overdraft_.begin((f.compact_end.index - f.to_begin.index) / kGranulesPerPage, heap_.options.overdraft);
   Extent free{0, 0};
-  for (u32 page = f.prefix_end.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
+  for (u32 page = f.prefix_end.page(); page < f.black_begin.page(); page++) {
     if (heap_.page_live[page] != 0) continue;
     if (free.pages && free.first + free.pages == page) {
       free.pages++;
@@ -326,7 +326,7 @@ void Compaction::repay_in_fault(u32 page) {
 
 void Compaction::repay(BufferCursor& cursor) {
   const Forwarding& f = heap_.forwarding;
-  const u32 begin = f.to_begin.index / kGranulesPerPage, end = f.compact_end.index / kGranulesPerPage;
+  const u32 begin = f.to_begin.page(), end = f.compact_end.page();
   if (!can_repay()) return;
   for (top_up_shared(); taken() > overdraft_.tolerated(); top_up_shared()) {
     const u32 page = overdraft_.take_noted();
@@ -368,7 +368,7 @@ bool Compaction::retire(u32 buffer) {
   // Not for use again. A page that was compacted is read by builders alone: whoever still reads it has broken invariant 3.
   // (A refusal, for too many mappings, costs only that.) A thread that is late with placing it as it was hears that the page is
   // there, or that it has no source any more, and finds it mapped.
-  if (buffer < heap_.forwarding.black_begin.index / kGranulesPerPage) mprotect(heap_.space.buffer(buffer), kPageSize, PROT_NONE);
+  if (buffer < heap_.forwarding.black_begin.page()) mprotect(heap_.space.buffer(buffer), kPageSize, PROT_NONE);
   return true;
 }
 

@@ -32,7 +32,7 @@ void ExpectedPages::forget(u32 first_page, u32 end_page) {
 void ExpectedPages::note() {
   const Geometry& g = heap_.geometry();
   const Forwarding& f = heap_.forwarding;
-  forget(f.begin.index / kGranulesPerPage, f.top.index / kGranulesPerPage);
+  forget(f.begin.page(), f.top.page());
   forget(heap_.flip_large_low, g.moving_pages());
   forget(g.root_first_page(), g.flipped_pages());
   note_live();
@@ -52,7 +52,7 @@ void ExpectedPages::note_black() {
   for (Granule at = f.black_begin; at < f.top;) {
     const bool ends = word_at(heap_.space.from_space() + std::size_t{at.index} * kGranuleSize) == layout::kFreeShape;
     // The unused rest of a TLAB. TLABs are whole pages here.
-    at.index = ends ? (at.index / kGranulesPerPage + 1) * kGranulesPerPage : at.index + note_object(at);
+    at.index = ends ? (at.page() + 1) * kGranulesPerPage : at.index + note_object(at);
   }
 }
 

@@ -27,7 +27,7 @@ void Heap::flip_in_pause() {
   f.top = {top * kGranulesPerPage};
   f.slide = static_cast<i32>(f.to_black_begin.index) - static_cast<i32>(f.black_begin.index);
   f.to_top = {f.to_black_begin.index + (f.top.index - f.black_begin.index)};
-  const u32 to_top = f.to_top.index / kGranulesPerPage;
+  const u32 to_top = f.to_top.page();
   if (to_top > moving.large_low) {
     flip_failed_ = true;  // a fresh window that black allocation has outgrown
   } else if (const int error = space.move_to_from_space()) {
@@ -56,12 +56,12 @@ void Heap::flip_in_pause() {
     }
     root_snapshots[i] = {geometry().root_first_page() + area.first_word / (kPageSize / 4), area.top, area.is_value()};
   }
-  compaction.note_freed(f.begin.index / kGranulesPerPage, top);
+  compaction.note_freed(f.begin.page(), top);
   flip_large_low = moving.large_low;
   flip_top = top;
   flip_dirty_end = moving.dirty_end;
   if (verification.wants(4)) verification.note_references();
-  if (options.fresh_windows) moving.begin = f.to_begin.index / kGranulesPerPage;
+  if (options.fresh_windows) moving.begin = f.to_begin.page();
   moving.top = to_top;
   moving.dirty_end = to_top;
   moving.black = false;

@@ -49,7 +49,7 @@ void Marker::mark_and_scan(Ref ref) {
   }
   const Granule g = heap_.granule(ref);
   if (g.index >= heap_.moving.large_low * kGranulesPerPage) {
-    const u32 page = g.index / kGranulesPerPage;
+    const u32 page = g.page();
     if (!heap_.large_objects.mark(page)) return;
     marked++;
     const LargeObjects::Head& head = heap_.large_objects.head(page);
@@ -66,7 +66,7 @@ void Marker::mark_and_scan(Ref ref) {
   granules_ += granules;
   end = std::max(end, g.index + granules);
   if (!heap_.shapes[shape].has_references()) return;
-  for (u32 page = g.index / kGranulesPerPage; page <= (g.index + granules - 1) / kGranulesPerPage; page++) {
+  for (u32 page = g.page(); page <= (g.index + granules - 1) / kGranulesPerPage; page++) {
     // Mostly so already; other markers look at the same line.
     u8& bears = heap_.page_bears[page];
     if (!__atomic_load_n(&bears, __ATOMIC_RELAXED)) __atomic_store_n(&bears, 1, __ATOMIC_RELAXED);

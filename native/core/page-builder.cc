@@ -226,7 +226,7 @@ bool PageBuilder::is_whole(const PageInfo& info) const {
 bool PageBuilder::slides_alone(u32 page) const {
   const Forwarding& f = heap_.forwarding;
   if (kind(page) != PageKind::Compacted) return false;
-  const u32 first = f.to_begin.index / kGranulesPerPage, end = f.compact_end.index / kGranulesPerPage;
+  const u32 first = f.to_begin.page(), end = f.compact_end.page();
   const auto slides = [&](u32 neighbour, i32 by) {
     if (neighbour < first || neighbour >= end) return false;
     const PageInfo& info = heap_.page_infos[neighbour];

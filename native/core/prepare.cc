@@ -58,7 +58,7 @@ void Heap::align_runs(bool forced) {
   aligned_pages_.clear();
   const double density = forced ? 1.0 : kPrefixDensity;
   const u32 end = moving.black_begin;
-  for (u32 page = forwarding.prefix_end.index / kGranulesPerPage; page < end;) {
+  for (u32 page = forwarding.prefix_end.page(); page < end;) {
     u64 live = 0;
     u32 first = page;
     for (; page < end; page++) {
@@ -124,14 +124,14 @@ void Heap::scan_blocks() {
     }
   };
 
-  for (u32 page = f.begin.index / kGranulesPerPage; page < f.prefix_end.index / kGranulesPerPage; page++) {
+  for (u32 page = f.begin.page(); page < f.prefix_end.page(); page++) {
     PageInfo& info = page_infos[page];
     info = {};
     const u32 at = page * kGranulesPerPage;
     if (blocks.is_live({at})) covering(at, info);
   }
 
-  source_counts.zero(f.prefix_end.index / kGranulesPerPage, (f.black_begin.index - f.prefix_end.index) / kGranulesPerPage);
+  source_counts.zero(f.prefix_end.page(), (f.black_begin.index - f.prefix_end.index) / kGranulesPerPage);
   const auto close_page = [&] {
     if (open_page == ~0u) return;
     PageInfo& info = page_infos[open_page];

@@ -101,7 +101,7 @@ void Compaction::note_freed(u32 first, u32 end) {
 
 void Compaction::protect_window() {
   const Forwarding& f = heap_.forwarding;
-  for (u32 page = f.begin.index / kGranulesPerPage; page < f.black_begin.index / kGranulesPerPage; page++) {
+  for (u32 page = f.begin.page(); page < f.black_begin.page(); page++) {
     if (heap_.page_live[page] == 0) retire(page);
   }
 }

@@ -39,8 +39,8 @@ void Heap::survey() {
       add(page, page + pages_for_granules(head.granules), page);
     });
   }
-  add(f.begin.index / kGranulesPerPage, f.prefix_end.index / kGranulesPerPage, kNone);
-  add(f.to_begin.index / kGranulesPerPage, f.compact_end.index / kGranulesPerPage, kNone);
+  add(f.begin.page(), f.prefix_end.page(), kNone);
+  add(f.to_begin.page(), f.compact_end.page(), kNone);
 
   std::atomic<u32> next{0}, found{0};
   workers.run([&](u32) {

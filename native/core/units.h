@@ -47,6 +47,7 @@ struct Granule {
   u32 index = 0;
   constexpr u32 block() const { return index / kGranulesPerBlock; }
   constexpr u32 bit() const { return index % kGranulesPerBlock; }
+  constexpr u32 page() const { return index / kGranulesPerPage; }
   friend constexpr auto operator<=>(Granule, Granule) = default;
 };
 
