@@ -3,7 +3,7 @@
 // A portable heap has no collector thread: a collection runs on the mutator's thread, inside a safepoint, and nobody can
 // see an intermediate state. So `pauseMutators` has nobody to pause and the poll word stays 0 (but under stress).
 
-import { LARGE_BYTES, MAX_MUTATORS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from '../heap/layout.js'
+import { LARGE_BYTES, MAX_MUTATORS, MutatorWord, Word, mutatorBlock } from '../heap/layout.js'
 import type { PortableMemory, Views } from '../heap/memory.js'
 import type { CheckedObserver, Collector, CollectorName, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import { Histogram } from './histogram.js'
@@ -70,12 +70,12 @@ export abstract class PortableCollector implements Collector {
     }
   }
   #enter(mutator: number): void {
-    this.views.control[blockOf(mutator) + MutatorWord.Running] = 1
+    this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1
     this.space.openTlab(mutator)
   }
   #leave(mutator: number): void {
     this.space.closeTlab(mutator)
-    this.views.control[blockOf(mutator) + MutatorWord.Running] = 0
+    this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 0
   }
 
   poll(_mutator: number): void {}
@@ -143,5 +143,3 @@ export abstract class PortableCollector implements Collector {
     this.#areas.zero()
   }
 }
-
-const blockOf = (mutator: number): number => MUTATOR_BASE + mutator * MUTATOR_WORDS

@@ -5,15 +5,7 @@
 // regions. Every object lies below `top`, and between two objects below `top` there are only fillers (or the unused rest
 // of the current TLAB, zero). `usedBytes` counts what is granted: it never exceeds `maxBytes`.
 
-import {
-  FILLER_SHAPE,
-  LARGE_BYTES,
-  MAX_MUTATORS,
-  MUTATOR_BASE,
-  MUTATOR_WORDS,
-  MutatorWord,
-  PAGE_BYTES,
-} from '../heap/layout.js'
+import { FILLER_SHAPE, LARGE_BYTES, MAX_MUTATORS, MutatorWord, PAGE_BYTES, mutatorBlock } from '../heap/layout.js'
 import { roundUp, viewsOf, type PortableMemory, type Views } from '../heap/memory.js'
 import { isPointerFree } from './shape-reader.js'
 
@@ -125,16 +117,16 @@ export class PortableSpace {
 
   /** The limit word of a running mutator, which is 0 while it is parked. */
   openTlab(mutator: number): void {
-    this.views.control[blockOf(mutator) + MutatorWord.TlabLimit] = this.#tlabEnd[mutator]
+    this.views.control[mutatorBlock(mutator) + MutatorWord.TlabLimit] = this.#tlabEnd[mutator]
   }
   closeTlab(mutator: number): void {
-    this.views.control[blockOf(mutator) + MutatorWord.TlabLimit] = 0
+    this.views.control[mutatorBlock(mutator) + MutatorWord.TlabLimit] = 0
   }
 
   /** Gives the mutator's TLAB up; its unused end becomes a filler, or goes back if it is the end of the space. */
   retireTlab(mutator: number): void {
     const { control, i32 } = this.views
-    const block = blockOf(mutator)
+    const block = mutatorBlock(mutator)
     const end = this.#tlabEnd[mutator]
     if (end === 0) return
     const top = control[block + MutatorWord.TlabTop]
@@ -154,7 +146,7 @@ export class PortableSpace {
   /** Bytes allocated so far, the current TLAB's included. */
   allocatedNow(mutator: number): number {
     if (mutator < 0 || this.#tlabEnd[mutator] === 0) return this.allocatedBytes
-    const top = this.views.control[blockOf(mutator) + MutatorWord.TlabTop]
+    const top = this.views.control[mutatorBlock(mutator) + MutatorWord.TlabTop]
     return this.allocatedBytes + (top - this.#tlabStart[mutator]) * 4
   }
 
@@ -164,7 +156,7 @@ export class PortableSpace {
     const bytes = granules * 8
     if (bytes >= LARGE_BYTES) return this.#allocateLarge(shapeId, word1, bytes, budget)
     const words = granules * 2
-    const block = blockOf(mutator)
+    const block = mutatorBlock(mutator)
     let ref = control[block + MutatorWord.TlabTop]
     if (this.#tlabEnd[mutator] !== 0 && ref + words <= this.#tlabEnd[mutator]) {
       control[block + MutatorWord.TlabTop] = ref + words
@@ -263,10 +255,8 @@ export class PortableSpace {
     }
     for (let i = 0; i < mutators; i++) {
       if (this.#tlabEnd[i] === 0) continue
-      ranges.push({ start: this.views.control[blockOf(i) + MutatorWord.TlabTop], end: this.#tlabEnd[i] })
+      ranges.push({ start: this.views.control[mutatorBlock(i) + MutatorWord.TlabTop], end: this.#tlabEnd[i] })
     }
     return ranges.filter(({ start, end }) => start < end)
   }
 }
-
-const blockOf = (mutator: number): number => MUTATOR_BASE + mutator * MUTATOR_WORDS

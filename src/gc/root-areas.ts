@@ -3,15 +3,10 @@
 // The control words of an area are its whole description (ARCHITECTURE.md, "Root areas"); this file only writes them.
 // Called from the one JS thread of a portable heap.
 
-import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, MAX_AREAS, PAGE_BYTES, Word } from '../heap/layout.js'
+import { AreaKind, AreaWord, MAX_AREAS, PAGE_BYTES, Word, areaBlock, slotWords } from '../heap/layout.js'
 import { roundUp, type HeapMemory, type Views } from '../heap/memory.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
-
-export const areaBlock = (area: number): number => AREA_BASE + area * AREA_WORDS
-
-/** 32-bit words of a slot in an area of this kind. */
-export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
 
 /** 32-bit words that an area takes: whole pages, however few of their slots were asked for. */
 const areaWords = (kind: number, slots: number): number => roundUp(slots * slotWords(kind), PAGE_WORDS)

@@ -14,13 +14,23 @@
 // Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is twice what is live
 // (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
 
-import { AreaKind, AreaWord, PAGE_BYTES, ShapeKind, ShapeWord, SLOT_MAP_BASE, Tag, Word } from '../heap/layout.js'
+import {
+  AreaKind,
+  AreaWord,
+  PAGE_BYTES,
+  ShapeKind,
+  ShapeWord,
+  SLOT_MAP_BASE,
+  Tag,
+  Word,
+  areaBlock,
+  slotWords,
+} from '../heap/layout.js'
 import { roundUp, type PortableMemory } from '../heap/memory.js'
 import type { RawStatistics } from './collector.js'
 import { Histogram } from './histogram.js'
 import { LiveMap } from './live-map.js'
 import { PortableCollector } from './portable-collector.js'
-import { areaBlock, slotWords } from './root-areas.js'
 import { entryOf, granulesAt } from './shape-reader.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4

@@ -5,8 +5,6 @@
 
 import type { HeapCore } from '../heap/heap-core.js'
 import {
-  AREA_BASE,
-  AREA_WORDS,
   AreaKind,
   AreaWord,
   ShapeKind,
@@ -14,6 +12,8 @@ import {
   SLOT_MAP_BASE,
   Tag,
   Word,
+  areaBlock,
+  slotWords,
 } from '../heap/layout.js'
 import { entryOf } from './shape-reader.js'
 
@@ -25,13 +25,13 @@ export function forEachRootSlot(
 ): void {
   const { control } = core.views
   for (let area = 0; area < control[Word.AreaCount]; area++) {
-    const block = AREA_BASE + area * AREA_WORDS
+    const block = areaBlock(area)
     const kind = control[block + AreaWord.Kind]
     if (kind === AreaKind.Free || (kind === AreaKind.WeakRefTable && !weak)) continue
-    const isValue = kind === AreaKind.ValueStack || kind === AreaKind.ValueTable
+    const step = slotWords(kind)
     const start = control[block + AreaWord.Start]
     const top = control[block + AreaWord.Top]
-    for (let slot = 0; slot < top; slot++) visit(area, slot, start + slot * (isValue ? 2 : 1), isValue)
+    for (let slot = 0; slot < top; slot++) visit(area, slot, start + slot * step, step === 2)
   }
 }
 

@@ -6,8 +6,6 @@
 
 import type { HeapCore } from '../heap/heap-core.js'
 import {
-  AREA_BASE,
-  AREA_WORDS,
   AreaKind,
   AreaWord,
   FIRST_SHAPE,
@@ -21,6 +19,8 @@ import {
   SLOT_MAP_BASE,
   Tag,
   Word,
+  areaBlock,
+  slotWords,
 } from '../heap/layout.js'
 import { SLOT_BYTES } from '../heap/shapes.js'
 
@@ -124,14 +124,14 @@ class Verification {
   #verifyAreas(): void {
     const { control, rootsI32 } = this.#core.views
     for (let area = 0; area < control[Word.AreaCount]; area++) {
-      const block = AREA_BASE + area * AREA_WORDS
+      const block = areaBlock(area)
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
       const name = `root area ${area}`
       const start = control[block + AreaWord.Start]
       const capacity = control[block + AreaWord.Capacity]
       const top = control[block + AreaWord.Top]
-      const step = kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1
+      const step = slotWords(kind)
       if (
         kind < AreaKind.Free ||
         kind > AreaKind.WeakRefTable ||

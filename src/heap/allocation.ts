@@ -9,14 +9,14 @@
 
 import type { AllocatorEnvironment } from './environment.js'
 import { HeapError, show } from './errors.js'
-import { HEADER_WORDS, LARGE_BYTES, MAX_ARRAY_LENGTH, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import { HEADER_WORDS, LARGE_BYTES, MAX_ARRAY_LENGTH, MutatorWord, mutatorBlock } from './layout.js'
 import type { AnyShape, ArrayShape, Shape, SlotTable } from './shapes.js'
 import type { Ref } from './values.js'
 
 export type FixedAllocator = () => Ref
 export type ArrayAllocator = (length: number) => Ref
 
-const wordOf = (mutator: number, word: number): number => MUTATOR_BASE + mutator * MUTATOR_WORDS + word
+const wordOf = (mutator: number, word: number): number => mutatorBlock(mutator) + word
 
 /** The allocator of a fixed shape for one mutator. */
 export function generateAllocator(env: AllocatorEnvironment, shape: Shape<SlotTable>): FixedAllocator {

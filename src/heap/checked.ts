@@ -9,8 +9,6 @@ import type { Barriers } from './barriers.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import {
-  AREA_BASE,
-  AREA_WORDS,
   AreaKind,
   AreaWord,
   CARD_SHIFT,
@@ -18,6 +16,8 @@ import {
   MAX_FIXED_BYTES,
   Tag,
   Word,
+  areaBlock,
+  slotWords,
 } from './layout.js'
 import type { Views } from './memory.js'
 import { interchangeable, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
@@ -318,12 +318,11 @@ export class CheckedState {
     this.#core.checkRunning(what)
     const { control } = this.#core.views
     for (let area = 0; area < control[Word.AreaCount]; area++) {
-      const block = AREA_BASE + area * AREA_WORDS
+      const block = areaBlock(area)
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
       const start = control[block + AreaWord.Start]
-      const wide = kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1
-      if (word >= start && word < start + control[block + AreaWord.Capacity] * wide) return
+      if (word >= start && word < start + control[block + AreaWord.Capacity] * slotWords(kind)) return
     }
     throw new HeapError('ERR_BOUNDS', `${what} is in no root area: add area.base to the slot's index`)
   }

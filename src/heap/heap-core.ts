@@ -4,7 +4,7 @@
 import type { Collector } from '../gc/collector.js'
 import type { CheckedState } from './checked.js'
 import { HeapError } from './errors.js'
-import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, MAGIC, MAX_AREAS, Word } from './layout.js'
+import { AreaKind, AreaWord, MAGIC, MAX_AREAS, Word, areaBlock } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
@@ -156,7 +156,7 @@ export class HeapCore {
     const { control } = this.views
     let areas = 0
     for (let a = 0; a < MAX_AREAS; a++) {
-      if (control[AREA_BASE + a * AREA_WORDS + AreaWord.Kind] !== AreaKind.Free) areas++
+      if (control[areaBlock(a) + AreaWord.Kind] !== AreaKind.Free) areas++
     }
     return new HeapError(
       'ERR_ROOTS_EXHAUSTED',

@@ -11,7 +11,7 @@ import { HeapError } from './errors.js'
 import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
 import { checkSynchronous, finished } from './synchronous.js'
-import { MUTATOR_BASE, MUTATOR_WORDS, MutatorWord, Word } from './layout.js'
+import { MutatorWord, Word, mutatorBlock } from './layout.js'
 import { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
 import { Global, Weak } from './scopes.js'
@@ -129,11 +129,11 @@ export abstract class HeapBase implements Disposable {
       throw new HeapError('ERR_MUTATORS', 'a heap has at most 64 threads: close it in one of them (heap.close()) first')
     }
     core.mutatorIndex = index
-    core.runningIndex = MUTATOR_BASE + index * MUTATOR_WORDS + MutatorWord.Running
+    core.runningIndex = mutatorBlock(index) + MutatorWord.Running
     core.mutator = core.checked === null ? new Mutator(core, index) : new CheckedMutator(core, index, core.checked)
     if (core.alwaysPoll) {
       const { control } = core.views
-      const block = MUTATOR_BASE + index * MUTATOR_WORDS
+      const block = mutatorBlock(index)
       control[block + MutatorWord.Poll] = 1
       core.poll = () => {
         core.checkRunning('poll')

@@ -58,6 +58,9 @@ export const MutatorWord = {
   StackLimitArea: 6,
 } as const
 
+/** First word of mutator block `index`. */
+export const mutatorBlock = (index: number): number => MUTATOR_BASE + index * MUTATOR_WORDS
+
 export const AREA_BASE = MUTATOR_BASE + MUTATOR_WORDS * MAX_MUTATORS
 export const AREA_WORDS = 8
 export const MAX_AREAS = 256
@@ -74,9 +77,14 @@ export const AreaWord = {
   Owner: 4,
 } as const
 
+/** First word of the block of root area `area`. */
+export const areaBlock = (area: number): number => AREA_BASE + area * AREA_WORDS
+
 /** Kinds of root areas. */
 export const AreaKind = { Free: 0, RefStack: 1, ValueStack: 2, RefTable: 3, ValueTable: 4, WeakRefTable: 5 } as const
 export type AreaKind = (typeof AreaKind)[keyof typeof AreaKind]
+/** 32-bit words of a slot in an area of this kind. */
+export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
 
 export const SHAPE_BASE = AREA_BASE + AREA_WORDS * MAX_AREAS
 export const SHAPE_WORDS = 4

@@ -10,8 +10,17 @@
 // large objects nor the fresh windows of checked heaps run out of addresses first.
 
 import { HeapError } from './errors.js'
-import { CARD_SHIFT, CONTROL_WORDS, MAGIC, MUTATOR_BASE, MUTATOR_WORDS, MAX_MUTATORS } from './layout.js'
-import { FIRST_SHAPE, MutatorWord, PAGE_BYTES, Word } from './layout.js'
+import {
+  CARD_SHIFT,
+  CONTROL_WORDS,
+  MAGIC,
+  MAX_MUTATORS,
+  FIRST_SHAPE,
+  MutatorWord,
+  PAGE_BYTES,
+  Word,
+  mutatorBlock,
+} from './layout.js'
 import { showSize } from './options.js'
 
 /** The two buffers and where things lie in the second; the same fields as NativeHeap has. */
@@ -128,6 +137,6 @@ function initialiseControl(control: Int32Array): void {
   control[Word.Magic] = MAGIC
   control[Word.ShapeCount] = FIRST_SHAPE
   for (let i = 0; i < MAX_MUTATORS; i++) {
-    control[MUTATOR_BASE + i * MUTATOR_WORDS + MutatorWord.StackLimitArea] = -1
+    control[mutatorBlock(i) + MutatorWord.StackLimitArea] = -1
   }
 }

@@ -12,7 +12,7 @@ import type { Scope } from './scopes.js'
 import { ScopeStack } from './scopes.js'
 import type { HeapCore } from './heap-core.js'
 import { identityHash } from './identity.js'
-import { FLAG_BITS, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import { FLAG_BITS, MutatorWord, mutatorBlock } from './layout.js'
 import { Roots } from './roots.js'
 import { ArrayShape, setShape, Shape, showShape, type AnyShape, type SlotTable } from './shapes.js'
 import { checkSynchronous } from './synchronous.js'
@@ -69,7 +69,7 @@ export class Mutator {
     const views = checked === null ? core.views : checked.views
     this.#core = core
     this.index = index
-    this.pollIndex = MUTATOR_BASE + index * MUTATOR_WORDS + MutatorWord.Poll
+    this.pollIndex = mutatorBlock(index) + MutatorWord.Poll
     this.i32 = views.i32
     this.u32 = views.u32
     this.f64 = views.f64

@@ -7,17 +7,7 @@
 
 import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
-import {
-  AREA_BASE,
-  AREA_WORDS,
-  AreaKind,
-  AreaWord,
-  CARD_SHIFT,
-  MUTATOR_BASE,
-  MUTATOR_WORDS,
-  MutatorWord,
-} from './layout.js'
-import { Tag } from './layout.js'
+import { AreaKind, AreaWord, CARD_SHIFT, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
 import { readValue, Tagged, writeValue, type RawValue, type Ref } from './values.js'
 
 /** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */
@@ -48,7 +38,7 @@ abstract class RootArea<K extends RootKind> {
     if (core.running) core.checked?.sync()
     if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
     const control = core.views.control
-    const block = AREA_BASE + area * AREA_WORDS
+    const block = areaBlock(area)
     this.core = core
     this.kind = kind
     this.index = area
@@ -129,7 +119,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
   constructor(core: HeapCore, kind: K, slots: number, mutator: number) {
     super(core, kind, kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack, slots, mutator)
     this.#mutator = mutator
-    this.#block = MUTATOR_BASE + mutator * MUTATOR_WORDS
+    this.#block = mutatorBlock(mutator)
   }
 
   /**

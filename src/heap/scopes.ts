@@ -20,8 +20,7 @@ import {
   type SlotType,
 } from './handles.js'
 import type { HeapCore } from './heap-core.js'
-import { AreaKind, CARD_SHIFT, PAGE_BYTES } from './layout.js'
-import { AREA_BASE, AREA_WORDS, AreaWord } from './layout.js'
+import { AreaKind, CARD_SHIFT, PAGE_BYTES, AreaWord, areaBlock } from './layout.js'
 import type { Mutator } from './mutator.js'
 import type { ArrayShape, Shape, SlotKind } from './shapes.js'
 import type { Ref } from './values.js'
@@ -46,7 +45,7 @@ function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
     area = core.createArea(kind, slots, core.mutatorIndex, false)
   }
   if (area < 0) throw core.rootsExhausted(`${slots} more handles`)
-  const block = AREA_BASE + area * AREA_WORDS
+  const block = areaBlock(area)
   const start = core.views.control[block + AreaWord.Start]
   const chunk = {
     area,

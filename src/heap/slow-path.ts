@@ -5,7 +5,7 @@
 
 import type { CheckedState } from './checked.js'
 import type { HeapCore } from './heap-core.js'
-import { CARD_SHIFT, LARGE_BYTES, MUTATOR_BASE, MUTATOR_WORDS, MutatorWord } from './layout.js'
+import { CARD_SHIFT, LARGE_BYTES, MutatorWord, mutatorBlock } from './layout.js'
 import type { SlotPool } from './scopes.js'
 
 export interface SlowPath {
@@ -42,8 +42,8 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
   }
 
   const { control, i32 } = core.views
-  const topWord = MUTATOR_BASE + mutator * MUTATOR_WORDS + MutatorWord.TlabTop
-  const limitWord = MUTATOR_BASE + mutator * MUTATOR_WORDS + MutatorWord.TlabLimit
+  const topWord = mutatorBlock(mutator) + MutatorWord.TlabTop
+  const limitWord = mutatorBlock(mutator) + MutatorWord.TlabLimit
 
   /** What the generated fast path does, for those who have none. 0: the TLAB is too short. */
   const bump = (shapeId: number, word1: number, granules: number): number => {

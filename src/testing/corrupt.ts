@@ -5,7 +5,7 @@
 
 import type { Heap } from '../glissade.js'
 import { HeapError, show, suggest } from '../heap/errors.js'
-import { AREA_BASE, AREA_WORDS, AreaWord, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag } from '../heap/layout.js'
+import { AreaWord, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag, areaBlock } from '../heap/layout.js'
 import type { Ref } from '../heap/values.js'
 
 const KINDS = {
@@ -48,13 +48,13 @@ const KINDS = {
   /** A slot above the top of root area `word`. */
   dirtyRootArea(heap: Heap, _ref: Ref, area: number): void {
     const { control, rootsI32 } = heap._core.views
-    const block = AREA_BASE + area * AREA_WORDS
+    const block = areaBlock(area)
     rootsI32[control[block + AreaWord.Start] + control[block + AreaWord.Capacity] - 1] = 2
   },
   /** The top of root area `word` is above its capacity. */
   topOutOfRange(heap: Heap, _ref: Ref, area: number): void {
     const { control } = heap._core.views
-    const block = AREA_BASE + area * AREA_WORDS
+    const block = areaBlock(area)
     control[block + AreaWord.Top] = control[block + AreaWord.Capacity] + 1
   },
   /** The size of the object's shape in the control words. */
