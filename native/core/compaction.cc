@@ -176,9 +176,7 @@ u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       std::memcpy(heap_.space.buffer(buffer), heap_.space.from_page({heap_.builder.source_page(page)}), kPageSize);
       content = PageContent::Buffer;
     }
-    u32 result = buffer;
-    if (content == PageContent::Source) result = heap_.builder.source_page(page);
-    if (content == PageContent::Zero) result = Placement::kZeroBuffer;
+    const u32 result = placed_from(page, content, buffer);
     hold(HoldPoint::Built, page);
     const AtomicPageWord::Left left = word.publish(result);
     hold(HoldPoint::Published, page);
@@ -276,27 +274,34 @@ u32 Compaction::handler_buffer() {
   }
 }
 
+void Compaction::give_back(u32 buffer) {
+  if (!retire(buffer)) shared_.push(buffer);
+}
+
+u32 Compaction::placed_from(u32 page, PageContent content, u32 buffer) const {
+  switch (content) {
+    case PageContent::Source: return heap_.builder.source_page(page);
+    case PageContent::Zero: return Placement::kZeroBuffer;
+    case PageContent::Buffer: break;
+  }
+  return buffer;
+}
+
 void Compaction::build_here(u32 page, u32 buffer, Reason reason) {
   hold(HoldPoint::Claimed, page);
   // Claimed (or joined) by this thread: build into its single buffer, publish, let the last builder free the sources.
   const PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
   if (heap_.verification.wants(4)) heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
-  u32 result = buffer;
-  if (content == PageContent::Source) result = heap_.builder.source_page(page);
-  if (content == PageContent::Zero) result = Placement::kZeroBuffer;
-  auto recycle = [&](u32 index) {
-    if (!retire(index)) shared_.push(index);
-  };
   hold(HoldPoint::Built, page);
-  const AtomicPageWord::Left left = heap_.page_words[page].publish(result);
+  const AtomicPageWord::Left left = heap_.page_words[page].publish(placed_from(page, content, buffer));
   hold(HoldPoint::Published, page);
-  if (content != PageContent::Buffer || !left.published) recycle(buffer);
+  if (content != PageContent::Buffer || !left.published) give_back(buffer);
   if (content == PageContent::Buffer) {
     Statistics::add(left.published ? heap_.statistics.pagesBuilt : heap_.statistics.pagesBuiltTwice);
     if (left.published && reason != Reason::Finish) Statistics::add(heap_.statistics.pagesBuiltByMutators);
     if (left.published && reason == Reason::Beside) Statistics::add(heap_.statistics.pagesBuiltBeside);
   }
-  if (left.last) release_sources(page, left.buffer, recycle);
+  if (left.last) release_sources(page, left.buffer, [&](u32 index) { give_back(index); });
 }
 
 bool Compaction::can_repay() const { return !heap_.copying && !heap_.options.protect; }
@@ -355,11 +360,7 @@ bool Compaction::take_intact(u32 page, u32 source) {
   if (heap_.verification.wants(4)) heap_.verification.check_page(page, PageContent::Source, nullptr);
   const AtomicPageWord::Left left = heap_.page_words[page].publish(source);
   hold(HoldPoint::Published, page);
-  if (left.last) {
-    release_sources(page, left.buffer, [&](u32 index) {
-      if (!retire(index)) shared_.push(index);
-    });
-  }
+  if (left.last) release_sources(page, left.buffer, [&](u32 index) { give_back(index); });
   return true;
 }
 
@@ -415,9 +416,7 @@ Compaction::Found Compaction::resolve(u32 page, Reason reason) {
         if (!built) found = Found::Ready;
         Placement placement(heap_);
         const Placement::Run run = placement.ready_run(page, found == Found::Ready && heap_.builder.is_intact(page) ? kIntactAround : kFaultAround);
-        placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) {
-          if (!retire(buffer)) shared_.push(buffer);
-        });
+        placement.place(run.page, run.buffer, run.pages, [&](u32 buffer) { give_back(buffer); });
         return found;
       }
       case PageState::Untouched: {

@@ -44,8 +44,14 @@ class Compaction {
 
   /// Fills [first, first + pages) of to-space with zeroed pages for a TLAB. The caller is inside `in_flight`.
   void fill(u32 first, u32 pages);
-  /// The same for a large object: zero pages, committed when they are written.
+  /// The same with zero pages, committed when they are written: for large objects, and where nothing evacuated is left.
   void fill_large(u32 first, u32 pages);
+
+  /// `protected_pages`: of the moving space, in the page-protect mode.
+  bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && supply_.map(pages) && freed_in_.map(protected_pages + 1); }
+  /// The page-protect mode's notes: these pages have been freed by the cycle under way.
+  void note_freed(u32 first, u32 end);
+  u32 overflow_used() const { return overflow_used_.load(std::memory_order_relaxed); }
 
   /// True from the flip until the close: pages of to-space may be missing. seq_cst: pairs with `in_flight`.
   std::atomic<bool> active{false};
@@ -61,31 +67,45 @@ class Compaction {
   enum class Found : u8 { Mapped, Ready, Empty, Overtaken, Untouched };
   /// Why a page is built ahead of the collector's order.
   enum class Reason : u8 { Finish, Fault, Beside };
-  Found resolve(u32 page, Reason reason);
-  bool can_repay() const;
-  u32 taken() const;
-  void repay_in_fault(u32 page);
-  void repay(BufferCursor& cursor);
+
+  // By the collector's threads.
   void add_chunks(u32 first, u32 end, bool descending, bool intact = false);
   u32 intact_pages(const Chunk& chunk) const;
+  void work(BufferCursor& cursor);
+  void work_to_order(BufferCursor& cursor);
+  u64 process(const Chunk& chunk, BufferCursor& cursor);
+  void repay(BufferCursor& cursor);
+  void finish();
+
+  // By whoever needs a page now: in a fault, or at the end.
+  Found resolve(u32 page, Reason reason);
+  void build_here(u32 page, u32 buffer, Reason reason);
   void gather_intact(u32 page);
   bool take_intact(u32 page, u32 source);
-  void work(BufferCursor& cursor);
-  u64 process(const Chunk& chunk, BufferCursor& cursor);
-  void finish();
-  template <typename Recycle>
-  void release_sources(u32 page, u32 buffer, Recycle&& recycle);
+  void repay_in_fault(u32 page);
+
+  // Buffers, and what a page was made from.
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
-  void build_here(u32 page, u32 buffer, Reason reason);
-  void recycle_above();
+  void give_back(u32 buffer);
+  void top_up_shared();
+  bool can_repay() const;
+  u32 taken() const;
+  /// The buffer that a built page is placed from.
+  u32 placed_from(u32 page, PageContent content, u32 buffer) const;
+  template <typename Recycle>
+  void release_sources(u32 page, u32 buffer, Recycle&& recycle);
   bool retire(u32 buffer);
+
+  void hold(HoldPoint point, u32 page, u32 pages = 1);
+
+  // filling.cc
+  void recycle_above();
+
+  // protection.cc
   void protect_window();
   bool belongs(u32 page) const;
   void serve_idle(u32 page, std::size_t offset);
-  void top_up_shared();
-  void work_to_order(BufferCursor& cursor);
-  void hold(HoldPoint point, u32 page, u32 pages = 1);
 
   static constexpr u32 kChunkPages = 128;
   static constexpr u32 kOverflowPages = 64;
@@ -106,13 +126,6 @@ class Compaction {
   std::atomic<u32> taken_by_faults_{0};  // of those, by threads in a fault
   Overdraft overdraft_;
   MappedArray<u32> freed_in_;  // page-protect mode: the cycle that freed the page last
-
- public:
-  /// `protected_pages`: of the moving space, in the page-protect mode.
-  bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && supply_.map(pages) && freed_in_.map(protected_pages + 1); }
-  /// The page-protect mode's notes: these pages have been freed by the cycle under way.
-  void note_freed(u32 first, u32 end);
-  u32 overflow_used() const { return overflow_used_.load(std::memory_order_relaxed); }
 };
 
 }  // namespace glissade
