@@ -112,7 +112,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
-      if (moving.dead.has_holes()) consider_dead(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
+      if (moving.dead.has_holes()) note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
       if (room < need_pages) return false;
       const u32 pages = std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room);
       take_pages(top, pages);
@@ -168,7 +168,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 held = moving.held_pages();
     // The heap may grow for it; what must not happen is that it finds no room though there is some.
-    if (moving.dead.pages() > 0 && pages <= max_pages_) consider_dead(held + pages, max_pages_);
+    if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_);
     if (held + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);
@@ -204,7 +204,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   }
   if (ref_word >= base_word) {
     if (registered) {
-      compaction.fill_large(first, pages);
+      compaction.fill_zeros(first, pages);
       compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
     }
     write_header(address({ref_word}), shape, word1);

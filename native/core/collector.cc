@@ -47,7 +47,7 @@ void Heap::collector_loop() {
   }
 }
 
-bool Heap::wait_for_cycle() {
+bool Heap::collect() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   // A cycle under way may have marked already what is garbage by now.
   const u64 target = cycles_ + (cycling_ ? 2 : 1);
@@ -113,8 +113,6 @@ u64 Heap::cycles_completed() {
   std::lock_guard<std::mutex> lock(cycle_mutex_);
   return cycles_;
 }
-
-bool Heap::collect() { return wait_for_cycle(); }
 
 void Heap::gate(Rest rest) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
@@ -389,7 +387,7 @@ void Heap::run_cycle(bool forced) {
     marks_hold_ = enough || !is_worth_moving(gain);
     note_trace();
   }
-  pace(now_ns() - started);
+  set_limits(now_ns() - started);
   statistics.cycle_us.record(now_ns() - started);
   set_phase(layout::Phase::Idle);
 }
@@ -409,7 +407,8 @@ void Heap::note_live(bool forced) {
   retention.note(now_ns(), forced ? wanted_pages() : std::max(wanted_pages(), used), forced ? 0 : u64{options.retention_ms} * 1'000'000);
 }
 
-void Heap::pace(u64 took_ns) {
+/// At a cycle's end: how far the heap may grow, when the next cycle begins, and whether that may be a young one.
+void Heap::set_limits(u64 took_ns) {
   std::lock_guard<SpaceLock> lock(moving.lock);
   roots.end_cycle();
   const u64 used = moving.used_pages();

@@ -45,7 +45,7 @@ class Compaction {
   /// Fills [first, first + pages) of to-space with zeroed pages for a TLAB. The caller is inside `in_flight`.
   void fill(u32 first, u32 pages);
   /// The same with zero pages, committed when they are written: for large objects, and where nothing evacuated is left.
-  void fill_large(u32 first, u32 pages);
+  void fill_zeros(u32 first, u32 pages);
 
   /// `protected_pages`: of the moving space, in the page-protect mode.
   bool map(u32 pages, u32 protected_pages) { return shared_.map(pages) && supply_.map(pages) && freed_in_.map(protected_pages + 1); }

@@ -1,10 +1,10 @@
 // Where a mutator's touch of a missing page arrives when signals deliver it (page-barrier.h, `Faults::Sigbus`).
 //
 // The SIGBUS handler is the process's: it is installed with the first heap, goes with the last one's memory, looks the
-// address up in a table of heaps, and hands anything that is not ours to the handler it replaced. It allocates nothing, takes no lock, blocks all signals
-// (sa_mask is full, so a nested signal cannot touch the heap from within), keeps errno, and enters the heap's in-flight
-// counter before it reads any state (invariant 10, invariant 9). The table and the counters have static storage and no
-// destructors: `process.exit` runs none, and a late fault must find them.
+// address up in a table of heaps, and hands anything that is not ours to the handler it replaced. It allocates nothing,
+// takes no lock, blocks all signals (sa_mask is full, so a nested signal cannot touch the heap from within), keeps errno,
+// and enters the heap's in-flight counter before it reads any state (invariant 10, invariant 9). The table and the
+// counters have static storage and no destructors: `process.exit` runs none, and a late fault must find them.
 #pragma once
 
 #include "units.h"

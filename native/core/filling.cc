@@ -1,7 +1,7 @@
 // Pages for the program to allocate in while a compaction goes on, when to-space is armed and nothing of it is there by itself: TLABs
 // and large objects get theirs when they are granted, and at the end evacuated pages become the heap's free memory.
 //
-// A page given out here has no content to build: its state is set to mapped at once. Callers of `fill` and `fill_large` are mutators
+// A page given out here has no content to build: its state is set to mapped at once. Callers of `fill` and `fill_zeros` are mutators
 // inside `in_flight`; `recycle_above` is the driver's.
 #include <sched.h>
 
@@ -17,7 +17,7 @@ void Compaction::fill(u32 first, u32 pages) {
     const u32 page = first + done;
     const Extent extent = heap_.copying || heap_.options.protect ? Extent{0, 0} : supply_.take(pages - done);
     if (extent.pages == 0) {
-      fill_large(page, pages - done);
+      fill_zeros(page, pages - done);
       break;
     }
     u8* source = heap_.space.buffer(extent.first);
@@ -30,7 +30,7 @@ void Compaction::fill(u32 first, u32 pages) {
       if (placing.answer == PageBarrier::Answer::Placed || placing.answer == PageBarrier::Answer::Again) continue;
       if (placing.answer == PageBarrier::Answer::Disarmed) return;
       // This page comes from the kernel instead.
-      if (placing.answer == PageBarrier::Answer::Unmovable) fill_large(page + moved, 1);
+      if (placing.answer == PageBarrier::Answer::Unmovable) fill_zeros(page + moved, 1);
       moved++;
     }
     for (u32 filled = page; filled < page + extent.pages; filled++) heap_.page_words[filled].set_filled();
@@ -38,7 +38,7 @@ void Compaction::fill(u32 first, u32 pages) {
   }
 }
 
-void Compaction::fill_large(u32 first, u32 pages) {
+void Compaction::fill_zeros(u32 first, u32 pages) {
   for (u32 done = 0; done < pages;) {
     const PageBarrier::Placing placing = heap_.barrier.zero(heap_.space.to_page({first + done}), pages - done);
     Statistics::add(heap_.statistics.pagesZeroFilled, placing.pages);

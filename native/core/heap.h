@@ -195,8 +195,7 @@ class Heap {
   void reclaim();
   void note_live(bool forced);
   u64 wanted_pages() const;
-  void pace(u64 took_ns);
-  bool wait_for_cycle();
+  void set_limits(u64 took_ns);
   bool wait_for_memory();
   void announce_memory();
   double room();
@@ -211,7 +210,7 @@ class Heap {
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
-  void consider_dead(u32 held, u32 most);
+  void note_unfit(u32 held, u32 most);
   bool nothing_marked_in_dead() const;
   void return_unneeded();
 

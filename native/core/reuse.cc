@@ -173,7 +173,7 @@ void Heap::reuse_dead() {
 
 /// Under the space's lock. An object has not fitted into the dead space and takes fresh pages: with them `held` are taken, of
 /// `most` that may be.
-void Heap::consider_dead(u32 held, u32 most) {
+void Heap::note_unfit(u32 held, u32 most) {
   // The room that the next cycle was to have does not come from what is dead, then.
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);
   const u32 needed = limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
