@@ -1,11 +1,15 @@
 // Identity hashes: 30 bits in word 1 of a fixed object, made at the first question and moved along with the object.
+//
+// Several threads may ask first: the one that exchanges the word decides, and the others take its answer.
 
+import { threadId } from 'node:worker_threads'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { FIRST_SHAPE, FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord } from './layout.js'
 import type { Ref } from './values.js'
 
-let state = 0x9e3779b9
+// Threads begin far from each other in the sequence.
+let state = (0x9e3779b9 + Math.imul(threadId, 0x85ebca6b)) | 0
 
 /** A 30-bit number that is not 0; a plain linear sequence through a mixing function. */
 function nextHash(): number {
@@ -25,11 +29,11 @@ export function identityHash(core: HeapCore, object: Ref): number {
   const shape = i32[object]
   const kind = shape >= FIRST_SHAPE ? control[SHAPE_BASE + shape * SHAPE_WORDS + ShapeWord.Kind] : 0
   if (kind !== ShapeKind.Fixed) refuse(object, kind)
-  const known = i32[object + 1] >>> FLAG_BITS
-  if (known !== 0) return known
+  const word = i32[object + 1]
+  if (word >>> FLAG_BITS !== 0) return word >>> FLAG_BITS
   const hash = nextHash()
-  i32[object + 1] |= hash << FLAG_BITS
-  return hash
+  const found = Atomics.compareExchange(i32, object + 1, word, word | (hash << FLAG_BITS))
+  return found === word ? hash : found >>> FLAG_BITS
 }
 
 function refuse(object: Ref, kind: number): never {
