@@ -77,8 +77,8 @@ export const MUTANTS = [
     name: 'table-root-without-card',
     what: 'a store into a table root area marks no root card',
     file: 'src/heap/roots.ts',
-    find: '    rootCards[word >>> CARD_SHIFT] = 1',
-    replace: '    void rootCards, word, CARD_SHIFT',
+    find: '    rootCards[this.#word(index) >>> CARD_SHIFT] = 1',
+    replace: '    void rootCards',
     stress: of('graphs', 'lists', 'trees'),
   },
   {

@@ -154,7 +154,7 @@ ${table(
   figureRows((name) => !name.startsWith('pauses.')),
 )}
 
-Every stall that a thread can feel, in microseconds, as \`{ count, p50, p99, p999, p9999, max, buckets }\`; \`buckets\` is the
+Every stall that a thread can feel, in microseconds, as \`{ count, sum, p50, p99, p999, p9999, max, buckets }\`; \`buckets\` is the
 histogram, the upper edge and the count of every bucket that is not empty:
 
 ${table(

@@ -13,6 +13,8 @@ export type CollectorName = 'concurrent' | 'stop-the-world' | 'none'
 /** A kind of stall, in microseconds. */
 export interface HistogramSummary {
   readonly count: number
+  /** Of all of them together. */
+  readonly sum: number
   readonly p50: number
   readonly p99: number
   readonly p999: number

@@ -11,18 +11,21 @@ const POWERS = 40
 export class Histogram {
   readonly #counts = new Uint32Array(STEPS * POWERS)
   #count = 0
+  #sumNs = 0
   #maxNs = 0
 
   recordNs(ns: number): void {
     const value = Math.max(0, Math.round(ns))
     this.#counts[bucketOf(value)]++
     this.#count++
+    this.#sumNs += value
     if (value > this.#maxNs) this.#maxNs = value
   }
 
   summary(): HistogramSummary {
     return {
       count: this.#count,
+      sum: this.#sumNs / 1000,
       p50: this.#percentile(0.5),
       p99: this.#percentile(0.99),
       p999: this.#percentile(0.999),
@@ -65,4 +68,4 @@ function upperEdge(bucket: number): number {
   return 2 ** power * (1 + ((bucket % STEPS) + 1) / STEPS)
 }
 
-export const EMPTY_HISTOGRAM: HistogramSummary = { count: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0, buckets: [] }
+export const EMPTY_HISTOGRAM: HistogramSummary = { count: 0, sum: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0, buckets: [] }

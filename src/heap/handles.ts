@@ -68,7 +68,8 @@ export class Handle {
   }
 }
 
-type Reserved = keyof Handle
+// A class cannot have an accessor `constructor`.
+type Reserved = keyof Handle | 'constructor'
 type Untyped = Omit<Handle, 'get' | 'set'>
 /** A handle of an object of `Shape<S>`: one property per slot (a slot named like a member of Handle is read by `get`). */
 export type ObjectHandle<S> = Untyped & { -readonly [K in Exclude<keyof S, Reserved>]: SlotType<S[K]> } & {
@@ -114,6 +115,8 @@ function notOfShape({ _core: core, shape: has }: Handle, wanted: unknown): HeapE
 
 function whyDead(handle: Handle): Error {
   try {
+    // By its owner perhaps, while this thread runs.
+    handle._core.checkOpen()
     handle._core.checkRunning('a handle')
   } catch (error) {
     return error as Error
@@ -226,6 +229,9 @@ function checkText(kind: SlotKind, at: string): string {
   return `if (${MISFIT[kind]}) badNumber(${at}, '${kind}', v)`
 }
 
+/** What a handle has that is not on Handle's prototype. */
+const OWN_FIELDS: ReadonlySet<string> = new Set(['_slot', '_owner', '_core', 'shape'])
+
 function fixedText(shape: Shape<SlotTable>, prologue: string): string {
   const parts: string[] = []
   const gets: string[] = []
@@ -234,7 +240,7 @@ function fixedText(shape: Shape<SlotTable>, prologue: string): string {
     const at = String(shape.at[name])
     const read = `${prologue} ${readText(kind, at)}`
     const write = `${checkText(kind, JSON.stringify(name))}; ${prologue} ${writeText(kind, at)}`
-    if (!(name in Handle.prototype) && name !== '_slot' && name !== '_owner' && name !== 'shape' && name !== '_core') {
+    if (!(Object.hasOwn(Handle.prototype, name) || OWN_FIELDS.has(name))) {
       parts.push(`get ${name}() { ${read} }`, `set ${name}(v) { ${write} }`)
     }
     gets.push(`case ${JSON.stringify(name)}: { ${read} }`)

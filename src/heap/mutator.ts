@@ -207,7 +207,7 @@ export class Mutator {
     this.#core.checkRunning('scope')
     return this.#scopes.open()
   }
-  /** Calls `fn` with a scope that ends when it returns: the fast form of `using`. */
+  /** Calls `fn` with a scope that ends when it returns or throws. */
   scoped<T>(fn: (scope: Scope) => T): T {
     checkSynchronous(fn, 'm.scoped')
     const scope = this.scope()

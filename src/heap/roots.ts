@@ -2,7 +2,8 @@
 //
 // Invariant 7: at a safepoint every live reference is in a published, initialised root slot, a handle, or the heap. For an
 // area that means: `[0, top)` initialised, `top` published. Stores into a stack need no barrier (remark compares it with
-// a copy); every store into a table also stores its root card. Above `top` an area reads as zero after a collection.
+// a copy); every store into a table also stores its root card. A collection zeroes stacks above `top`, so what lies there is
+// never older than the last one: `top` may be raised over slots of a frame that are not written yet. Above `top` a table is zero.
 // A stack belongs to the thread that made it, a table to the heap; `get` and `set`, which check, are for inside run only.
 
 import type { HeapCore } from './heap-core.js'
@@ -15,7 +16,7 @@ export type RootKind = 'ref' | 'value'
 /** What `get` and `set` of an area trade in. In a value area a reference is `new Tagged(Tag.Ref, ref)`. */
 export type RootContent<K extends RootKind> = K extends 'ref' ? Ref | 0 : RawValue
 
-abstract class RootArea<K extends RootKind> {
+abstract class RootArea<K extends RootKind> implements Disposable {
   readonly kind: K
   /** Index of slot 0 in its view: `m.rootsI32` for refs, `m.rootsF64` for values. */
   readonly base: number
@@ -95,6 +96,9 @@ abstract class RootArea<K extends RootKind> {
     this.checkUsable()
     this.freed = true
     this.core.collector.freeArea(this.index)
+  }
+  [Symbol.dispose](): void {
+    this.free()
   }
 
   protected checkUsable(): void {
@@ -176,13 +180,32 @@ export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
     super(core, kind, kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable, slots, -1)
   }
 
+  override get top(): number {
+    return super.top
+  }
+  /** Lowering it clears the slots that it lets go: above `top` a table is zero. */
+  override set top(slots: number) {
+    const before = super.top
+    super.top = slots
+    if (slots >= before) return
+    const begin = this.#word(slots)
+    const end = this.#word(before)
+    this.core.inRun(() => {
+      const { rootsI32, rootCards } = this.core.views
+      rootsI32.fill(0, begin, end)
+      rootCards.fill(1, begin >>> CARD_SHIFT, ((end - 1) >>> CARD_SHIFT) + 1)
+    })
+  }
+
   /** Stores with the root card, and raises `top` over the slot. */
   set(index: number, content: RootContent<K>): void {
     this.store(index, content)
     const { control, rootCards } = this.core.views
     if (control[this.topIndex] <= index) control[this.topIndex] = index + 1
-    const word = this.kind === 'ref' ? this.base + index : 2 * (this.base + index)
-    rootCards[word >>> CARD_SHIFT] = 1
+    rootCards[this.#word(index) >>> CARD_SHIFT] = 1
+  }
+  #word(index: number): number {
+    return this.kind === 'ref' ? this.base + index : 2 * (this.base + index)
   }
 }
 

@@ -22,7 +22,7 @@ import {
 import type { HeapCore } from './heap-core.js'
 import { AreaKind, CARD_SHIFT, PAGE_BYTES, AreaWord, areaBlock } from './layout.js'
 import type { Mutator } from './mutator.js'
-import type { ArrayShape, Shape, SlotKind } from './shapes.js'
+import { shapeAt, type ArrayShape, type Shape, type SlotKind } from './shapes.js'
 import type { Ref } from './values.js'
 
 const FIRST_SLOTS = PAGE_BYTES / 4
@@ -195,10 +195,8 @@ export class ScopeStack {
     return this.#classes[id] ?? this.#makeClass(id, ref)
   }
   #makeClass(id: number, ref: number): HandleClass {
-    const shape = this.core.shapes.byId(id)
-    if (shape === undefined) {
-      throw new HeapError('ERR_BAD_REF', `no object begins at ${show(ref)}: was the Ref kept across a safepoint?`)
-    }
+    this.core.checkOpen()
+    const shape = shapeAt(this.core, ref as Ref, 'a handle')
     return (this.#classes[id] = generateHandleClass(this.core, shape, (r) => this.wrap(r)))
   }
 

@@ -3,6 +3,7 @@
 // Heap memory is never handed to a system call (a page that has not arrived yet makes the kernel return EFAULT), so
 // what leaves the process leaves through a copy. Inside run only. Nothing here keeps a Ref across an allocation.
 
+import { constants } from 'node:buffer'
 import type { Mutator } from './mutator.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
@@ -106,6 +107,19 @@ export function newString(m: Mutator, core: HeapCore, shape: ArrayShape<'u8'> | 
 
 export function readString(core: HeapCore, ref: Ref): string {
   const { shape, start, bytes } = payload(core, ref, 'readString')
+  try {
+    return decoded(core, shape, start, bytes)
+  } catch (error) {
+    if (bytes < constants.MAX_STRING_LENGTH || error instanceof HeapError) throw error
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `readString: ${bytes} bytes of a '${shape.name}' are more than a string of JavaScript can hold ` +
+        `(${constants.MAX_STRING_LENGTH} characters): copy it out with m.copyOut, and decode it in pieces`,
+    )
+  }
+}
+
+function decoded(core: HeapCore, shape: AnyShape, start: number, bytes: number): string {
   const end = start + bytes
   if (shape.array && shape.kind === 'u8') {
     if (end < BUFFER_END) return bufferOf(core).toString('utf8', start, end)

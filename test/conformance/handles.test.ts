@@ -391,6 +391,28 @@ overAll('handles', (configuration) => {
       })
     })
   })
+
+  it('gives slots whose names are members of every object as properties, but for constructor', () => {
+    withHeap(configuration, {}, (heap) => {
+      const odd = heap.defineShape('Odd', {
+        toString: 'i32',
+        valueOf: 'f64',
+        hasOwnProperty: 'ref',
+        constructor: 'i32',
+      })
+      heap.run((m) => {
+        const object = m.scope().new(odd, { toString: 5, valueOf: 0.5, hasOwnProperty: null, constructor: 7 })
+        expect([object.toString, object.valueOf, object.hasOwnProperty, object.get('constructor')]).toEqual([
+          5,
+          0.5,
+          null,
+          7,
+        ])
+        object.toString = 42
+        expect(object.get('toString')).toBe(42)
+      })
+    })
+  })
 })
 
 const LARGE_KINDS = ['u8', 'f64', 'ref', 'value'] as const satisfies readonly SlotKind[]

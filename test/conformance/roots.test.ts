@@ -196,6 +196,41 @@ overAll('roots', (configuration) => {
       })
     })
   })
+
+  it('clears what a table lets go when its top is lowered, also outside run', () => {
+    withHeap(configuration, {}, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      const [refs, values] = heap.run((m) => {
+        const tables = [m.roots.table('ref', 600), m.roots.table('value', 600)] as const
+        for (let i = 0; i < 600; i++) {
+          tables[0].set(i, m.alloc(cell))
+          tables[1].set(i, new Tagged(Tag.Ref, tables[0].get(i) as Ref))
+        }
+        tables[0].top = 3
+        return tables
+      })
+      values.top = 2
+      expect(heap.verify()).toMatchObject({ ok: true, objects: 3 })
+      heap.run((m) => {
+        refs.set(599, m.alloc(cell))
+        values.set(599, 1.5)
+        for (let i = 3; i < 599; i++) expect(refs.get(i)).toBe(0)
+        for (let i = 2; i < 599; i++) expect(values.get(i)).toBe(0)
+      })
+    })
+  })
+
+  it('gives root areas back at the end of a `using` block', () => {
+    withHeap(configuration, { maxRootBytes: '1m' }, (heap) => {
+      heap.run((m) => {
+        for (let i = 0; i < 300; i++) {
+          using stack = m.roots.stack('ref', 100_000)
+          using table = m.roots.table('ref', 100_000)
+          expect(stack.capacity + table.capacity).toBe(200_000)
+        }
+      })
+    })
+  })
 })
 
 overAll(
