@@ -26,6 +26,7 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kStackLimit: MutatorWord.StackLimit,
     kStackLimitRestore: MutatorWord.StackLimitRestore,
     kStackLimitArea: MutatorWord.StackLimitArea,
+    kPollRestore: MutatorWord.PollRestore,
     kAreaBase: layout.AREA_BASE,
     kAreaWords: layout.AREA_WORDS,
     kMaxAreas: layout.MAX_AREAS,

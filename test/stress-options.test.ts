@@ -52,6 +52,31 @@ overAll('stress', (configuration) => {
     })
   })
 
+  it('everySafepoint has every poll due, whatever came before it', () => {
+    withHeap(configuration, { stress: { everySafepoint: true } }, (heap) => {
+      const cell = heap.defineShape('Cell', { next: 'ref' })
+      for (let round = 0; round < 2; round++) {
+        heap.run((m) => {
+          using stack = m.roots.stack('ref', 4)
+          const limit = stack.limitIndex
+          const isDue = () => m.mustPoll() && m.control[limit] < 0
+          const due = [isDue()]
+          for (const safepoint of [
+            () => m.alloc(cell),
+            () => m.poll(),
+            () => heap.collectSync(),
+            () => m.parked(() => undefined),
+            () => m.roots.stack('ref', 4).free(),
+          ]) {
+            safepoint()
+            due.push(isDue())
+          }
+          expect(due).toEqual(Array(6).fill(true))
+        })
+      }
+    })
+  })
+
   it('an allocation of more bytes than the interval is one collection', () => {
     withHeap(configuration, { stress: { everyBytes: 1000 } }, (heap) => {
       const Bytes = heap.defineArray('Bytes', 'u8')

@@ -122,12 +122,12 @@ void Safepoint::resume(const Mutator* self) {
     if (state & kStopped) {
       layout::store_word(m.block[layout::kTlabLimit], static_cast<i32>(m.tlab_limit));
       layout::store_word(m.block[layout::kStackLimit], layout::load_word(m.block[layout::kStackLimitRestore]));
-      layout::store_word(m.block[layout::kPoll], 0);
+      layout::store_word(m.block[layout::kPoll], layout::load_word(m.block[layout::kPollRestore]));
       // release: publishes the restored words and all that the operation wrote.
       m.state.store(kRunning, std::memory_order_release);
     } else {
       layout::store_word(m.block[layout::kStackLimit], layout::load_word(m.block[layout::kStackLimitRestore]));
-      layout::store_word(m.block[layout::kPoll], 0);
+      layout::store_word(m.block[layout::kPoll], layout::load_word(m.block[layout::kPollRestore]));
       m.state.store(kParked, std::memory_order_release);
     }
     if (&m != self) futex_wake(m.state);

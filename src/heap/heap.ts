@@ -134,6 +134,7 @@ export abstract class HeapBase implements Disposable {
     if (core.alwaysPoll) {
       const { control } = core.views
       const block = mutatorBlock(index)
+      control[block + MutatorWord.PollRestore] = 1
       control[block + MutatorWord.Poll] = 1
       core.poll = () => {
         core.checkRunning('poll')
@@ -143,9 +144,6 @@ export abstract class HeapBase implements Disposable {
         } finally {
           core.checked?.sync()
         }
-        // Asked for again at once, so that every poll of the program is taken.
-        control[block + MutatorWord.Poll] = 1
-        if (control[block + MutatorWord.StackLimitArea] >= 0) control[block + MutatorWord.StackLimit] = -1
       }
     }
     return core.mutator

@@ -56,6 +56,8 @@ export const MutatorWord = {
   StackLimitRestore: 5,
   /** Index of the root area that the stack limit belongs to, −1 for none. */
   StackLimitArea: 6,
+  /** What Poll is while nobody asks for a stop: 1 where every poll is to be taken (stress). */
+  PollRestore: 7,
 } as const
 
 /** First word of mutator block `index`. */

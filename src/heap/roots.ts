@@ -141,7 +141,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
         `the stack limit of mutator ${this.#mutator} belongs to root area ${owner}: one stack per mutator can have it; free that stack first`,
       )
     }
-    control[this.#block + MutatorWord.StackLimitRestore] = this.capacity
+    control[this.#block + MutatorWord.StackLimitRestore] = this.core.alwaysPoll ? -1 : this.capacity
     control[this.#block + MutatorWord.StackLimitArea] = this.index
     control[this.#block + MutatorWord.StackLimit] = this.core.alwaysPoll ? -1 : this.capacity
     this.#limitIndex = this.#block + MutatorWord.StackLimit
