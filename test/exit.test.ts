@@ -25,7 +25,7 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
       ${program}`
     const child = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
       encoding: 'utf8',
-      timeout: 120_000,
+      timeout: 60_000,
     })
     return { status: child.status, signal: child.signal, out: child.stdout, error: child.stderr }
   }
@@ -40,6 +40,65 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
     expect(middle).toMatchObject({ status: 7, signal: null })
     const inside = run(`heap.run((m) => { fill(m); void heap.collect(); process.exit(8) })`)
     expect(inside).toMatchObject({ status: 8, signal: null })
+  })
+
+  /** What `wait` does with the heap in a thread of its own, for ever, beside `program`. */
+  const besideThread = (wait: string, program: string): string => `
+    const { Worker } = await import('node:worker_threads')
+    const other = \`
+      import('node:worker_threads').then(async ({ workerData, parentPort }) => {
+        const { Heap } = await import(${JSON.stringify(entry)})
+        const heap = Heap.attach(workerData)
+        const node = heap.defineShape('Node', { next: 'ref' })
+        parentPort.postMessage('begins')
+        ${wait}
+      })\`
+    const worker = new Worker(other, { eval: true, workerData: heap.share() })
+    await new Promise((resolve) => worker.once('message', resolve))
+    const spin = () => { for (const end = Date.now() + 300; Date.now() < end; ); }
+    ${program}`
+  const waits = [
+    ['for a collection', 'for (;;) heap.collectSync()'],
+    ['for the promise of one', 'for (;;) await heap.collect()'],
+    ['for memory', 'heap.run((m) => { for (;;) m.alloc(node) })'],
+  ]
+  it.runIf(concurrent).each(waits)('may exit inside run while another thread waits %s', (_what, wait) => {
+    const ended = run(besideThread(wait, `heap.run(() => { spin(); process.exit(9) })`))
+    expect(ended).toMatchObject({ status: 9, signal: null, error: '' })
+    const listens = `
+      heap.run(fill)
+      process.on('exit', () => { heap.run(fill); heap.close(); console.log('closed') })
+      heap.run((m) => { m.parked(spin); process.exit(9) })`
+    const listened = run(besideThread(wait, listens))
+    expect(listened).toMatchObject({ status: 9, signal: null, out: 'closed\n', error: '' })
+  })
+
+  it.runIf(concurrent)('goes on when one of its threads exits inside run with a collection under way', () => {
+    const exits = `heap.run((m) => {
+      void heap.collect()
+      for (const end = Date.now() + 300; Date.now() < end; ) m.alloc(node)
+      process.exit(9)
+    })`
+    const goesOn = `
+      const code = new Promise((resolve) => worker.once('exit', resolve))
+      for (const end = Date.now() + 1000; Date.now() < end; ) { heap.run(fill); heap.collectSync() }
+      console.log(await code)
+      heap.collectSync()
+      heap.assertValid()`
+    const ended = run(besideThread(exits, goesOn))
+    expect(ended).toMatchObject({ status: 0, signal: null, out: '9\n', error: '' })
+  })
+
+  it.runIf(concurrent)('listens for its end once for all heaps, and no longer when they are closed', () => {
+    const ended = run(`
+      const heaps = Array.from({ length: 12 }, () => Heap.create({ maxBytes: '1m', ...${JSON.stringify(options)} }))
+      const listeners = () => process.listenerCount('exit')
+      const before = listeners()
+      for (const heap of heaps) heap.run(() => 0)
+      console.log(listeners() - before)
+      for (const heap of heaps) heap.close()
+      console.log(listeners() - before)`)
+    expect(ended).toMatchObject({ status: 0, out: '1\n0\n', error: '' })
   })
 
   it('dies of an error thrown inside run as of any other', () => {

@@ -7,6 +7,7 @@
 // The registry of heaps is process-wide, and leaks on purpose: process.exit runs no destructor.
 #include "binding/heap.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -60,10 +61,14 @@ struct HeapBinding {
   bool is_running(i32 index) const {
     return index >= 0 && (mutator(static_cast<u32>(index)).state.load() & Safepoint::kRunning);
   }
+  /// Twice is once; and the block may be another thread's by now, where an exit listener has closed the heap.
+  void leave(u32 index) {
+    if (std::find(attached.begin(), attached.end(), index) == attached.end()) return;
+    if (is_running(static_cast<i32>(index))) heap().safepoint.leave(mutator(index));
+  }
   void detach(u32 index) {
-    Mutator& m = mutator(index);
-    if (m.state.load() & Safepoint::kRunning) heap().safepoint.leave(m);
-    heap().detach(m);
+    leave(index);
+    heap().detach(mutator(index));
     std::erase(attached, index);
   }
   void detach_all() {
@@ -163,6 +168,12 @@ napi_value detach(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value leave(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->leave(call.natural(0));
+  return nullptr;
+}
+
 napi_value call_function(const Call& call, u32 i) {
   napi_value undefined, result = nullptr;
   napi_get_undefined(call.env, &undefined);
@@ -173,10 +184,9 @@ napi_value call_function(const Call& call, u32 i) {
 napi_value run(napi_env env, napi_callback_info info) {
   Call call(env, info);
   const u32 index = call.natural(0);
-  Safepoint& safepoint = call.heap().safepoint;
-  safepoint.enter(call.binding->mutator(index));
+  call.heap().safepoint.enter(call.binding->mutator(index));
   napi_value result = call_function(call, 1);
-  safepoint.leave(call.binding->mutator(index));
+  call.binding->leave(index);
   return result;
 }
 
@@ -428,12 +438,24 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
     const char* name;
     napi_callback callback;
   } methods[] = {
-      {"attach", attach},         {"detach", detach},           {"run", run},
-      {"parked", parked},         {"poll", poll},               {"allocate", allocate},
-      {"createArea", create_area}, {"freeArea", free_area},     {"collect", collect},
-      {"collectAsync", collect_async}, {"step", step},          {"pauseMutators", pause_mutators},
-      {"resumeMutators", resume_mutators}, {"stats", stats}, {"phaseLog", phase_log},
-      {"checkCards", check_cards},       {"close", close},
+      {"attach", attach},
+      {"detach", detach},
+      {"leave", leave},
+      {"run", run},
+      {"parked", parked},
+      {"poll", poll},
+      {"allocate", allocate},
+      {"createArea", create_area},
+      {"freeArea", free_area},
+      {"collect", collect},
+      {"collectAsync", collect_async},
+      {"step", step},
+      {"pauseMutators", pause_mutators},
+      {"resumeMutators", resume_mutators},
+      {"checkCards", check_cards},
+      {"stats", stats},
+      {"phaseLog", phase_log},
+      {"close", close},
   };
   for (const auto& method : methods) {
     napi_value function;

@@ -33,8 +33,8 @@ export class ConcurrentCollector implements Collector {
   #watching = false
   /** This thread's mutator block, −1 for none. */
   #mutator = -1
-  /** Collections asked for by collectAsync and not complete. */
-  #pending = 0
+  /** This in `attachedHere`. */
+  readonly #entry = new WeakRef<ConcurrentCollector>(this)
 
   private constructor(native: NativeHeap) {
     this.#native = native
@@ -72,11 +72,17 @@ export class ConcurrentCollector implements Collector {
 
   attach(): number {
     this.#mutator = translating(() => this.#native.attach())
+    if (this.#mutator >= 0) leaveAtExit(this.#entry)
     return this.#mutator
   }
   detach(mutator: number): void {
     this.#native.detach(mutator)
     this.#mutator = -1
+    needNotLeave(this.#entry)
+  }
+  /** The process, or this worker thread, is ending: out of `run`, whose callback will not return. */
+  leaveRun(): void {
+    if (this.#mutator >= 0) this.#native.leave(this.#mutator)
   }
   run<T>(mutator: number, fn: () => T): T {
     return this.#native.run(mutator, fn)
@@ -101,21 +107,11 @@ export class ConcurrentCollector implements Collector {
     return translating(() => this.#native.collect(mutator))
   }
   async collectAsync(): Promise<void> {
-    // Node waits for a request under way before it runs cleanup hooks, and the cycle waits for this thread: a
-    // process.exit inside run would never end. So the thread leaves in the exit event, which comes first.
-    if (this.#pending++ === 0) leaveAtExit(this)
     try {
       await this.#native.collectAsync()
     } catch (error) {
       throw translated(error)
-    } finally {
-      if (--this.#pending === 0) needNotLeave(this)
     }
-  }
-  /** The process is ending. */
-  leaveForGood(): void {
-    if (this.#mutator >= 0) this.#native.detach(this.#mutator)
-    this.#mutator = -1
   }
   step(mutator: number, gates: number): number {
     return this.#native.step(mutator, gates)
@@ -156,17 +152,25 @@ export class ConcurrentCollector implements Collector {
   }
 }
 
-/** Those with requests under way. One listener for all: Node warns of more than ten. */
-const leaving = new Set<ConcurrentCollector>()
-const leaveAll = (): void => leaving.forEach((collector) => collector.leaveForGood())
+// Node joins worker threads and waits for requests under way before it runs cleanup hooks, and those may wait for a cycle
+// that waits for this thread: a process.exit inside run would never end. So the thread leaves in the exit event, which
+// comes first. What later listeners do with the heap they do in runs of their own.
 
-function leaveAtExit(collector: ConcurrentCollector): void {
-  if (leaving.size === 0) process.once('exit', leaveAll)
-  leaving.add(collector)
+/**
+ * The collectors with a mutator of this thread; weakly, as a heap that nobody closed goes with its last reference. One
+ * listener for all: Node warns of more than ten.
+ */
+const attachedHere = new Set<WeakRef<ConcurrentCollector>>()
+const leaveAll = (): void => attachedHere.forEach((entry) => entry.deref()?.leaveRun())
+
+function leaveAtExit(entry: WeakRef<ConcurrentCollector>): void {
+  if (attachedHere.size === 0) process.on('exit', leaveAll)
+  attachedHere.add(entry)
+  for (const known of attachedHere) if (known.deref() === undefined) attachedHere.delete(known)
 }
-function needNotLeave(collector: ConcurrentCollector): void {
-  leaving.delete(collector)
-  if (leaving.size === 0) process.off('exit', leaveAll)
+function needNotLeave(entry: WeakRef<ConcurrentCollector>): void {
+  attachedHere.delete(entry)
+  if (attachedHere.size === 0) process.off('exit', leaveAll)
 }
 
 /** Node's performance.now() is CLOCK_MONOTONIC from another zero, in milliseconds, which is found by reading both. */

@@ -51,6 +51,8 @@ export interface NativeHeap extends HeapMemory {
   readonly movingStart: number
   attach(): number
   detach(mutator: number): void
+  /** Ends `run` for the collector, before its callback returns. Twice is once. */
+  leave(mutator: number): void
   run<T>(mutator: number, fn: () => T): T
   parked<T>(mutator: number, fn: () => T): T
   poll(mutator: number): void
