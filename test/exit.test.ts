@@ -136,4 +136,22 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
     heap.assertValid()
     heap.close()
   })
+
+  // In a process of its own: a world that stays stopped is a hang.
+  const inspections = ['heap.verify()', 'heap.assertValid()', 'graphHash(heap)']
+  it.runIf(concurrent).each(inspections)('goes on when a vm timeout cuts %s off', (inspection) => {
+    const ended = run(`
+      import { createContext, runInContext } from 'node:vm'
+      import { graphHash } from ${JSON.stringify(entry.replace('index', 'testing'))}
+      heap.run((m) => { for (let i = 0; i < 30; i++) fill(m) })
+      const inspect = () => ${inspection}
+      const cutOff = (context) => {
+        try { runInContext('inspect()', context, { timeout: 10 }) } catch (error) { return error.code }
+      }
+      console.log(cutOff(createContext({ inspect })), heap.run(() => cutOff(createContext({ inspect }))))
+      heap.collectSync()
+      console.log(heap.verify().ok)`)
+    const cut = 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+    expect(ended).toMatchObject({ status: 0, signal: null, out: `${cut} ${cut}\ntrue\n`, error: '' })
+  })
 })

@@ -158,13 +158,13 @@ it.runIf(concurrent).each(['EBUSY', 'ENOMEM', 'EFAULT'])(
 it.runIf(concurrent)('a new object of a checked heap survives a collection that comes while the table is made', () => {
   const heap = Heap.create({ collector: 'concurrent', maxBytes: '4m', checked: true, stress: { everyAllocations: 3 } })
   const { collector } = heap._core
-  const pause = collector.pauseMutators.bind(collector)
+  const stopped = collector.stopped.bind(collector)
   let collections = 0
   // What waiting for one's turn may be: a safepoint with a whole collection in it.
-  collector.pauseMutators = (mutator) => {
+  collector.stopped = (mutator, work) => {
     collections++
     collector.collect(mutator)
-    pause(mutator)
+    return stopped(mutator, work)
   }
   const Thing = heap.defineShape('Thing', { number: 'i32' })
   heap.run((m) => {
@@ -178,7 +178,7 @@ it.runIf(concurrent)('a new object of a checked heap survives a collection that 
     }
   })
   expect(collections).toBeGreaterThanOrEqual(10)
-  collector.pauseMutators = pause
+  collector.stopped = stopped
   heap.assertValid()
   heap.close()
 })

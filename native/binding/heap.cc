@@ -3,7 +3,7 @@
 // never detached by us, because one detach anywhere makes every typed array of an isolate slower.
 //
 // `run` is a native frame around the callback, so that the mutator is left whatever ends the callback: `finally` does not
-// run after a vm timeout or worker.terminate(). An environment cleanup hook detaches what is still attached.
+// run after a vm timeout or worker.terminate(). So is `stopped`, which resumes the others. An environment cleanup hook detaches what is still attached.
 // The registry of heaps is process-wide, and leaks on purpose: process.exit runs no destructor.
 #include "binding/heap.h"
 
@@ -72,8 +72,6 @@ struct HeapBinding {
     std::erase(attached, index);
   }
   void detach_all() {
-    // A verification that was cut off (an exception, a terminated worker) must not leave the world stopped.
-    if (heap().safepoint.stopped_by_this_thread()) heap().safepoint.resume_others();
     while (!attached.empty()) detach(attached.back());
   }
 };
@@ -291,17 +289,14 @@ napi_value step(napi_env env, napi_callback_info info) {
   return call.number(static_cast<double>(phase));
 }
 
-napi_value pause_mutators(napi_env env, napi_callback_info info) {
+napi_value stopped(napi_env env, napi_callback_info info) {
   Call call(env, info);
   const i32 index = call.integer(0);
-  call.heap().safepoint.stop_others(call.binding->is_running(index) ? &call.binding->mutator(static_cast<u32>(index)) : nullptr);
-  return nullptr;
-}
-
-napi_value resume_mutators(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  call.heap().safepoint.resume_others();
-  return nullptr;
+  Safepoint& safepoint = call.heap().safepoint;
+  safepoint.stop_others(call.binding->is_running(index) ? &call.binding->mutator(static_cast<u32>(index)) : nullptr);
+  napi_value result = call_function(call, 1);
+  safepoint.resume_others();
+  return result;
 }
 
 napi_value check_cards(napi_env env, napi_callback_info info) {
@@ -450,8 +445,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
       {"collect", collect},
       {"collectAsync", collect_async},
       {"step", step},
-      {"pauseMutators", pause_mutators},
-      {"resumeMutators", resume_mutators},
+      {"stopped", stopped},
       {"checkCards", check_cards},
       {"stats", stats},
       {"phaseLog", phase_log},

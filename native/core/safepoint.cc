@@ -151,17 +151,10 @@ void Safepoint::stop_others(Mutator* self) {
   request(self);
   arrive(nullptr);
   while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
-  stopped_by_.store(pthread_self(), std::memory_order_relaxed);
   if (self) enter(*self);
 }
 
-bool Safepoint::stopped_by_this_thread() const {
-  const pthread_t by = stopped_by_.load(std::memory_order_relaxed);
-  return by != pthread_t{} && pthread_equal(by, pthread_self());
-}
-
 void Safepoint::resume_others() {
-  stopped_by_.store(pthread_t{}, std::memory_order_relaxed);
   resume(nullptr);
   stop_mutex_.unlock();
 }

@@ -16,8 +16,6 @@
 // test/model/safepoint.pml models this under the names request, poll, enter, leave, resume.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <mutex>
 
@@ -66,8 +64,6 @@ class Safepoint {
   /// Stops every mutator but `self` (which must be running, or null) until `resume_others`.
   void stop_others(Mutator* self);
   void resume_others();
-  /// True if this thread has stopped the others and not resumed them.
-  bool stopped_by_this_thread() const;
 
   Mutator& mutator(u32 index) { return mutators_[index]; }
   template <typename Visit>
@@ -92,7 +88,6 @@ class Safepoint {
   std::atomic<u32> done_{1};        // futex: the operation of the current stop has run
   Operation operation_ = nullptr;   // null: the requester only wants the world stopped
   void* context_ = nullptr;
-  std::atomic<pthread_t> stopped_by_{};
   u64 requested_at_ = 0;
 };
 

@@ -91,9 +91,8 @@ export interface Collector {
   /** Stepping heaps: lets the cycle pass so many gates; returns the phase reached. Portable: one whole cycle. */
   step(mutator: number, gates: number): number
 
-  /** Stops every other mutator, for verification. */
-  pauseMutators(mutator: number): void
-  resumeMutators(mutator: number): void
+  /** Calls `fn` with every other mutator stopped, for verification; resumes them whatever happens. A safepoint. */
+  stopped<T>(mutator: number, fn: () => T): T
 
   /** A reference that a collection under way would miss because its card is clean; empty where none is known. */
   cardViolation(): string

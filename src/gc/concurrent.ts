@@ -116,11 +116,8 @@ export class ConcurrentCollector implements Collector {
   step(mutator: number, gates: number): number {
     return this.#native.step(mutator, gates)
   }
-  pauseMutators(mutator: number): void {
-    this.#native.pauseMutators(mutator)
-  }
-  resumeMutators(mutator: number): void {
-    this.#native.resumeMutators(mutator)
+  stopped<T>(mutator: number, fn: () => T): T {
+    return this.#native.stopped(mutator, fn)
   }
   statistics(): RawStatistics {
     return this.#native.stats()

@@ -63,8 +63,7 @@ export interface NativeHeap extends HeapMemory {
   collect(mutator: number): number
   collectAsync(): Promise<void>
   step(mutator: number, gates: number): number
-  pauseMutators(mutator: number): void
-  resumeMutators(mutator: number): void
+  stopped<T>(mutator: number, fn: () => T): T
   /** What is wrong with the cards, while a stepping cycle rests before its remark; empty otherwise. */
   checkCards(): string
   stats(): RawStatistics

@@ -1,7 +1,7 @@
 // What the two portable collectors share: one thread, parked and running states, allocation, root areas, closing.
 //
 // A portable heap has no collector thread: a collection runs on the mutator's thread, inside a safepoint, and nobody can
-// see an intermediate state. So `pauseMutators` has nobody to pause and the poll word stays 0 (but under stress).
+// see an intermediate state. So `stopped` has nobody to stop and the poll word stays 0 (but under stress).
 
 import { LARGE_BYTES, MAX_MUTATORS, MutatorWord, Word, mutatorBlock } from '../heap/layout.js'
 import type { PortableMemory, Views } from '../heap/memory.js'
@@ -92,8 +92,9 @@ export abstract class PortableCollector implements Collector {
     return this.views.control[Word.Phase]
   }
 
-  pauseMutators(_mutator: number): void {}
-  resumeMutators(_mutator: number): void {}
+  stopped<T>(_mutator: number, fn: () => T): T {
+    return fn()
+  }
 
   /** Nothing runs beside a cycle of these collectors, so no store can miss its card. */
   cardViolation(): string {

@@ -133,12 +133,7 @@ export class HeapCore {
 
   /** `work` with the other threads stopped. A safepoint of this one. */
   stopped<T>(work: () => T): T {
-    this.collector.pauseMutators(this.mutatorIndex)
-    try {
-      return work()
-    } finally {
-      this.collector.resumeMutators(this.mutatorIndex)
-    }
+    return this.collector.stopped(this.mutatorIndex, work)
   }
 
   /** As the collector's (collector.ts). What this thread's scopes keep in reserve goes before there is no room. */
