@@ -194,16 +194,27 @@ napi_value parked(napi_env env, napi_callback_info info) {
   return call_function(call, 1);
 }
 
+/// A cycle that began by itself has nobody who waits for its errors: a violation is thrown where mutators come by.
+void throw_violation(const Call& call) {
+  Verification& verification = call.heap().verification;
+  if (!verification.has_violation()) return;
+  const std::string violation = verification.take_violation();
+  if (!violation.empty()) throw_error(call.env, "ERR_INVALID_HEAP", violation, 0);
+}
+
 napi_value poll(napi_env env, napi_callback_info info) {
   Call call(env, info);
   call.heap().safepoint.poll(call.binding->mutator(call.natural(0)));
+  throw_violation(call);
   return nullptr;
 }
 
 napi_value allocate(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Mutator& mutator = call.binding->mutator(call.natural(0));
-  return call.number(call.heap().allocate(mutator, call.natural(1), call.natural(2), call.natural(3)));
+  const u32 ref = call.heap().allocate(mutator, call.natural(1), call.natural(2), call.natural(3));
+  throw_violation(call);
+  return call.number(ref);
 }
 
 napi_value create_area(napi_env env, napi_callback_info info) {

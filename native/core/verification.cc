@@ -1,6 +1,8 @@
 // The independent checks of verification.h.
 #include "verification.h"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <unordered_set>
 
@@ -19,18 +21,24 @@ std::string name(Ref ref) { return "ref " + std::to_string(ref.word); }
 }  // namespace
 
 void Verification::fail(const std::string& what) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (has_violation()) return;
+  // At once: the program may crash of the damage before it comes to the error. In a fault, too, so not by stdio.
+  const std::string line = "glissade: verification: " + what + "\n";
+  const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 #ifdef GLISSADE_DEBUG
-  std::fprintf(stderr, "glissade: verification: %s\n", what.c_str());
   std::abort();
 #endif
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (violation_.empty()) violation_ = what;
+  static_cast<void>(written);
+  violation_ = what;
+  has_violation_.store(true, std::memory_order_release);
 }
 
 std::string Verification::take_violation() {
   std::lock_guard<std::mutex> lock(mutex_);
   std::string taken;
   taken.swap(violation_);
+  has_violation_.store(false, std::memory_order_relaxed);
   return taken;
 }
 

@@ -7,8 +7,8 @@
 //   3  the forwarding table equals a naive sliding of the live objects              after prepare
 //   4  every page is what its sources give, word by word (expected-pages.h), and  before it is placed
 //      the same when it is built again
-// Roots are scanned anew each time, never cached. The first violation is kept, and surfaces as an error of the collection.
-// Debug builds stop at it.
+// Roots are scanned anew each time, never cached. The first violation is written to stderr and kept, and surfaces as an error
+// of the collection, or of the next slow allocation or poll of a mutator, whichever comes first. Debug builds stop at it.
 #pragma once
 
 #include <atomic>
@@ -51,6 +51,7 @@ class Verification {
   }
   /// The first violation since the last call; empty if none.
   std::string take_violation();
+  bool has_violation() const { return has_violation_.load(std::memory_order_acquire); }
   /// Checks made so far, whatever they found.
   u64 count() const { return checks_.load(std::memory_order_relaxed); }
 
@@ -67,6 +68,7 @@ class Verification {
   std::atomic<u64> checks_{0};
   std::mutex mutex_;
   std::string violation_;
+  std::atomic<bool> has_violation_{false};
 };
 
 }  // namespace glissade

@@ -69,7 +69,7 @@ export interface Collector {
   run<T>(mutator: number, fn: () => T): T
   /** Calls `fn` with the mutator parked, from inside `run`. A safepoint. */
   parked<T>(mutator: number, fn: () => T): T
-  /** Safepoint. */
+  /** Safepoint. Throws ERR_INVALID_HEAP, as `allocateSlow` does, where the collector's verification has found a violation. */
   poll(mutator: number): void
   /**
    * Allocates what the TLAB cannot hold, header written and payload zero. A safepoint.

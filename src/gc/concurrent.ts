@@ -91,10 +91,18 @@ export class ConcurrentCollector implements Collector {
     return this.#native.parked(mutator, fn)
   }
   poll(mutator: number): void {
-    this.#native.poll(mutator)
+    try {
+      this.#native.poll(mutator)
+    } catch (error) {
+      throw translated(error)
+    }
   }
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number {
-    return this.#native.allocate(mutator, shapeId, word1, granules)
+    try {
+      return this.#native.allocate(mutator, shapeId, word1, granules)
+    } catch (error) {
+      throw translated(error)
+    }
   }
   createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
     if (!mayWait) return this.#native.createArea(kind, slots, owner)

@@ -44,8 +44,11 @@ export class HeapCore {
     this.alwaysPoll = options.stress.everySafepoint
     this.poll = () => {
       this.checkRunning('poll')
-      collector.poll(this.mutatorIndex)
-      this.checked?.sync()
+      try {
+        collector.poll(this.mutatorIndex)
+      } finally {
+        this.checked?.sync()
+      }
     }
   }
 

@@ -1,0 +1,62 @@
+// What the collector's own verification finds in a cycle that nobody asked for: the program hears of it at once.
+import { spawnSync } from 'node:child_process'
+import { describe, expect, it } from 'vitest'
+import { configurations } from './conformance/configurations.js'
+
+const entry = (file: string): string => JSON.stringify(new URL(`../dist/${file}.js`, import.meta.url).href)
+
+/** In a process of its own, as its stderr counts: a reference stored without its card, found by the cycle that went on. */
+function run(next: string): { status: number | null; out: string; error: string } {
+  const source = `
+    import { Heap } from ${entry('index')}
+    import { step } from ${entry('testing')}
+    const heap = Heap.create({ maxBytes: '4m', collector: 'concurrent', stepping: true, verify: 2 })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    const told = (fn) => { try { fn(); return 'nothing' } catch (error) { return error.code + ' ' + error.message } }
+    heap.run((m) => {
+      const table = m.roots.table('ref', 1)
+      table.set(0, m.alloc(node))
+      while (heap.verify().ok) {
+        if (step(heap) !== 'mark') throw new Error('the cycle rested nowhere between trace and remark')
+        const other = m.alloc(node)
+        const slot = table.get(0) + node.at.next
+        m.i32[slot] = other
+        m.cards[slot >>> 8] = 0
+      }
+      while (step(heap) === 'mark');
+      m.setRef(table.get(0), node.at.next, 0)
+      ${next}
+    })
+    heap.close()`
+  const child = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+  return { status: child.status, out: child.stdout, error: child.stderr }
+}
+
+describe.runIf(configurations.some((c) => c.concurrent))('a violation of a cycle that nobody waits for', () => {
+  const found = /ref \d+, held by ref \d+, is not marked \(invariant 6\)/
+  it.each([
+    ['poll', 'm.poll()'],
+    ['slow allocation', 'for (let i = 0; i < 1e5; i++) m.alloc(node)'],
+  ])('is thrown at the next %s, once', (_what, next) => {
+    const { status, out, error } = run(`
+      for (let i = 0; i < 2; i++) console.log(told(() => { ${next} }))
+      console.log(told(() => heap.collectSync()))`)
+    expect(error).toMatch(new RegExp(`^glissade: verification: ${found.source}\n$`))
+    expect(out.split('\n')[0]).toMatch(new RegExp(`^ERR_INVALID_HEAP ${found.source}$`))
+    expect(out.split('\n').slice(1)).toEqual(['nothing', 'nothing', ''])
+    expect(status).toBe(0)
+  })
+
+  it('is on stderr before a program can die of it', () => {
+    const { error } = run(`process.kill(process.pid, 'SIGKILL')`)
+    expect(error).toMatch(new RegExp(`^glissade: verification: ${found.source}\n$`))
+  })
+
+  it('is thrown by the collection that somebody waits for', () => {
+    const { out } = run(`console.log(told(() => heap.collectSync())); console.log(told(() => m.poll()))`)
+    expect(out).toMatch(new RegExp(`^ERR_INVALID_HEAP ${found.source}\nnothing\n$`))
+  })
+})
