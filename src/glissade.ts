@@ -66,15 +66,19 @@ export class Heap extends HeapBase {
       throw new HeapError('ERR_BAD_VALUE', `Heap.attach takes what heap.share() returned; got ${show(token)}`)
     }
     const heap = new Heap(parseOptions(token.options), reopenCollector(token.id, token.capabilities), false)
-    heap._core.checkOpen()
-    heap._core.shapes.adopt(token.shapes)
-    // As two mutators of one thread, each would wait in its runs for the other to stop.
-    if (openHere.get(token.id)?.deref()?.closed === false) {
+    try {
+      heap._core.checkOpen()
+      heap._core.shapes.adopt(token.shapes)
+      // As two mutators of one thread, each would wait in its runs for the other to stop.
+      if (openHere.get(token.id)?.deref()?.closed === false) {
+        throw new HeapError(
+          'ERR_BAD_VALUE',
+          'this thread has this heap open already: use that Heap object, or close it first; Heap.attach is for other threads',
+        )
+      }
+    } catch (error) {
       heap.close()
-      throw new HeapError(
-        'ERR_BAD_VALUE',
-        'this thread has this heap open already: use that Heap object, or close it first; Heap.attach is for other threads',
-      )
+      throw error
     }
     rememberOpen(token.id, heap)
     return heap

@@ -104,5 +104,8 @@ export interface Collector {
   /** Something another thread can open the same heap with, or null. */
   shareId(): number | null
   observe(observer: CheckedObserver): void
+  /** This isolate is done with the heap, which others may go on with. Twice is once. */
+  leave(): void
+  /** Ends the heap, for all. */
   close(): void
 }

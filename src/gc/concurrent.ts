@@ -9,6 +9,7 @@ import { HeapError, type ErrorCode } from '../heap/errors.js'
 import { PHASE_NAMES } from '../heap/layout.js'
 import { addressSpaceError, type HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
+import type { Mode } from './capabilities.js'
 import type { CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
 import { unwatchListeners, watchListeners } from './signal-listeners.js'
@@ -29,45 +30,46 @@ export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
   readonly memory: HeapMemory
   readonly #native: NativeHeap
-  /** True from creation to close, if faults come as signals. */
+  /** True until this isolate leaves the heap, if faults come as signals. */
   #watching = false
   /** This thread's mutator block, −1 for none. */
   #mutator = -1
   /** This in `attachedHere`. */
   readonly #entry = new WeakRef<ConcurrentCollector>(this)
 
-  private constructor(native: NativeHeap) {
+  private constructor(binding: NativeBinding, native: NativeHeap, faults: Mode['faults']) {
     this.#native = native
     this.memory = native
+    if (faults !== 'sigbus') return
+    watchListeners(binding)
+    this.#watching = true
   }
 
   static create(binding: NativeBinding, options: ParsedOptions): ConcurrentCollector {
-    const collector = new ConcurrentCollector(
-      creating(options, () =>
-        binding.create({
-          maxBytes: options.maxBytes,
-          maxRootBytes: options.maxRootBytes,
-          bufferLimit: BUFFER_LIMIT,
-          collectorThreads: options.collectorThreads || Math.min(availableParallelism(), 4),
-          relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
-          faults: options.faults === 'thread' ? 1 : 0,
-          freshWindows: options.checked ? 1 : 0,
-          protect: options.protect ? 1 : 0,
-          stepping: options.stepping ? 1 : 0,
-          verify: options.verify,
-          ...tuning,
-        }),
-      ),
+    const native = creating(options, () =>
+      binding.create({
+        maxBytes: options.maxBytes,
+        maxRootBytes: options.maxRootBytes,
+        bufferLimit: BUFFER_LIMIT,
+        collectorThreads: options.collectorThreads || Math.min(availableParallelism(), 4),
+        relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
+        faults: options.faults === 'thread' ? 1 : 0,
+        freshWindows: options.checked ? 1 : 0,
+        protect: options.protect ? 1 : 0,
+        stepping: options.stepping ? 1 : 0,
+        verify: options.verify,
+        ...tuning,
+      }),
     )
-    if (options.faults === 'sigbus') {
-      watchListeners(binding)
-      collector.#watching = true
-    }
-    return collector
+    return new ConcurrentCollector(binding, native, options.faults)
   }
   /** The heap `id` of this process, from another isolate. */
-  static open(binding: NativeBinding, id: number): ConcurrentCollector {
-    return new ConcurrentCollector(translating(() => binding.open(id)))
+  static open(binding: NativeBinding, id: number, faults: Mode['faults']): ConcurrentCollector {
+    return new ConcurrentCollector(
+      binding,
+      translating(() => binding.open(id)),
+      faults,
+    )
   }
 
   attach(): number {
@@ -78,7 +80,6 @@ export class ConcurrentCollector implements Collector {
   detach(mutator: number): void {
     this.#native.detach(mutator)
     this.#mutator = -1
-    needNotLeave(this.#entry)
   }
   /** The process, or this worker thread, is ending: out of `run`, whose callback will not return. */
   leaveRun(): void {
@@ -150,9 +151,12 @@ export class ConcurrentCollector implements Collector {
   }
   /** Objects move without a word to JavaScript; checked heaps retrace instead. */
   observe(_observer: CheckedObserver): void {}
-  close(): void {
+  leave(): void {
+    needNotLeave(this.#entry)
     if (this.#watching) unwatchListeners()
     this.#watching = false
+  }
+  close(): void {
     this.#native.close()
   }
 }

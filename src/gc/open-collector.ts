@@ -52,7 +52,7 @@ export function reopenCollector(id: number, capabilities: Capabilities): OpenedC
   if (binding === undefined) {
     throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `no native code in this thread: ${loadNative().reason}`)
   }
-  return { collector: ConcurrentCollector.open(binding, id), capabilities }
+  return { collector: ConcurrentCollector.open(binding, id, capabilities.faults), capabilities }
 }
 
 function open({ collector, relocation, faults }: Mode, options: ParsedOptions): Collector {

@@ -140,6 +140,7 @@ export abstract class PortableCollector implements Collector {
   }
 
   /** Ordinary ArrayBuffers go back when the last view is collected; what the roots held must read as zero at once. */
+  leave(): void {}
   close(): void {
     this.#areas.zero()
   }

@@ -5,7 +5,8 @@
 // both in listeners of `newListener` and `removeListener` that it added before any program ran; those added here come next,
 // in the same turn, before this thread touches the heap again. The handler then hands what is not its own to the one that
 // it found. Other threads that fault in the microseconds between see what they would have seen without this.
-// Only the main thread has signal listeners; there from the first heap with faults by signal to the close of the last.
+// Only the main thread has signal listeners; there from the first heap with faults by signal that it opens to the close of
+// the last. Of heaps that only other threads have open this module knows nothing here.
 
 import { isMainThread } from 'node:worker_threads'
 import type { NativeBinding } from './native.js'
@@ -17,7 +18,7 @@ function watch(event: string | symbol): void {
   if (event === 'SIGBUS') reinstall()
 }
 
-/** A heap is made. */
+/** A heap is made or attached. */
 export function watchListeners(binding: NativeBinding): void {
   if (!isMainThread || heaps++ > 0) return
   reinstall = () => binding.reinstallHandler()
@@ -25,7 +26,7 @@ export function watchListeners(binding: NativeBinding): void {
   process.on('removeListener', watch)
 }
 
-/** It is closed. */
+/** It is closed, or this thread has left it. */
 export function unwatchListeners(): void {
   if (!isMainThread || --heaps > 0) return
   process.off('newListener', watch)

@@ -65,6 +65,7 @@ export class HeapCore {
   /** This isolate is done with the heap. */
   leave(): void {
     this.#left = true
+    this.collector.leave()
   }
   #closedError(): HeapError {
     if (!this.#left && this.#detached) {

@@ -191,7 +191,11 @@ export abstract class HeapBase implements Disposable {
    */
   close(): void {
     const core = this._core
-    if (core.closed) return
+    if (core.closed) {
+      // By another thread, perhaps.
+      core.leave()
+      return
+    }
     if (core.running || core.parked) {
       throw new HeapError(
         'ERR_RUNNING',

@@ -139,6 +139,40 @@ describe.runIf(here)("process.on('SIGBUS')", () => {
     expect(ended.told).toEqual([0, 0, [1, 0], [0, true], 0, [2, 0], 0])
   })
 
+  it('takes no fault from the heap of another thread that the main thread has attached', async () => {
+    const ended = await run(`
+      import { once } from 'node:events'
+      import { Worker } from 'node:worker_threads'
+      const listeners = () => process.listenerCount('newListener') + process.listenerCount('removeListener')
+      const before = listeners()
+      const worker = new Worker(\`
+        import { parentPort } from 'node:worker_threads'
+        import { halfway } from '${new URL('../fixtures/halfway.mjs', import.meta.url).href}'
+        const held = halfway()
+        parentPort.postMessage(held.heap.share())
+        parentPort.on('message', (part) => parentPort.postMessage([held.wrong(part), held.faults() > 50]))
+      \`, { eval: true })
+      const [token] = await once(worker, 'message')
+      const [first, second] = [Heap.attach(token), Heap.create({ maxBytes: '1m', collector: 'concurrent' })]
+      const wrong = async (part) => {
+        worker.postMessage(part)
+        tell((await once(worker, 'message'))[0])
+      }
+      const listener = () => {}
+      process.on('SIGBUS', listener)
+      process.off('SIGBUS', listener)
+      second.close()
+      await wrong(0.4)
+      process.on('SIGBUS', listener)
+      await wrong(1)
+      process.off('SIGBUS', listener)
+      first.close()
+      tell(listeners() - before)
+      process.exit(0)`)
+    expect(ended).toMatchObject({ status: 0, signal: null, error: '' })
+    expect(ended.told).toEqual([[0, true], [0, true], 0])
+  })
+
   it('and its removal leaves the default action, for others, when the heap is gone', async () => {
     const ended = await run(`
       const held = halfway()
