@@ -113,6 +113,44 @@ overAll(
       heap.close()
     })
 
+    it('is closed for good to what a thread had of it before it opened it again', async () => {
+      using heap = Heap.create({ maxBytes: '4m', ...options })
+      heap.defineShape('Node', { next: 'ref', key: 'f64' })
+      const codes = await reportOf(
+        heap,
+        `({ Heap }, token) => {
+      const slots = { next: 'ref', key: 'f64' }
+      const left = Heap.attach(token)
+      const node = left.defineShape('Node', slots)
+      const bytes = left.defineArray('Bytes', 'u8')
+      let m, scope, table
+      const globals = left.run((mutator) => {
+        m = mutator
+        scope = m.scope()
+        table = m.roots.table('ref', 1)
+        m.allocArray(bytes, m.lengthOf(m.allocArray(bytes, m.i32[m.alloc(node)])))
+        return [1, 2, 3].map((key) => left.global(scope.new(node, { key })))
+      })
+      globals[0].release()
+      left.close()
+      const again = Heap.attach(token)
+      const other = again.defineShape('Node', slots)
+      return again.run((n) => n.scoped((s) => {
+        const kept = [1, 2, 3].map((key) => again.global(s.new(other, { key })))
+        const codes = [() => globals[1].handle.key, () => (globals[2].handle.key = 9), () => globals[1].handle.get('key'),
+          () => globals[1].handle.ref, () => globals[1].handle.is(globals[2].handle), () => m.alloc(node),
+          () => m.allocArray(bytes, 1), () => m.allocator(node), () => m.scope(), () => scope.new(node), () => m.poll(),
+          () => table.get(0), () => left.global(globals[1].handle), () => left.run(() => 0)].map((use) => {
+          try { return String(use()) } catch (error) { return error.code }
+        })
+        globals[1].release()
+        return [[...new Set(codes)], [globals[1].open, globals[1].handle.alive], kept.map(({ handle }) => handle.key)]
+      }))
+    }`,
+      )
+      expect(codes).toEqual([['ERR_HEAP_CLOSED'], [false, false], [1, 2, 3]])
+    })
+
     it('outlives a thread that is terminated inside run', async () => {
       const heap = Heap.create({ maxBytes: '16m', ...options })
       heap.defineShape('Node', { next: 'ref', key: 'i32' })

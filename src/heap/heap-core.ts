@@ -27,8 +27,8 @@ export class HeapCore {
   checked: CheckedState | null = null
   /** This thread's mutator index, −1 before its first run. */
   mutatorIndex = -1
-  /** Index in the control words of the word that is 1 inside run; −1 before the first run. */
-  runningIndex = -1
+  /** Index in the control words of the word that is 1 inside run. */
+  runningIndex: number = Word.Never
   /** This thread's mutator, null before its first run. */
   mutator: Mutator | null = null
   /** Stress: every safepoint collects, so every poll must be taken. */
@@ -62,10 +62,15 @@ export class HeapCore {
   get #detached(): boolean {
     return this.views.control.length === 0 || this.views.i32.length === 0
   }
-  /** This isolate is done with the heap. */
+  /**
+   * This isolate is done with the heap. Its mutator block goes to the next thread that attaches, perhaps this one again: what
+   * was made here must not take that one's running word for its own.
+   */
   leave(): void {
     this.#left = true
     this.collector.leave()
+    this.runningIndex = Word.Never
+    this.mutator?.leave()
   }
   #closedError(): HeapError {
     if (!this.#left && this.#detached) {

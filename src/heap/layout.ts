@@ -36,6 +36,8 @@ export const Word = {
   AreaCount: 7,
   /** 1 while an isolate defines a shape (several isolates can share a heap). */
   ShapeLock: 8,
+  /** Always 0: the running word of a thread that is no mutator of the heap. */
+  Never: 9,
 } as const
 
 export const MUTATOR_BASE = 64

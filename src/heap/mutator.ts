@@ -116,8 +116,12 @@ export class Mutator {
     if (known !== undefined && known.shape === shape) return known.allocate(length)
     return this.arrayAllocator(shape)(length)
   }
-  /** The allocator of one shape, which the JIT can inline. Valid as long as the heap is open, inside run. */
+  /**
+   * The allocator of one shape, which the JIT can inline. For inside run, until `heap.close()`: as the views it checks
+   * neither, and later it may allocate from what another thread was granted.
+   */
   allocator<S>(shape: Shape<S>): FixedAllocator {
+    this.#core.checkOpen()
     this.#checkShape(shape, Shape)
     const known = this.#fixed[shape.id]
     if (known !== undefined) return known.allocate
@@ -125,8 +129,9 @@ export class Mutator {
     this.#fixed[shape.id] = { shape, allocate }
     return allocate
   }
-  /** The allocator of one array shape. */
+  /** The allocator of one array shape, with the same rule. */
   arrayAllocator(shape: ArrayShape): ArrayAllocator {
+    this.#core.checkOpen()
     this.#checkShape(shape, ArrayShape)
     const known = this.#arrays[shape.id]
     if (known !== undefined) return known.allocate
@@ -216,6 +221,12 @@ export class Mutator {
     } finally {
       scope.dispose()
     }
+  }
+  /** For the heap: this thread leaves it. Allocators that the program holds are its own. */
+  leave(): void {
+    this.#fixed.length = 0
+    this.#arrays.length = 0
+    this.#scopes.leave()
   }
   /** For the heap: the scopes of this thread. */
   get scopes(): ScopeStack {

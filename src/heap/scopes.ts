@@ -99,6 +99,8 @@ export class ScopeStack {
   readonly pool: SlotPool
   readonly weakPool: SlotPool
   current: Scope | null = null
+  /** Those not released, each at its own index. */
+  readonly globals: Global[] = []
   readonly #chunks: Chunk[] = []
   readonly #classes: (HandleClass | undefined)[] = []
   // Of the views, here because a scope is opened, filled and ended in some tens of nanoseconds.
@@ -188,6 +190,13 @@ export class ScopeStack {
   /** Ends the scopes opened since `outer` was the innermost one. */
   closeTo(outer: Scope | null): void {
     while (this.current !== null && this.current !== outer) this.current.dispose()
+  }
+
+  /** All handles die: their generated code tests the owner, and a running word that will be another's. */
+  leave(): void {
+    this.closeTo(null)
+    for (const global of this.globals) global.open = false
+    this.globals.length = 0
   }
 
   classOf(ref: number): HandleClass {
@@ -326,24 +335,33 @@ export class Scope implements HandleOwner, Disposable {
 
 /** A reference that outlives scopes. Made by `heap.global(handle)`. */
 export class Global<H extends Handle = Handle> implements HandleOwner, Disposable {
-  /** False once released. */
+  /** False once released, or once the heap was closed. */
   open = true
   /** The object, typed as it was; usable inside run until `release`. */
   readonly handle: H
-  readonly #pool: SlotPool
+  readonly #stack: ScopeStack
   readonly #core: HeapCore
+  /** Where it stands among the globals of its thread. */
+  #at: number
 
   constructor(core: HeapCore, stack: ScopeStack, handle: H) {
     const ref = refOf(handle)
     this.#core = core
-    this.#pool = stack.pool
+    this.#stack = stack
     this.handle = new (stack.classOf(ref))(stack.pool.take(ref), this) as H
+    this.#at = stack.globals.push(this) - 1
   }
   /** Lets go of the object. Anywhere in the thread that made it: outside run it waits for a pause under way. Twice is once. */
   release(): void {
     if (!this.open || this.#core.closed) return
     this.open = false
-    this.#core.inRun(() => this.#pool.give(this.handle._slot))
+    const { globals, pool } = this.#stack
+    const last = globals.pop() as Global
+    if (last !== this) {
+      globals[this.#at] = last
+      last.#at = this.#at
+    }
+    this.#core.inRun(() => pool.give(this.handle._slot))
   }
   [Symbol.dispose](): void {
     this.release()
