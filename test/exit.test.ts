@@ -30,6 +30,40 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
     return { status: child.status, signal: child.signal, out: child.stdout, error: child.stderr }
   }
 
+  // Where the count of shapes is stored, which publishes the new one, it is cut off.
+  const stuck = `Object.assign(Atomics, { store() { for (;;); } })`
+
+  it('defines shapes after a vm timeout in the middle of a definition', () => {
+    const cut = run(`
+      import vm from 'node:vm'
+      const { store } = Atomics
+      ${stuck}
+      const define = () => heap.defineShape('Mine', { next: 'ref', key: 'i32' })
+      try { vm.runInNewContext('define()', { define }, { timeout: 50 }) } catch (error) { console.log(error.code) }
+      Object.assign(Atomics, { store })
+      const mine = define()
+      heap.run((m) => console.log(mine.id - node.id, m.shapeOf(m.alloc(mine)) === mine.id))
+      heap.close()`)
+    expect(cut).toMatchObject({ status: 0, signal: null, out: 'ERR_SCRIPT_EXECUTION_TIMEOUT\n1 true\n' })
+  })
+
+  it.runIf(concurrent)('defines shapes after a thread was terminated in the middle of a definition', () => {
+    const cut = run(`
+      import { once } from 'node:events'
+      import { Worker } from 'node:worker_threads'
+      const worker = new Worker(\`import('node:worker_threads').then(async ({ parentPort, workerData }) => {
+        const { Heap } = await import(workerData.entry)
+        const heap = Heap.attach(workerData.token)
+        Object.assign(Atomics, { store() { parentPort.postMessage('defines'); for (;;); } })
+        heap.defineShape('Mine', {})
+      })\`, { eval: true, workerData: { entry: ${JSON.stringify(entry)}, token: heap.share() } })
+      await once(worker, 'message')
+      await worker.terminate()
+      console.log(heap.defineShape('Mine', { next: 'ref' }).id - node.id)
+      heap.close()`)
+    expect(cut).toMatchObject({ status: 0, signal: null, out: '1\n' })
+  })
+
   it('may end without closing its heap', () => {
     const ended = run(`heap.run(fill); heap.collectSync(); heap.run(fill); console.log('end')`)
     expect(ended).toMatchObject({ status: 0, signal: null, out: 'end\n' })

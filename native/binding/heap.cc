@@ -8,6 +8,7 @@
 #include "binding/heap.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -50,11 +51,18 @@ void release_buffer(SharedHeap* shared) {
   delete shared;
 }
 
+/// Of one binding in this process, from 1.
+i32 next_opening() {
+  static std::atomic<i32> next{1};
+  return next++;
+}
+
 /// One isolate's view of a heap. Never freed (a few words): JavaScript functions point to it until their own end.
 struct HeapBinding {
   SharedHeap* shared;
   std::vector<u32> attached;
   u32 buffers = 0;  // of this isolate, not finalised yet
+  const i32 opening = next_opening();
 
   Heap& heap() const { return *shared->heap; }
   Mutator& mutator(u32 index) const { return heap().safepoint.mutator(index); }
@@ -73,6 +81,12 @@ struct HeapBinding {
   }
   void detach_all() {
     while (!attached.empty()) detach(attached.back());
+  }
+  /// The thread ends, or has no view of the heap left: perhaps in the middle of a shape's definition (src/heap/shapes.ts).
+  void end() {
+    detach_all();
+    i32 holder = opening;
+    __atomic_compare_exchange_n(&heap().space.control()[layout::kShapeLockWord], &holder, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
   }
 };
 
@@ -397,14 +411,14 @@ napi_value close(napi_env env, napi_callback_info info) {
 
 // ── creation ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void cleanup(void* data) { static_cast<HeapBinding*>(data)->detach_all(); }
+void cleanup(void* data) { static_cast<HeapBinding*>(data)->end(); }
 
 /// The isolate has let go of a buffer: with the last one goes its part in the heap, closed or not.
 void finalise_buffer(napi_env env, void*, void* hint) {
   auto* binding = static_cast<HeapBinding*>(hint);
   if (--binding->buffers == 0) {
     napi_remove_env_cleanup_hook(env, cleanup, binding);
-    binding->detach_all();
+    binding->end();
   }
   release_buffer(binding->shared);
 }
@@ -433,6 +447,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
   if (env.IsExceptionPending()) return env.Undefined();
   Napi::Value control_buffer = external_buffer(env, binding, heap.space.roots(), g.control_buffer_bytes());
   object.Set("id", shared->id);
+  object.Set("opening", binding->opening);
   object.Set("heapBuffer", heap_buffer);
   object.Set("controlBuffer", control_buffer);
   object.Set("rootBytes", static_cast<double>(g.root_bytes));
@@ -546,7 +561,7 @@ Napi::Object layout_constants(Napi::Env env) {
   using namespace layout;
 #define X(name) o.Set(#name, static_cast<double>(name));
   X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
-  X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
+  X(kAreaCountWord) X(kShapeLockWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
   X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
   X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kSlotMapBase) X(kMaxSlotMap)
   X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)

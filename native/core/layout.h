@@ -2,7 +2,7 @@
 //
 // ARCHITECTURE.md is the text of this contract, src/heap/layout.ts its other half; `binding.layout` exports these
 // constants so that a test compares the two. Control words are plain 32-bit words shared between JavaScript and the
-// core: ARCHITECTURE.md says who writes each. (Word 8, the shape lock, is between isolates, and not known here.)
+// core: ARCHITECTURE.md says who writes each.
 #pragma once
 
 #include "units.h"
@@ -20,6 +20,7 @@ inline constexpr u32 kCyclesWord = 4;         // cycles completed
 inline constexpr u32 kShapeCountWord = 5;     // next free shape id; written by the shape definer
 inline constexpr u32 kSlotMapLengthWord = 6;  // written by the shape definer
 inline constexpr u32 kAreaCountWord = 7;
+inline constexpr u32 kShapeLockWord = 8;      // between isolates: who defines a shape (HeapBinding::opening), 0: nobody
 
 // Mutator blocks.
 inline constexpr u32 kMutatorBase = 64;

@@ -61,6 +61,8 @@ export interface CheckedObserver {
 export interface Collector {
   readonly name: CollectorName
   readonly memory: HeapMemory
+  /** A number from 1 that no other thread with this heap has. */
+  readonly opening: number
 
   /** A mutator block for this thread; it starts parked. −1: none is left. */
   attach(): number

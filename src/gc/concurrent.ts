@@ -29,6 +29,7 @@ export function setTuning(given: NativeTuning): void {
 export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
   readonly memory: HeapMemory
+  readonly opening: number
   readonly #native: NativeHeap
   /** True until this isolate leaves the heap, if faults come as signals. */
   #watching = false
@@ -40,6 +41,7 @@ export class ConcurrentCollector implements Collector {
   private constructor(binding: NativeBinding, native: NativeHeap, faults: Mode['faults']) {
     this.#native = native
     this.memory = native
+    this.opening = native.opening
     if (faults !== 'sigbus') return
     watchListeners(binding)
     this.#watching = true

@@ -47,6 +47,8 @@ export interface NativeTuning {
 
 export interface NativeHeap extends HeapMemory {
   readonly id: number
+  /** Number of this object in the process, from 1. */
+  readonly opening: number
   /** Ref of the moving space's first word; pointer-free large objects lie below. */
   readonly movingStart: number
   attach(): number

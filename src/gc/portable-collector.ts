@@ -16,6 +16,7 @@ const PHASE_CHANGES = 2048
 export abstract class PortableCollector implements Collector {
   abstract readonly name: CollectorName
   readonly memory: PortableMemory
+  readonly opening = 1
   protected readonly space: PortableSpace
   protected readonly views: Views
   protected readonly allocationStalls = new Histogram()

@@ -34,7 +34,7 @@ export const Word = {
   ShapeCount: 5,
   SlotMapLength: 6,
   AreaCount: 7,
-  /** 1 while an isolate defines a shape (several isolates can share a heap). */
+  /** The number of the isolate that defines a shape (several can share a heap), 0: none. */
   ShapeLock: 8,
   /** Always 0: the running word of a thread that is no mutator of the heap. */
   Never: 9,

@@ -3,6 +3,11 @@
 // A shape is defined once and never changes; the entry and its slot-map range are written before the shape count that
 // publishes the id, so a collector that reads the count sees whole entries. Several isolates may define shapes of one
 // heap: a lock word orders them. Names are local to an isolate (a token carries them to another).
+//
+// A definition may be cut off anywhere, and no `finally` runs then: by a vm timeout, after which the isolate finds its own
+// number in the lock word and goes on as the holder, or by worker.terminate(), for which native/binding releases the lock
+// when the thread ends. Either way all is as it was before the definition, or after it: only the count publishes, and
+// entries of the slot map that no shape names are lost and nothing else.
 
 import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
@@ -108,11 +113,14 @@ interface FixedLayout {
 /** The shapes of one heap in this isolate. */
 export class ShapeTable {
   readonly #control: Int32Array
+  readonly #opening: number
   readonly #byName = new Map<string, AnyShape>()
   readonly #byId: (AnyShape | undefined)[] = []
 
-  constructor(control: Int32Array) {
+  /** `opening`: the number under which this isolate holds the lock. */
+  constructor(control: Int32Array, opening: number) {
     this.#control = control
+    this.#opening = opening
   }
 
   byId(id: number): AnyShape | undefined {
@@ -181,9 +189,20 @@ export class ShapeTable {
     return shape
   }
 
+  #lock(): void {
+    for (;;) {
+      const holder = Atomics.compareExchange(this.#control, Word.ShapeLock, 0, this.#opening)
+      if (holder === 0 || holder === this.#opening) return
+    }
+  }
+  /** Lets the lock go, if it is held here. */
+  unlock(): void {
+    Atomics.compareExchange(this.#control, Word.ShapeLock, this.#opening, 0)
+  }
+
   #register(name: string, kind: number, size: number, map: readonly number[]): number {
     const control = this.#control
-    while (Atomics.compareExchange(control, Word.ShapeLock, 0, 1) !== 0);
+    this.#lock()
     try {
       const id = control[Word.ShapeCount]
       const mapStart = control[Word.SlotMapLength]
@@ -206,7 +225,7 @@ export class ShapeTable {
       Atomics.store(control, Word.ShapeCount, id + 1)
       return id
     } finally {
-      Atomics.store(control, Word.ShapeLock, 0)
+      this.unlock()
     }
   }
 }
