@@ -3,6 +3,7 @@
 // A portable heap has no collector thread: a collection runs on the mutator's thread, inside a safepoint, and nobody can
 // see an intermediate state. So `stopped` has nobody to stop and the poll word stays 0 (but under stress).
 
+import { HeapError } from '../heap/errors.js'
 import { LARGE_BYTES, MAX_MUTATORS, MutatorWord, Word, mutatorBlock } from '../heap/layout.js'
 import type { PortableMemory, Views } from '../heap/memory.js'
 import type { CheckedObserver, Collector, CollectorName, PhaseChange, RawStatistics, WordRange } from './collector.js'
@@ -23,6 +24,8 @@ export abstract class PortableCollector implements Collector {
   protected readonly phases: PhaseChange[] = []
   protected observer: CheckedObserver | null = null
   protected mutators = 0
+  /** True while a collection changes what there is no way back from; later on: one was cut off there. */
+  protected torn = false
   readonly #areas: RootAreas
 
   constructor(memory: PortableMemory, maxBytes: number) {
@@ -37,6 +40,7 @@ export abstract class PortableCollector implements Collector {
   protected abstract allocateOrCollect(mutator: number, shapeId: number, word1: number, granules: number): number
 
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number {
+    this.checkWhole()
     const before = this.views.control[Word.Cycles]
     const start = process.hrtime.bigint()
     const ref = this.allocateOrCollect(mutator, shapeId, word1, granules)
@@ -55,6 +59,7 @@ export abstract class PortableCollector implements Collector {
   }
 
   run<T>(mutator: number, fn: () => T): T {
+    this.checkWhole()
     this.#enter(mutator)
     try {
       return fn()
@@ -63,12 +68,22 @@ export abstract class PortableCollector implements Collector {
     }
   }
   parked<T>(mutator: number, fn: () => T): T {
+    this.checkWhole()
     this.#leave(mutator)
     try {
       return fn()
     } finally {
       this.#enter(mutator)
     }
+  }
+  /** Every safepoint of a heap that was torn apart throws. Its allocators have no TLAB left, so they come here too. */
+  protected checkWhole(): void {
+    if (!this.torn) return
+    throw new HeapError(
+      'ERR_INVALID_HEAP',
+      'a collection of this heap was cut off half way, by a vm timeout or an exception, and its objects are lost: ' +
+        "close it and make another. Where a vm timeout may strike, collector: 'concurrent' is safe",
+    )
   }
   #enter(mutator: number): void {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1
@@ -79,7 +94,9 @@ export abstract class PortableCollector implements Collector {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 0
   }
 
-  poll(_mutator: number): void {}
+  poll(_mutator: number): void {
+    this.checkWhole()
+  }
 
   createArea(kind: number, slots: number, owner: number): number {
     return this.#areas.create(kind, slots, owner)
@@ -94,6 +111,7 @@ export abstract class PortableCollector implements Collector {
   }
 
   stopped<T>(_mutator: number, fn: () => T): T {
+    this.checkWhole()
     return fn()
   }
 

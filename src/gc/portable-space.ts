@@ -172,9 +172,10 @@ export class PortableSpace {
       this.#tlabEnd[mutator] = this.top
       control[block + MutatorWord.TlabTop] = ref + words
     }
-    this.openTlab(mutator)
+    // Before any call, which a stack overflow or a vm timeout might end here.
     i32[ref + 1] = word1
     i32[ref] = shapeId
+    this.openTlab(mutator)
     return ref
   }
 

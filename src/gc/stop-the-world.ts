@@ -3,13 +3,17 @@
 //
 // One collection, on the mutator's own thread at a safepoint:
 //   mark     from the strong root areas; live-word bits for the moving space, a flag for large objects
-//   clear    weak root slots whose object is dead
 //   offsets  exclusive scan of the live bits: every live object's new address is known, nothing has moved yet
-//   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2)
+//   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2); a weak root slot
+//            whose object is dead becomes 0
 //   slide    runs of live words move down, in address order, so no run overwrites one that has not moved
 //   zero     everything above the new top; dead large objects; root areas at and above their tops
 //
 // Checked heaps slide into a fresh window of addresses instead of to the bottom, so that a stale Ref finds no object.
+//
+// It may be cut off anywhere, by a vm timeout (for which no `finally` runs) or an exception. Up to `offsets` nothing of the
+// program's has changed, and the next collection begins afresh. From `update` on there is no way back: the heap is torn, and
+// says so for ever after. The one exception that a program goes on after, a stack overflow, is met before anything is begun.
 //
 // Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is twice what is live
 // (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
@@ -34,6 +38,8 @@ import { PortableCollector } from './portable-collector.js'
 import { entryOf, granulesAt } from './shape-reader.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
+/** Calls of {@link descend} that take more stack than a collection, with the compilation of its functions. */
+const STACK_PROBE = 1000
 
 export class StopTheWorldCollector extends PortableCollector {
   readonly name = 'stop-the-world' as const
@@ -43,6 +49,8 @@ export class StopTheWorldCollector extends PortableCollector {
   /** Mark stack: objects that are marked and not yet scanned. */
   #pending = new Int32Array(1 << 12)
   #pendingCount = 0
+  /** From the start of a mark until its marks are used up: if there are any at the next, they are of one that was cut off. */
+  #marking = false
   #threshold: number
   #liveBytes = 0
   #wordsCopied = 0
@@ -79,6 +87,8 @@ export class StopTheWorldCollector extends PortableCollector {
   }
 
   collect(_mutator: number): number {
+    this.checkWhole()
+    descend(STACK_PROBE)
     const start = process.hrtime.bigint()
     const { space, views } = this
     const { control } = views
@@ -87,12 +97,14 @@ export class StopTheWorldCollector extends PortableCollector {
     const oldTop = space.top
 
     this.note('mark')
+    if (this.#marking) this.#forgetMarks()
+    this.#marking = true
     this.#mark()
-    this.#clearWeak()
     this.note('prepare')
     const newStart = this.#nextWindow()
     const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
     this.note('compact')
+    this.torn = true
     this.#updateRoots()
     this.#updateObjects(oldStart, oldTop)
     const largeBytes = space.sweepLarge()
@@ -101,6 +113,7 @@ export class StopTheWorldCollector extends PortableCollector {
     else views.i32.fill(0, newStart < oldStart ? Math.max(oldStart, newTop) : oldStart, oldTop)
     this.#zeroRootsAboveTops()
     this.#live.clear(oldStart, oldTop)
+    this.#marking = false
 
     this.#liveBytes = (newTop - newStart) * 4 + largeBytes
     space.setWindow(newStart, newTop, this.#liveBytes)
@@ -109,12 +122,21 @@ export class StopTheWorldCollector extends PortableCollector {
     control[Word.Epoch]++
     control[Word.Cycles]++
     this.#tellObserver(newStart, newTop)
+    this.torn = false
     this.note('idle')
     this.#pauses.recordNs(Number(process.hrtime.bigint() - start))
     return control[Word.Cycles]
   }
 
   // ---- mark
+
+  /** Those of a mark that was cut off. */
+  #forgetMarks(): void {
+    const { space } = this
+    this.#pendingCount = 0
+    this.#live.clear(space.windowStart, space.top)
+    for (const object of space.large.values()) object.marked = false
+  }
 
   #mark(): void {
     this.#objectsMarked = 0
@@ -196,11 +218,7 @@ export class StopTheWorldCollector extends PortableCollector {
     this.#forEachRoot(false, visit)
   }
 
-  // ---- weak, update, slide
-
-  #clearWeak(): void {
-    this.#forEachRoot(true, (ref) => (this.#isLiveObject(ref) ? undefined : 0))
-  }
+  // ---- update, slide
 
   #forward(ref: number): number {
     return this.space.isLarge(ref) ? ref : this.#live.forward(ref)
@@ -208,7 +226,7 @@ export class StopTheWorldCollector extends PortableCollector {
 
   #updateRoots(): void {
     this.#forEachRoot(false, (ref) => this.#forward(ref))
-    this.#forEachRoot(true, (ref) => this.#forward(ref))
+    this.#forEachRoot(true, (ref) => (this.#isLiveObject(ref) ? this.#forward(ref) : 0))
   }
 
   #updateObjects(start: number, end: number): void {
@@ -280,4 +298,9 @@ export class StopTheWorldCollector extends PortableCollector {
   protected override histograms(): RawStatistics['histograms'] {
     return { pause: this.#pauses.summary() }
   }
+}
+
+/** Throws the RangeError of a stack overflow if there is not the stack for so many calls. */
+function descend(calls: number): number {
+  return calls === 0 ? 0 : descend(calls - 1) + 1
 }

@@ -31,7 +31,7 @@ export const ERROR_CODES = {
   ERR_RELOCATION: 'a page could not be relocated as the options demand',
   ERR_ADDRESS_SPACE: 'the address space of the heap could not be reserved',
   ERR_MUTATORS: 'all mutator blocks of the heap are taken',
-  ERR_INVALID_HEAP: 'verification found the heap damaged',
+  ERR_INVALID_HEAP: 'the heap is damaged: verification found it, or a collection was cut off half way',
   ERR_INTERNAL: 'a rule of the collector itself was broken: please report it',
 } as const
 

@@ -1,0 +1,134 @@
+// Portable collectors, whose work a vm timeout or the end of the stack cuts off: no `finally` runs for the first, and the
+// second may come at every call.
+import { createContext, runInContext } from 'node:vm'
+import { Heap, type Ref } from 'glissade'
+import { afterEach, describe, expect, it } from 'vitest'
+import { failure } from './conformance/configurations.js'
+
+const { Int32Array: Words } = globalThis
+const { copyWithin } = Words.prototype
+afterEach(() => {
+  globalThis.Int32Array = Words
+  Words.prototype.copyWithin = copyWithin
+})
+
+/** Where a collection meets it, it spins until the timeout. */
+const stuck = function (): never {
+  for (;;);
+} as never
+function cutOff(work: () => unknown): void {
+  expect(() => runInContext('work()', createContext({ work }), { timeout: 50 })).toThrow(/timed out/)
+  globalThis.Int32Array = Words
+  Words.prototype.copyWithin = copyWithin
+}
+
+const LENGTH = 6000
+/** An array of nodes with their indices, garbage between them, and a large object without references beside it. */
+function fill(heap: Heap): { check: (every: number) => void; drop: (every: number) => void } {
+  const node = heap.defineShape('Node', { other: 'ref', key: 'i32' })
+  const nodes = heap.defineArray('Nodes', 'ref')
+  const bytes = heap.defineArray('Bytes', 'u8')
+  const table = heap.run((m) => {
+    const roots = m.roots.table('ref', 2)
+    roots.set(0, m.allocArray(nodes, LENGTH))
+    roots.set(1, m.allocArray(bytes, 100_000))
+    for (let i = 0; i < LENGTH; i++) {
+      m.alloc(node)
+      const ref = m.alloc(node)
+      m.i32[ref + node.at.key] = i
+      m.setElementRef(roots.get(0) as Ref, i, ref)
+    }
+    return roots
+  })
+  const element = (i: number): number => (table.get(0) as number) + nodes.elementsAt + i
+  return {
+    drop: (every) => heap.run((m) => Array.from({ length: LENGTH }, (_, i) => i % every && (m.i32[element(i)] = 0))),
+    check: (every) =>
+      heap.run((m) => {
+        heap.assertValid()
+        const keys = Array.from({ length: LENGTH }, (_, i) => i % every || m.i32[m.i32[element(i)] + node.at.key] - i)
+        expect(keys.filter((wrong, i) => i % every === 0 && wrong !== 0)).toEqual([])
+      }),
+  }
+}
+
+describe.each([false, true])('a stop-the-world collection (checked: %s)', (checked) => {
+  const options = { maxBytes: '4m', collector: 'stop-the-world' } as const
+
+  it('that is cut off while it marks changes nothing, and the next one is whole', () => {
+    using heap = Heap.create({ ...options, checked })
+    const { drop, check } = fill(heap)
+    // What is pending outgrows its array.
+    cutOff(() => {
+      globalThis.Int32Array = stuck
+      heap.collectSync()
+    })
+    check(1)
+    const all = heap.verify().objects
+    drop(2)
+    heap.collectSync()
+    check(2)
+    expect(heap.verify().objects).toBe(all - LENGTH / 2)
+    expect(heap.stats().bytesLive).toBeLessThan(LENGTH * 4 + (LENGTH / 2) * 16 + 110_000)
+  })
+
+  it('that is cut off while objects move leaves a heap that says so', () => {
+    const heap = Heap.create({ ...options, checked })
+    const { drop } = fill(heap)
+    const node = heap.defineShape('Node', { other: 'ref', key: 'i32' })
+    drop(2)
+    heap.run((m) => {
+      cutOff(() => {
+        Words.prototype.copyWithin = stuck
+        heap.collectSync()
+      })
+      for (const use of [() => m.alloc(node), () => m.poll(), () => m.parked(() => 0)]) {
+        expect(failure(use).code).toBe('ERR_INVALID_HEAP')
+      }
+      for (const use of [() => heap.collectSync(), () => heap.verify()]) {
+        expect(failure(use).code).toBe('ERR_INVALID_HEAP')
+      }
+    })
+    expect(failure(() => heap.run(() => 0)).message).toMatch(
+      /^a collection of this heap was cut off half way, by a vm timeout or an exception.*: close it and make another/,
+    )
+    heap.close()
+    expect(heap.closed).toBe(true)
+  })
+})
+
+it('a stop-the-world collection that meets the end of the stack has changed nothing', () => {
+  using heap = Heap.create({ maxBytes: '4m', collector: 'stop-the-world' })
+  const { check, drop } = fill(heap)
+  let overflows = 0
+  heap.run((m) => {
+    const node = heap.defineShape('Node', { other: 'ref', key: 'i32' })
+    for (let round = 0; round < 40; round++) {
+      drop(1 + (round % 2))
+      m.alloc(node)
+      let collected = false
+      // On the way back it tries from every frame, until there is stack enough.
+      const descend = (): number => {
+        try {
+          return descend() + 1
+        } catch (error) {
+          if (!collected) {
+            try {
+              heap.collectSync()
+              collected = true
+            } catch (overflow) {
+              expect((overflow as Error).message).toMatch(/call stack/)
+              overflows++
+            }
+          }
+          throw error
+        }
+      }
+      const from = (pad: number): number => (pad === 0 ? descend() : from(pad - 1) * 1.5)
+      expect(() => from(round)).toThrow(/call stack/)
+      expect(collected).toBe(true)
+    }
+  })
+  check(2)
+  expect(overflows).toBeGreaterThan(40)
+})
