@@ -68,4 +68,13 @@ function upperEdge(bucket: number): number {
   return 2 ** power * (1 + ((bucket % STEPS) + 1) / STEPS)
 }
 
-export const EMPTY_HISTOGRAM: HistogramSummary = { count: 0, sum: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0, buckets: [] }
+export const EMPTY_HISTOGRAM: HistogramSummary = {
+  count: 0,
+  sum: 0,
+  p50: 0,
+  p99: 0,
+  p999: 0,
+  p9999: 0,
+  max: 0,
+  buckets: [],
+}
