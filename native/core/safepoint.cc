@@ -91,8 +91,10 @@ void Safepoint::request(Mutator* except) {
     if (old == kParked) {
       pending_.fetch_sub(1, std::memory_order_acq_rel);
     } else {
-      // A running mutator sees one of these at its next safepoint; order does not matter, it re-checks its state.
+      // A running mutator sees one of these at its next safepoint, and re-checks its state. Poll before the stack limit:
+      // who sets the limit up meanwhile looks at poll after it (src/heap/roots.ts).
       layout::store_word(m.block[layout::kPoll], 1);
+      std::atomic_thread_fence(std::memory_order_release);
       layout::store_word(m.block[layout::kTlabLimit], 0);
       layout::store_word(m.block[layout::kStackLimit], -1);
     }

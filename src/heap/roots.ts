@@ -143,7 +143,13 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
     }
     control[this.#block + MutatorWord.StackLimitRestore] = this.core.alwaysPoll ? -1 : this.capacity
     control[this.#block + MutatorWord.StackLimitArea] = this.index
-    control[this.#block + MutatorWord.StackLimit] = this.core.alwaysPoll ? -1 : this.capacity
+    // A stop may be requested just now. The requester stores the poll word and then -1 here; a store with a fence before
+    // the poll word is read means that either its -1 comes after ours and stays, or we see the poll word and repeat it. Who
+    // resumes this thread waits for it to stop first, and then puts back what `Restore` says. (Outside run it does not wait:
+    // then this word may be too low, and the thread polls too often, until the next stop.)
+    Atomics.store(control, this.#block + MutatorWord.StackLimit, this.capacity)
+    const asked = Atomics.load(control, this.#block + MutatorWord.Poll) !== 0
+    if (asked || this.core.alwaysPoll) control[this.#block + MutatorWord.StackLimit] = -1
     this.#limitIndex = this.#block + MutatorWord.StackLimit
     return this.#limitIndex
   }

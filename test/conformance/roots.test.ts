@@ -1,5 +1,5 @@
 // Root areas: what lies below `top` lives, what lies above reads as zero after a collection.
-import { Tag, Tagged, type Ref } from 'glissade'
+import { Heap, Tag, Tagged, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
@@ -116,6 +116,25 @@ overAll('roots', (configuration) => {
       })
     })
   })
+
+  it.runIf(configuration.concurrent)(
+    'asks for the poll also where the limit is taken while a stop is requested',
+    async () => {
+      const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
+      const collection = heap.collect()
+      heap.run((m) => {
+        const stack = m.roots.stack('value', 512)
+        while (!m.mustPoll());
+        expect(m.control[stack.limitIndex]).toBe(-1)
+        expect(stack.overflowOrPoll(3)).toBe(false)
+        // Nobody else collects, so what stands there now is no request.
+        while (heap.stats().phase !== 'idle') stack.overflowOrPoll(3)
+        expect(m.control[stack.limitIndex]).toBe(stack.capacity)
+      })
+      await collection
+      heap.close()
+    },
+  )
 
   it('refuses what is no slot, no top, no Ref', () => {
     withHeap(configuration, {}, (heap) => {
