@@ -3,8 +3,10 @@ import { spawnSync } from 'node:child_process'
 import { createContext, runInContext } from 'node:vm'
 import { Heap } from 'glissade'
 import { describe, expect, it } from 'vitest'
-import { configurations } from './conformance/configurations.js'
+import { loadNative } from '../dist/gc/native-loader.js'
+import { configurations, failure } from './conformance/configurations.js'
 
+const native = loadNative().exports !== undefined
 const entry = new URL('../dist/index.js', import.meta.url).href
 
 describe.each(configurations)('a process ($name)', ({ options, collects, concurrent }) => {
@@ -154,21 +156,37 @@ describe.each(configurations)('a process ($name)', ({ options, collects, concurr
     expect(ended).toMatchObject({ status: 0, signal: null, out: 'end\n' })
   })
 
-  // A portable heap has no native frame around run, and nothing in JavaScript survives a cut-off.
-  it.runIf(concurrent && collects)('leaves run when a vm timeout cuts it off', () => {
+  // Without native code nothing is left to do it: nothing in JavaScript survives a cut-off.
+  it.runIf(native)('leaves run when a vm timeout cuts it off', () => {
     const heap = Heap.create({ maxBytes: '16m', ...options })
     const node = heap.defineShape('Node', { next: 'ref' })
     const spin = (): void =>
       heap.run((m) => {
         const scope = m.scope()
         scope.new(node)
-        for (;;) m.alloc(node)
+        for (;;) if (collects) m.alloc(node)
       })
     expect(() => runInContext('spin()', createContext({ spin }), { timeout: 100 })).toThrow(/timed out/)
+    expect(failure(() => heap.weak(null as never)).code).toBe('ERR_NOT_RUNNING')
     heap.collectSync()
     heap.run((m) => m.scoped((s) => expect(s.new(node).next).toBe(null)))
     heap.assertValid()
     heap.close()
+    expect(heap.closed).toBe(true)
+  })
+
+  it.runIf(native)('is inside run again when a vm timeout cuts off what it parked for', () => {
+    using heap = Heap.create({ maxBytes: '16m', ...options })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    heap.run((m) => {
+      const wait = (): never =>
+        m.parked(() => {
+          for (;;);
+        })
+      expect(() => runInContext('wait()', createContext({ wait }), { timeout: 50 })).toThrow(/timed out/)
+      expect(m.identityHash(m.alloc(node))).toBeGreaterThan(0)
+      m.scoped((s) => expect(s.new(node).next).toBe(null))
+    })
   })
 
   // In a process of its own: a world that stays stopped is a hang.

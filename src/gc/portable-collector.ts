@@ -8,6 +8,8 @@ import { LARGE_BYTES, MAX_MUTATORS, MutatorWord, Word, mutatorBlock } from '../h
 import type { PortableMemory, Views } from '../heap/memory.js'
 import type { CheckedObserver, Collector, CollectorName, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import { Histogram } from './histogram.js'
+import type { NativeBinding } from './native.js'
+import { loadNative } from './native-loader.js'
 import { PortableSpace } from './portable-space.js'
 import { RootAreas } from './root-areas.js'
 
@@ -27,6 +29,8 @@ export abstract class PortableCollector implements Collector {
   /** True while a collection changes what there is no way back from; later on: one was cut off there. */
   protected torn = false
   readonly #areas: RootAreas
+  /** Leaves `run` where a vm timeout skips `finally`; without native code nothing does. */
+  readonly #frame = (loadNative().exports as unknown as NativeBinding | undefined)?.frame
 
   constructor(memory: PortableMemory, maxBytes: number) {
     this.memory = memory
@@ -62,7 +66,7 @@ export abstract class PortableCollector implements Collector {
     this.checkWhole()
     this.#enter(mutator)
     try {
-      return fn()
+      return this.#framed(mutator, fn, 0)
     } finally {
       this.#leave(mutator)
     }
@@ -71,7 +75,7 @@ export abstract class PortableCollector implements Collector {
     this.checkWhole()
     this.#leave(mutator)
     try {
-      return fn()
+      return this.#framed(mutator, fn, 1)
     } finally {
       this.#enter(mutator)
     }
@@ -84,6 +88,10 @@ export abstract class PortableCollector implements Collector {
       'a collection of this heap was cut off half way, by a vm timeout or an exception, and its objects are lost: ' +
         "close it and make another. Where a vm timeout may strike, collector: 'concurrent' is safe",
     )
+  }
+  #framed<T>(mutator: number, fn: () => T, running: number): T {
+    const frame = this.#frame
+    return frame === undefined ? fn() : frame(fn, this.views.control, mutatorBlock(mutator), running)
   }
   #enter(mutator: number): void {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1

@@ -1,7 +1,7 @@
 // A heap as its owner holds it: shapes, run, collections, handles that outlive scopes, closing.
 //
 // Which collector stands behind it is decided one layer up (src/glissade.ts). `run` is where a thread becomes a mutator
-// and where it stops being one: the collector puts a frame around the callback that is left whatever happens, so what
+// and where it stops being one: the collector puts a native frame around the callback that is left whatever happens, so what
 // follows it here (ending the scopes) is also done at the next entry, should an uncatchable termination skip it.
 
 import type { Collector } from '../gc/collector.js'
