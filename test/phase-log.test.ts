@@ -88,6 +88,20 @@ describe.each(collectors)('%s', (collector) => {
     expect(collections).toBeGreaterThan(1)
     expect(pauses.allocationStall.count).toBeGreaterThan(before)
     expect(pauses.allocationStall.max).toBeGreaterThan(0)
+    const { count } = pauses.allocationStall
+    heap.collectSync()
+    expect(heap.phaseLog().at(-1)?.allocationStalls).toBeGreaterThanOrEqual(count)
+    expect(heap.phaseLog().at(-1)?.allocationStalls).toBeLessThanOrEqual(heap.stats().pauses.allocationStall.count)
+  })
+
+  it('the log that a program got is its own', () => {
+    using heap = Heap.create({ maxBytes: '4m', collector })
+    heap.collectSync()
+    const log = heap.phaseLog() as PhaseChange[]
+    const { length } = log
+    log.length = 0
+    expect(heap.phaseLog().length).toBeGreaterThanOrEqual(length)
+    expect(length).toBeGreaterThan(0)
   })
 
   it('the log has a collection’s phases in their order, when they were and what the heap held', () => {
@@ -130,6 +144,13 @@ describe.each(collectors)('%s', (collector) => {
     expect(log.at(-1)?.phase).toBe('idle')
     expect(performance.now() - (times.at(-1) as number)).toBeLessThan(performance.now() - times[0])
   })
+})
+
+it('no allocation waits for a collector that does nothing', () => {
+  using heap = Heap.create({ maxBytes: '4m', collector: 'none' })
+  const bytes = heap.defineArray('Bytes', 'u8')
+  heap.run((m) => [1, 2, 3].forEach(() => m.allocArray(bytes, 100_000)))
+  expect(heap.stats().pauses.allocationStall.count).toBe(0)
 })
 
 it.runIf(concurrent.length > 0)('a running thread’s stop lasts at least as long as the work it waits for', async () => {

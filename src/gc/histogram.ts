@@ -22,6 +22,10 @@ export class Histogram {
     if (value > this.#maxNs) this.#maxNs = value
   }
 
+  get count(): number {
+    return this.#count
+  }
+
   summary(): HistogramSummary {
     return {
       count: this.#count,

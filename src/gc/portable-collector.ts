@@ -22,8 +22,8 @@ export abstract class PortableCollector implements Collector {
   readonly opening = 1
   protected readonly space: PortableSpace
   protected readonly views: Views
-  protected readonly allocationStalls = new Histogram()
-  protected readonly phases: PhaseChange[] = []
+  readonly #allocationStalls = new Histogram()
+  readonly #phases: PhaseChange[] = []
   protected observer: CheckedObserver | null = null
   protected mutators = 0
   /** True while a collection changes what there is no way back from; later on: one was cut off there. */
@@ -48,9 +48,9 @@ export abstract class PortableCollector implements Collector {
     const before = this.views.control[Word.Cycles]
     const start = process.hrtime.bigint()
     const ref = this.allocateOrCollect(mutator, shapeId, word1, granules)
-    // An allocation that only took a fresh TLAB stalled nobody; zeroing of a large object may have.
-    if (before !== this.views.control[Word.Cycles] || granules * 8 >= LARGE_BYTES) {
-      this.allocationStalls.recordNs(Number(process.hrtime.bigint() - start))
+    // One that only took a fresh TLAB, or pages, waited for nothing.
+    if (before !== this.views.control[Word.Cycles]) {
+      this.#allocationStalls.recordNs(Number(process.hrtime.bigint() - start))
     }
     return ref
   }
@@ -137,17 +137,18 @@ export abstract class PortableCollector implements Collector {
         largeObjects: this.space.large.size,
         ...this.counters(),
       },
-      histograms: { allocationStall: this.allocationStalls.summary(), ...this.histograms() },
+      histograms: { allocationStall: this.#allocationStalls.summary(), ...this.histograms() },
     }
   }
   phaseLog(): readonly PhaseChange[] {
-    return this.phases
+    return [...this.#phases]
   }
   /** Enters a phase in the log: its steps follow each other on this thread, while the program stands. */
   protected note(phase: PhaseChange['phase']): void {
-    if (this.phases.length === PHASE_CHANGES) this.phases.splice(0, PHASE_CHANGES / 2)
+    if (this.#phases.length === PHASE_CHANGES) this.#phases.splice(0, PHASE_CHANGES / 2)
     const { usedBytes } = this.space
-    this.phases.push({ at: performance.now(), phase, bytesUsed: usedBytes, barrierFaults: 0, allocationStalls: 0 })
+    const { count } = this.#allocationStalls
+    this.#phases.push({ at: performance.now(), phase, bytesUsed: usedBytes, barrierFaults: 0, allocationStalls: count })
   }
   protected counters(): { [name: string]: number } {
     return {}
