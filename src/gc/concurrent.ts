@@ -144,6 +144,10 @@ export class ConcurrentCollector implements Collector {
   cardViolation(): string {
     return this.#native.checkCards()
   }
+  /** It has the addresses for every object that its budget has room for. */
+  withinBudget(): boolean {
+    return false
+  }
   /** Free memory of this collector is recycled pages, zeroed when they are granted: nothing is promised about it. */
   freeRanges(): readonly WordRange[] {
     return []

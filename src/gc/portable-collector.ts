@@ -4,8 +4,16 @@
 // see an intermediate state. So `stopped` has nobody to stop and the poll word stays 0 (but under stress).
 
 import { HeapError } from '../heap/errors.js'
-import { LARGE_BYTES, MAX_MUTATORS, MutatorWord, Word, mutatorBlock } from '../heap/layout.js'
-import type { PortableMemory, Views } from '../heap/memory.js'
+import {
+  GRANULE_BYTES,
+  LARGE_BYTES,
+  MAX_MUTATORS,
+  MutatorWord,
+  PAGE_BYTES,
+  Word,
+  mutatorBlock,
+} from '../heap/layout.js'
+import { roundUp, type PortableMemory, type Views } from '../heap/memory.js'
 import type { CheckedObserver, Collector, CollectorName, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import { Histogram } from './histogram.js'
 import type { NativeBinding } from './native.js'
@@ -157,6 +165,11 @@ export abstract class PortableCollector implements Collector {
     return {}
   }
 
+  withinBudget(bytes: number): boolean {
+    return (
+      this.space.usedBytes + roundUp(bytes, bytes < LARGE_BYTES ? GRANULE_BYTES : PAGE_BYTES) <= this.space.maxBytes
+    )
+  }
   freeRanges(): readonly WordRange[] {
     return this.space.freeRanges(this.mutators)
   }

@@ -196,17 +196,10 @@ export class PortableSpace {
     if (this.usedBytes + granted > budget) return 0
     const { control, i32 } = this.views
     const words = granted / 4
-    let ref: number
-    if (isPointerFree(control, shapeId)) {
-      ref = this.#pointerFree.take(words, 0)
-      if (ref >= 0) this.#everPointerFree = Math.max(this.#everPointerFree, ref + words)
-    } else {
-      ref = this.#withPointers.take(words, roundUp(this.top, PAGE_WORDS))
-      if (ref >= 0) {
-        this.#largeLow = Math.min(this.#largeLow, ref)
-        this.#everLargeLow = Math.min(this.#everLargeLow, ref)
-      }
-    }
+    const low = isPointerFree(control, shapeId)
+    let ref = low ? this.#takeLow(words) : this.#takeHigh(words)
+    // Large budgets have more bytes than either region has addresses (memory.ts).
+    if (ref < 0) ref = low ? this.#takeHigh(words) : this.#takeLow(words)
     if (ref < 0) return 0
     this.usedBytes += granted
     this.allocatedBytes += bytes
@@ -214,6 +207,21 @@ export class PortableSpace {
     this.large.set(ref, { ref, words, marked: false })
     i32[ref + 1] = word1
     i32[ref] = shapeId
+    return ref
+  }
+
+  /** Pages for a large object below the moving space; −1: no room. */
+  #takeLow(words: number): number {
+    const ref = this.#pointerFree.take(words, 0)
+    if (ref >= 0) this.#everPointerFree = Math.max(this.#everPointerFree, ref + words)
+    return ref
+  }
+  /** The same at the upper end of the moving space. */
+  #takeHigh(words: number): number {
+    const ref = this.#withPointers.take(words, roundUp(this.top, PAGE_WORDS))
+    if (ref < 0) return ref
+    this.#largeLow = Math.min(this.#largeLow, ref)
+    this.#everLargeLow = Math.min(this.#everLargeLow, ref)
     return ref
   }
 

@@ -184,14 +184,19 @@ export class HeapCore {
           'or make several smaller objects. The heap is intact',
       )
     }
-    const full =
-      this.collector.name === 'none'
-        ? `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing. `
-        : `live data fills maxBytes = ${maxBytes}, even after a full collection. `
+    const { collector } = this
+    const full = collector.withinBudget(bytes)
+      ? `maxBytes = ${maxBytes} has room for it, but no run of free addresses is as long, and collector '${collector.name}' ` +
+        'has 4 GiB of them at the most'
+      : collector.name === 'none'
+        ? `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing`
+        : `live data fills maxBytes = ${maxBytes}, even after a full collection`
+    const remedy = collector.withinBudget(bytes)
+      ? "make several smaller objects, or create it with collector: 'concurrent'"
+      : 'drop references and go on, or create it with a larger maxBytes'
     return new HeapError(
       'ERR_HEAP_EXHAUSTED',
-      `no room for ${bytes} more bytes: ${full}` +
-        'The heap is intact: drop references and go on, or create it with a larger maxBytes',
+      `no room for ${bytes} more bytes: ${full}. The heap is intact: ${remedy}`,
     )
   }
 }

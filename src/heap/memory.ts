@@ -89,7 +89,8 @@ export function createPortableMemory(maxBytes: number, maxRootBytes: number, che
   let moving = roundUp(maxBytes, PAGE_BYTES) * (checked ? 3 : 2)
   if (pointerFree + moving > 2 * GiB) moving = Math.max(2 * GiB - pointerFree, roundUp(maxBytes, PAGE_BYTES))
   if (pointerFree + moving > 4 * GiB) {
-    // No view index may reach past 4 GiB (Node 20's longest buffer): the two spaces share what there is.
+    // No view index may reach past 4 GiB (Node 20's longest buffer): the two spaces share what there is, and large objects
+    // that their own space has no room for go to the other.
     moving = Math.min(moving, 3 * GiB)
     pointerFree = 4 * GiB - moving
   }
