@@ -193,7 +193,9 @@ export class HeapCore {
         : `live data fills maxBytes = ${maxBytes}, even after a full collection`
     const remedy = collector.withinBudget(bytes)
       ? "make several smaller objects, or create it with collector: 'concurrent'"
-      : 'drop references and go on, or create it with a larger maxBytes'
+      : collector.name === 'none'
+        ? 'what it holds may be used, but for more create it with a larger maxBytes or with another collector'
+        : 'drop references and go on, or create it with a larger maxBytes'
     return new HeapError(
       'ERR_HEAP_EXHAUSTED',
       `no room for ${bytes} more bytes: ${full}. The heap is intact: ${remedy}`,
