@@ -78,13 +78,15 @@ void unwatch(Heap* heap) {
 void report_stale(const Heap& heap, std::size_t offset, u32 freed_in) {
   char freed[80];
   if (freed_in == 0) std::snprintf(freed, sizeof freed, "No object has been there");
+  else if (freed_in > cycles_completed(heap)) std::snprintf(freed, sizeof freed, "Collection %u, which is under way, freed the page", freed_in);
   else std::snprintf(freed, sizeof freed, "Collection %u freed the page", freed_in);
-  char text[600];
+  char text[800];
   die(text, std::snprintf(text, sizeof text,
-                          "glissade: stale reference: word %llu of the heap (page %u, address %p) was touched, and nothing is there\n"
+                          "glissade: stale reference: word %llu of m.i32 (page %u of the moving space, address %p) was touched, and nothing is there\n"
                           "  %s; %u collections are complete.\n"
                           "  A Ref dies at the next safepoint: an allocation, a poll, the end of run. Across one keep references in a root area,\n"
-                          "  a handle or the heap, and read them again. With `checked: true` the same mistake is an exception at its place.\n",
+                          "  a handle or the heap, and read them again. With `checked: true` the same mistake is an exception at its place.\n"
+                          "  Or a reference to it was stored without the write barrier, and the collector took the object for garbage.\n",
                           static_cast<unsigned long long>(heap.base_word + offset / 4), static_cast<u32>(offset >> kPageShift),
                           static_cast<const void*>(heap.space.flipped() + offset), freed, cycles_completed(heap)));
 }

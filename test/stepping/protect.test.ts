@@ -37,7 +37,11 @@ describe.runIf(concurrent)('protect', () => {
     ['barrier', {}, /Collection 301 freed the page/],
     ['stored', {}, /Collection 301 freed the page/],
     ['older', {}, /Collection 301 freed the page; 303 collections are complete/],
-    ['compacting', { stepping: true }, /Collection 301 freed the page; 300 collections are complete/],
+    [
+      'compacting',
+      { stepping: true },
+      /Collection 301, which is under way, freed the page; 300 collections are complete/,
+    ],
     ['large', {}, /nothing is there/],
   ]
   it.each(mistakes)('the mistake %s, with %o, is reported', (what, options, report) => {
@@ -46,9 +50,10 @@ describe.runIf(concurrent)('protect', () => {
     expect(out).not.toMatch(/survived/)
     expect(signal).toBe('SIGABRT')
     expect(err).toMatch(
-      /^glissade: stale reference: word \d+ of the heap \(page \d+, address 0x[0-9a-f]+\) was touched/,
+      /^glissade: stale reference: word \d+ of m\.i32 \(page \d+ of the moving space, address 0x[0-9a-f]+\) was touched/,
     )
     expect(err).toMatch(report)
+    expect(err).toMatch(/Or a reference to it was stored without the write barrier/)
   })
 
   it('a checked heap throws before the page is touched', () => {
