@@ -58,8 +58,8 @@ export class Heap extends HeapBase {
   }
 
   /**
-   * Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. A thread
-   * that has the heap open already goes on with the Heap that it has.
+   * Opens a heap that another thread of this process shares. Its shapes so far are known by name in this one too. Throws
+   * ERR_BAD_VALUE in a thread that has the heap open already: it goes on with the Heap that it has.
    */
   static attach(token: HeapToken): Heap {
     if (!isToken(token)) {
