@@ -121,14 +121,18 @@ overAll('roots', (configuration) => {
     'asks for the poll also where the limit is taken while a stop is requested',
     async () => {
       const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
-      const collection = heap.collect()
+      let collection
       heap.run((m) => {
         const stack = m.roots.stack('value', 512)
-        while (!m.mustPoll());
+        // From inside run: the stop is requested of this thread.
+        collection = heap.collect()
+        const end = Date.now() + 10_000
+        while (!m.mustPoll() && Date.now() < end);
+        expect(m.mustPoll()).toBe(true)
         expect(m.control[stack.limitIndex]).toBe(-1)
         expect(stack.overflowOrPoll(3)).toBe(false)
         // Nobody else collects, so what stands there now is no request.
-        while (heap.stats().phase !== 'idle') stack.overflowOrPoll(3)
+        while (heap.stats().phase !== 'idle' && Date.now() < end) stack.overflowOrPoll(3)
         expect(m.control[stack.limitIndex]).toBe(stack.capacity)
       })
       await collection
