@@ -49,14 +49,4 @@ describe.runIf(concurrent)('many concurrent heaps', () => {
       for (const heap of heaps) heap.close()
     }
   })
-
-  it('need one listener when all of them collect', async () => {
-    const heaps = Array.from({ length: 12 }, () => Heap.create(small))
-    const before = process.listenerCount('exit')
-    const collections = heaps.flatMap((heap) => [heap.collect(), heap.collect()])
-    expect(process.listenerCount('exit')).toBe(before + 1)
-    await Promise.all(collections)
-    expect(process.listenerCount('exit')).toBe(before)
-    for (const heap of heaps) heap.close()
-  })
 })

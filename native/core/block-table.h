@@ -32,6 +32,7 @@ class BlockTable {
   const Block& at(u32 block) const { return blocks_[block]; }
   void clear(u32 first_block, u32 count) { blocks_.zero(first_block, count); }
 
+  /// Whether the granule belongs to a marked object. acquire: pairs with the markers' RMWs.
   bool is_live(Granule g) const { return of(g).live.load(std::memory_order_acquire) >> g.bit() & 1; }
 
   /// Marks the object at `header`, all its granules. True: this call did it, and the caller must scan the object.
@@ -54,6 +55,7 @@ class BlockTable {
     return true;
   }
 
+  /// The same of a header, where the bit alone matters and not what its marker has written: relaxed.
   bool is_marked(Granule header) const {
     return of(header).live.load(std::memory_order_relaxed) >> header.bit() & 1;
   }

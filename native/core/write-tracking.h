@@ -1,6 +1,6 @@
 // Which pages of a range have been written since the last time somebody asked: the MMU as a summary of the card table.
 //
-// A remark that looked through all cards would grow with the heap (about 40 µs per GiB). Instead the pages of the card
+// A remark that looked through all cards would grow with the heap (160 µs at 1 GiB, decision 002). Instead the pages of the card
 // table are write-protected asynchronously (UFFD_FEATURE_WP_ASYNC, Linux 6.7): the kernel lifts the protection at the first
 // write by itself, and one PAGEMAP_SCAN tells and re-protects the written ones. A card page covers 4 MiB of heap, so a
 // cycle costs the mutators at most 256 such first writes (1.2 µs each) per GiB and round. Where the kernel cannot do it,

@@ -74,5 +74,5 @@ function probe(): Probe | NoProbe {
   const native = loadNative()
   const probe = native.exports?.['probe'] as (() => Probe) | undefined
   if (probe !== undefined) return probe()
-  return { platform: process.platform, reason: native.reason ?? 'the native addon has no collector in it yet' }
+  return { platform: process.platform, reason: native.reason ?? 'the native addon is of another version' }
 }
