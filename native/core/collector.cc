@@ -295,7 +295,11 @@ void Heap::reclaim() {
     }
     Statistics::add(statistics.largeFreed, dead.size());
   };
-  sweep(pointer_free_objects, 0, moving.pointer_free_high, moving.pointer_free, space.heap_buffer());
+  const u32 pointer_free_high = [&] {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    return moving.pointer_free_high;
+  }();
+  sweep(pointer_free_objects, 0, pointer_free_high, moving.pointer_free, space.heap_buffer());
   sweep(large_objects, moving.large_low, geometry().moving_pages(), moving.large_free, space.flipped());
   std::lock_guard<SpaceLock> lock(moving.lock);
   // A free run at the boundary goes back to the moving space.
