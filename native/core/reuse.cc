@@ -10,10 +10,11 @@
 //
 // Why nobody meets an object that is gone: a run or a hole has no live bit after remark, and is not given out before the pause
 // that ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
-// pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots (it
-// must have by its next safepoint), and a marker that reads them meanwhile would chase what was there long ago: of whatever
-// lies there now it would mark the beginning, and an object that is being initialised would be known (decision 016). So each
-// remark pause, a safepoint, zeroes them, as a flip does (also in cycles that reuse nothing: all give back large objects).
+// pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots, and
+// whoever reads them meanwhile would chase what was there long ago: of whatever lies there now it would mark the beginning,
+// and an object that is being initialised would be known (decision 016). So each remark pause, a safepoint, zeroes them, as a
+// flip does (also in cycles that reuse nothing: all give back large objects). What is left there after that is a reference to
+// what was reachable after the marking, and stays until the next remark, or zero.
 #include <algorithm>
 #include <cstring>
 

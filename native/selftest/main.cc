@@ -144,12 +144,14 @@ int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--bench") == 0 && std::strcmp(argv[2], "barrier") == 0) {
     return glissade::selftest::bench_barrier();
   }
-  if (argc == 3 && std::strcmp(argv[1], "--atomicity") == 0) {
-    return glissade::selftest::run_atomicity(std::atof(argv[2]));
+  // Anything else after these words is no duration, and is complained of below.
+  const double seconds = argc > 2 ? std::atof(argv[2]) : 0;
+  if (argc == 3 && seconds > 0 && std::strcmp(argv[1], "--atomicity") == 0) {
+    return glissade::selftest::run_atomicity(seconds);
   }
-  if ((argc == 3 || argc == 4) && std::strcmp(argv[1], "--random") == 0) {
+  if ((argc == 3 || argc == 4) && seconds > 0 && std::strcmp(argv[1], "--random") == 0) {
     const unsigned long long seed = argc == 4 ? std::strtoull(argv[3], nullptr, 10) : glissade::now_ns() >> 10;
-    return glissade::selftest::run_random_programs(std::atof(argv[2]), seed);
+    return glissade::selftest::run_random_programs(seconds, seed);
   }
   glissade::testing::Arguments arguments;
   return glissade::testing::parse(argc, argv, arguments) ? glissade::testing::run_all(arguments) : 2;

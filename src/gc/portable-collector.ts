@@ -180,8 +180,9 @@ export abstract class PortableCollector implements Collector {
     this.observer = observer
   }
 
-  /** Ordinary ArrayBuffers go back when the last view is collected; what the roots held must read as zero at once. */
+  /** Nobody else has the heap: `close` ends all. */
   leave(): void {}
+  /** Ordinary ArrayBuffers go back when the last view is collected; what the roots held must read as zero at once. */
   close(): void {
     this.#areas.zero()
   }

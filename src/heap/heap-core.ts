@@ -185,17 +185,21 @@ export class HeapCore {
       )
     }
     const { collector } = this
-    const full = collector.withinBudget(bytes)
-      ? `maxBytes = ${maxBytes} has room for it, but no run of free addresses is as long, and collector '${collector.name}' ` +
-        'has 4 GiB of them at the most'
+    const [full, remedy] = collector.withinBudget(bytes)
+      ? [
+          `maxBytes = ${maxBytes} has room for it, but no run of free addresses is as long, and collector '${collector.name}' ` +
+            'has 4 GiB of them at the most',
+          "make several smaller objects, or create it with collector: 'concurrent'",
+        ]
       : collector.name === 'none'
-        ? `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing`
-        : `live data fills maxBytes = ${maxBytes}, even after a full collection`
-    const remedy = collector.withinBudget(bytes)
-      ? "make several smaller objects, or create it with collector: 'concurrent'"
-      : collector.name === 'none'
-        ? 'what it holds may be used, but for more create it with a larger maxBytes or with another collector'
-        : 'drop references and go on, or create it with a larger maxBytes'
+        ? [
+            `what was allocated fills maxBytes = ${maxBytes}, and collector 'none' frees nothing`,
+            'what it holds may be used, but for more create it with a larger maxBytes or with another collector',
+          ]
+        : [
+            `live data fills maxBytes = ${maxBytes}, even after a full collection`,
+            'drop references and go on, or create it with a larger maxBytes',
+          ]
     return new HeapError(
       'ERR_HEAP_EXHAUSTED',
       `no room for ${bytes} more bytes: ${full}. The heap is intact: ${remedy}`,

@@ -1,7 +1,7 @@
 // Root areas as the mutator holds them: stacks for an interpreter, tables for everything that lives longer.
 //
-// Invariant 7: at a safepoint every live reference is in a published, initialised root slot, a handle, or the heap. For an
-// area that means: `[0, top)` initialised, `top` published. Stores into a stack need no barrier (remark compares it with
+// Invariant 7: at a safepoint every live reference is in a published root slot, a handle, or the heap. For an area that means:
+// it lies in `[0, top)`, and `top` is published. Stores into a stack need no barrier (remark compares it with
 // a copy); every store into a table also stores its root card. A collection zeroes stacks above `top`, so what lies there is
 // never older than the last one: `top` may be raised over slots of a frame that are not written yet. Above `top` a table is zero.
 // A stack belongs to the thread that made it, a table to the heap; `get` and `set`, which check, are for inside run only.
@@ -143,11 +143,11 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
     }
     control[this.#block + MutatorWord.StackLimitRestore] = this.core.alwaysPoll ? -1 : this.capacity
     control[this.#block + MutatorWord.StackLimitArea] = this.index
-    // A stop may be requested just now. The requester stores the poll word and then -1 here; a store with a fence before
-    // the poll word is read means that either its -1 comes after ours and stays, or we see the poll word and repeat it. Who
+    // A stop may be requested just now. The requester stores the poll word and then -1 here: either its -1 comes after ours
+    // and stays, or the exchange reads it (and acquires what stood before it), and we see the poll word and repeat it. Who
     // resumes this thread waits for it to stop first, and then puts back what `Restore` says. (Outside run it does not wait:
     // then this word may be too low, and the thread polls too often, until the next stop.)
-    Atomics.store(control, this.#block + MutatorWord.StackLimit, this.capacity)
+    Atomics.exchange(control, this.#block + MutatorWord.StackLimit, this.capacity)
     const asked = Atomics.load(control, this.#block + MutatorWord.Poll) !== 0
     if (asked || this.core.alwaysPoll) control[this.#block + MutatorWord.StackLimit] = -1
     this.#limitIndex = this.#block + MutatorWord.StackLimit
