@@ -16,7 +16,6 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kShapeCountWord: Word.ShapeCount,
     kSlotMapLengthWord: Word.SlotMapLength,
     kAreaCountWord: Word.AreaCount,
-    kShapeLockWord: Word.ShapeLock,
     kMutatorBase: layout.MUTATOR_BASE,
     kMutatorWords: layout.MUTATOR_WORDS,
     kMaxMutators: layout.MAX_MUTATORS,

@@ -3,12 +3,12 @@
 // never detached by us, because one detach anywhere makes every typed array of an isolate slower.
 //
 // `run` is a native frame around the callback, so that the mutator is left whatever ends the callback: `finally` does not
-// run after a vm timeout or worker.terminate(). So is `stopped`, which resumes the others. An environment cleanup hook detaches what is still attached.
+// run after a vm timeout or worker.terminate(). So are `stopped`, which resumes the others, and `defining`, which lets the
+// next one define. An environment cleanup hook detaches what is still attached.
 // The registry of heaps is process-wide, and leaks on purpose: process.exit runs no destructor.
 #include "binding/heap.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -29,6 +29,7 @@ struct SharedHeap {
   Heap* heap;
   u32 id;
   u32 buffers = 0;
+  std::mutex defining{};  // one isolate at a time defines a shape
 };
 
 struct Registry {
@@ -51,18 +52,11 @@ void release_buffer(SharedHeap* shared) {
   delete shared;
 }
 
-/// Of one binding in this process, from 1.
-i32 next_opening() {
-  static std::atomic<i32> next{1};
-  return next++;
-}
-
 /// One isolate's view of a heap. Never freed (a few words): JavaScript functions point to it until their own end.
 struct HeapBinding {
   SharedHeap* shared;
   std::vector<u32> attached;
   u32 buffers = 0;  // of this isolate, not finalised yet
-  const i32 opening = next_opening();
 
   Heap& heap() const { return *shared->heap; }
   Mutator& mutator(u32 index) const { return heap().safepoint.mutator(index); }
@@ -81,12 +75,6 @@ struct HeapBinding {
   }
   void detach_all() {
     while (!attached.empty()) detach(attached.back());
-  }
-  /// The thread ends, or has no view of the heap left: perhaps in the middle of a shape's definition (src/heap/shapes.ts).
-  void end() {
-    detach_all();
-    i32 holder = opening;
-    __atomic_compare_exchange_n(&heap().space.control()[layout::kShapeLockWord], &holder, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
   }
 };
 
@@ -324,6 +312,12 @@ napi_value stopped(napi_env env, napi_callback_info info) {
   return result;
 }
 
+napi_value defining(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  std::lock_guard<std::mutex> lock(call.binding->shared->defining);
+  return call_function(call, 0);
+}
+
 napi_value check_cards(napi_env env, napi_callback_info info) {
   Call call(env, info);
   const std::string violation = call.heap().verification.check_cards();
@@ -411,14 +405,14 @@ napi_value close(napi_env env, napi_callback_info info) {
 
 // ── creation ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void cleanup(void* data) { static_cast<HeapBinding*>(data)->end(); }
+void cleanup(void* data) { static_cast<HeapBinding*>(data)->detach_all(); }
 
 /// The isolate has let go of a buffer: with the last one goes its part in the heap, closed or not.
 void finalise_buffer(napi_env env, void*, void* hint) {
   auto* binding = static_cast<HeapBinding*>(hint);
   if (--binding->buffers == 0) {
     napi_remove_env_cleanup_hook(env, cleanup, binding);
-    binding->end();
+    binding->detach_all();
   }
   release_buffer(binding->shared);
 }
@@ -447,7 +441,6 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
   if (env.IsExceptionPending()) return env.Undefined();
   Napi::Value control_buffer = external_buffer(env, binding, heap.space.roots(), g.control_buffer_bytes());
   object.Set("id", shared->id);
-  object.Set("opening", binding->opening);
   object.Set("heapBuffer", heap_buffer);
   object.Set("controlBuffer", control_buffer);
   object.Set("rootBytes", static_cast<double>(g.root_bytes));
@@ -472,6 +465,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
       {"collectAsync", collect_async},
       {"step", step},
       {"stopped", stopped},
+      {"defining", defining},
       {"checkCards", check_cards},
       {"stats", stats},
       {"phaseLog", phase_log},
@@ -561,7 +555,7 @@ Napi::Object layout_constants(Napi::Env env) {
   using namespace layout;
 #define X(name) o.Set(#name, static_cast<double>(name));
   X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
-  X(kAreaCountWord) X(kShapeLockWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
+  X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
   X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
   X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kSlotMapBase) X(kMaxSlotMap)
   X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)

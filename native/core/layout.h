@@ -20,7 +20,6 @@ inline constexpr u32 kCyclesWord = 4;         // cycles completed
 inline constexpr u32 kShapeCountWord = 5;     // next free shape id; written by the shape definer
 inline constexpr u32 kSlotMapLengthWord = 6;  // written by the shape definer
 inline constexpr u32 kAreaCountWord = 7;
-inline constexpr u32 kShapeLockWord = 8;      // between isolates: who defines a shape (HeapBinding::opening), 0: nobody
 
 // Mutator blocks.
 inline constexpr u32 kMutatorBase = 64;

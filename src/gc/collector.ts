@@ -61,8 +61,6 @@ export interface CheckedObserver {
 export interface Collector {
   readonly name: CollectorName
   readonly memory: HeapMemory
-  /** A number from 1 that no other thread with this heap has. */
-  readonly opening: number
 
   /** A mutator block for this thread; it starts parked. −1: none is left. */
   attach(): number
@@ -95,6 +93,8 @@ export interface Collector {
 
   /** Calls `fn` with every other mutator stopped, for verification; resumes them whatever happens. A safepoint. */
   stopped<T>(mutator: number, fn: () => T): T
+  /** Calls `fn`, which has no safepoint, for one thread with this heap at a time, whatever ends it. */
+  defining<T>(fn: () => T): T
 
   /** A reference that a collection under way would miss because its card is clean; empty where none is known. */
   cardViolation(): string

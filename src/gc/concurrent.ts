@@ -29,7 +29,6 @@ export function setTuning(given: NativeTuning): void {
 export class ConcurrentCollector implements Collector {
   readonly name = 'concurrent' as const
   readonly memory: HeapMemory
-  readonly opening: number
   readonly #native: NativeHeap
   /** True until this isolate leaves the heap, if faults come as signals. */
   #watching = false
@@ -41,7 +40,6 @@ export class ConcurrentCollector implements Collector {
   private constructor(binding: NativeBinding, native: NativeHeap, faults: Mode['faults']) {
     this.#native = native
     this.memory = native
-    this.opening = native.opening
     if (faults !== 'sigbus') return
     watchListeners(binding)
     this.#watching = true
@@ -129,6 +127,9 @@ export class ConcurrentCollector implements Collector {
   }
   stopped<T>(mutator: number, fn: () => T): T {
     return this.#native.stopped(mutator, fn)
+  }
+  defining<T>(fn: () => T): T {
+    return this.#native.defining(fn)
   }
   statistics(): RawStatistics {
     return this.#native.stats()

@@ -47,8 +47,6 @@ export interface NativeTuning {
 
 export interface NativeHeap extends HeapMemory {
   readonly id: number
-  /** Number of this object in the process, from 1. */
-  readonly opening: number
   /** Ref of the moving space's first word; pointer-free large objects lie below. */
   readonly movingStart: number
   attach(): number
@@ -66,6 +64,7 @@ export interface NativeHeap extends HeapMemory {
   collectAsync(): Promise<void>
   step(mutator: number, gates: number): number
   stopped<T>(mutator: number, fn: () => T): T
+  defining<T>(fn: () => T): T
   /** What is wrong with the cards, while a stepping cycle rests before its remark; empty otherwise. */
   checkCards(): string
   stats(): RawStatistics

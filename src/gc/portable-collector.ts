@@ -27,7 +27,6 @@ const PHASE_CHANGES = 2048
 export abstract class PortableCollector implements Collector {
   abstract readonly name: CollectorName
   readonly memory: PortableMemory
-  readonly opening = 1
   protected readonly space: PortableSpace
   protected readonly views: Views
   readonly #allocationStalls = new Histogram()
@@ -128,6 +127,10 @@ export abstract class PortableCollector implements Collector {
 
   stopped<T>(_mutator: number, fn: () => T): T {
     this.checkWhole()
+    return fn()
+  }
+
+  defining<T>(fn: () => T): T {
     return fn()
   }
 

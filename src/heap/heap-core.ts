@@ -40,7 +40,7 @@ export class HeapCore {
     this.collector = collector
     this.options = options
     this.views = viewsOf(collector.memory)
-    this.shapes = new ShapeTable(this.views.control, collector.opening)
+    this.shapes = new ShapeTable(this.views.control, (register) => collector.defining(register))
     this.alwaysPoll = options.stress.everySafepoint
     this.poll = () => {
       this.checkRunning('poll')
@@ -71,7 +71,6 @@ export class HeapCore {
     this.collector.leave()
     this.runningIndex = Word.Never
     this.mutator?.leave()
-    this.shapes.unlock()
   }
   #closedError(): HeapError {
     if (!this.#left && this.#detached) {

@@ -34,10 +34,8 @@ export const Word = {
   ShapeCount: 5,
   SlotMapLength: 6,
   AreaCount: 7,
-  /** The number of the isolate that defines a shape (several can share a heap), 0: none. */
-  ShapeLock: 8,
   /** Always 0: the running word of a thread that is no mutator of the heap. */
-  Never: 9,
+  Never: 8,
 } as const
 
 export const MUTATOR_BASE = 64

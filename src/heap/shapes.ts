@@ -2,12 +2,11 @@
 //
 // A shape is defined once and never changes; the entry and its slot-map range are written before the shape count that
 // publishes the id, so a collector that reads the count sees whole entries. Several isolates may define shapes of one
-// heap: a lock word orders them. Names are local to an isolate (a token carries them to another).
+// heap: the collector lets one at a time. Names are local to an isolate (a token carries them to another).
 //
-// A definition may be cut off anywhere, and no `finally` runs then: by a vm timeout, after which the isolate finds its own
-// number in the lock word and goes on as the holder, or by worker.terminate(), for which native/binding releases the lock
-// when the thread ends. Either way all is as it was before the definition, or after it: only the count publishes, and
-// entries of the slot map that no shape names are lost and nothing else.
+// A definition may be cut off anywhere, by a vm timeout or worker.terminate(), and no `finally` runs then: the next one's
+// turn comes all the same (`Collector.defining`). All is as it was before the definition, or after it: only the count
+// publishes, and entries of the slot map that no shape names are lost and nothing else.
 
 import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
@@ -113,14 +112,14 @@ interface FixedLayout {
 /** The shapes of one heap in this isolate. */
 export class ShapeTable {
   readonly #control: Int32Array
-  readonly #opening: number
+  readonly #defining: <T>(register: () => T) => T
   readonly #byName = new Map<string, AnyShape>()
   readonly #byId: (AnyShape | undefined)[] = []
 
-  /** `opening`: the number under which this isolate holds the lock. */
-  constructor(control: Int32Array, opening: number) {
+  /** `defining` calls what it is given, for one isolate at a time. */
+  constructor(control: Int32Array, defining: <T>(register: () => T) => T) {
     this.#control = control
-    this.#opening = opening
+    this.#defining = defining
   }
 
   byId(id: number): AnyShape | undefined {
@@ -189,21 +188,9 @@ export class ShapeTable {
     return shape
   }
 
-  #lock(): void {
-    for (;;) {
-      const holder = Atomics.compareExchange(this.#control, Word.ShapeLock, 0, this.#opening)
-      if (holder === 0 || holder === this.#opening) return
-    }
-  }
-  /** Lets the lock go, if it is held here. */
-  unlock(): void {
-    Atomics.compareExchange(this.#control, Word.ShapeLock, this.#opening, 0)
-  }
-
   #register(name: string, kind: number, size: number, map: readonly number[]): number {
     const control = this.#control
-    this.#lock()
-    try {
+    return this.#defining(() => {
       const id = control[Word.ShapeCount]
       const mapStart = control[Word.SlotMapLength]
       if (id >= MAX_SHAPES) {
@@ -224,9 +211,7 @@ export class ShapeTable {
       control[Word.SlotMapLength] = mapStart + map.length
       Atomics.store(control, Word.ShapeCount, id + 1)
       return id
-    } finally {
-      this.unlock()
-    }
+    })
   }
 }
 
