@@ -40,6 +40,34 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
     })
   })
 
+  it('checks fields as views of their own like the whole view', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'f64' })
+      const next = m.i32.subarray(node.at.next)
+      const key = m.f64.subarray(node.at.key, m.f64.length - 1)
+      const table = m.roots.table('ref', 2)
+      table.set(0, m.alloc(node))
+      table.set(1, m.alloc(node))
+      const stale = table.get(0) as Ref
+      heap.collectSync()
+      const [first, second] = [0, 1].map((i) => table.get(i) as Ref)
+      next[first] = second
+      key[second >>> 1] = 0.5
+      expect([m.getRef(first, node.at.next), m.f64[(second >>> 1) + node.at.key]]).toEqual([second, 0.5])
+      expect([next[first], key[next[first] >>> 1]]).toEqual([second, 0.5])
+      for (const use of [() => next[stale], () => key[stale >>> 1], () => (next[first] = stale)]) {
+        expect(failure(use).code).toBe('ERR_STALE_REF')
+      }
+      const outside = /^index -2 of a subarray of a view, which has \d+ elements from 4 on$/
+      expect(failure(() => next[-2]).message).toMatch(outside)
+      expect(failure(() => (next[-2] = 0)).message).toMatch(outside)
+      expect(failure(() => key[key.length]).code).toBe('ERR_BOUNDS')
+      const last = key.subarray(-1)
+      expect(failure(() => last[0]).code).toBe('ERR_BOUNDS')
+      expect(failure(() => last[0.5]).code).toBe('ERR_BOUNDS')
+    })
+  })
+
   it('knows where objects are after whatever moved them, also when it fails', () => {
     const mine = new Error('mine')
     const moving: [name: string, action: (m: Mutator, heap: Heap) => unknown][] = [

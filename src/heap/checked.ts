@@ -220,10 +220,7 @@ export class CheckedState {
   // ---- views
 
   #proxyViews(views: Views): Views {
-    const heap = <T extends Int32Array | Uint32Array | Float64Array | Uint16Array | Uint8Array>(
-      view: T,
-      name: string,
-    ): T => {
+    const heap = <T extends View>(view: T, name: string): T => {
       const bytes = view.BYTES_PER_ELEMENT
       return guard(
         view,
@@ -231,7 +228,7 @@ export class CheckedState {
         (index, value) => this.#checkStore(Math.floor((index * bytes) / 4), name, index, value),
       )
     }
-    const root = <T extends Int32Array | Float64Array>(view: T, name: string): T => {
+    const root = <T extends View>(view: T, name: string): T => {
       const words = view.BYTES_PER_ELEMENT / 4
       const check = (index: number): void => this.#checkRootWord(index * words, `m.${name}[${index}]`)
       return guard(view, check, check)
@@ -328,8 +325,10 @@ export class CheckedState {
   }
 }
 
-/** A view whose indexed reads and writes are checked first. Methods work on the view itself. */
-function guard<T extends object>(
+type View = Int32Array | Uint32Array | Float64Array | Uint16Array | Uint8Array
+
+/** A view whose indexed reads and writes are checked first, also those of its subarrays. Other methods work on the view itself. */
+function guard<T extends View>(
   view: T,
   read: (index: number) => void,
   write: (index: number, value: unknown) => void,
@@ -339,7 +338,10 @@ function guard<T extends object>(
       if (typeof property === 'string' && isIndex(property)) {
         const index = Number(property)
         read(index)
-        return (target as never)[index]
+        return target[index]
+      }
+      if (property === 'subarray') {
+        return (...range: number[]) => guardPart(target.subarray(...range) as T, target, read, write)
       }
       const member = Reflect.get(target, property, target) as unknown
       return typeof member === 'function' ? member.bind(target) : member
@@ -352,6 +354,28 @@ function guard<T extends object>(
       return Reflect.set(target, property, value, target)
     },
   })
+}
+
+/** `part`, a subarray of `whole`, whose checks are given. */
+function guardPart<T extends View>(
+  part: T,
+  whole: T,
+  read: (index: number) => void,
+  write: (index: number, value: unknown) => void,
+): T {
+  const offset = (part.byteOffset - whole.byteOffset) / whole.BYTES_PER_ELEMENT
+  const inWhole = (index: number): number => {
+    if (Number.isInteger(index) && index >= 0 && index < part.length) return index + offset
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `index ${index} of a subarray of a view, which has ${part.length} elements from ${offset} on`,
+    )
+  }
+  return guard(
+    part,
+    (index) => read(inWhole(index)),
+    (index, value) => write(inWhole(index), value),
+  )
 }
 
 const isIndex = (property: string): boolean => /^-?(\d|NaN)/.test(property)

@@ -95,6 +95,46 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it('lets the top of a stack be raised over what lies there from before', () => {
+    withHeap(configuration, { maxBytes: '8m', verify: 2 }, (heap) => {
+      const cell = heap.defineShape('Cell', { next: 'ref', n: 'i32' })
+      const value = heap.defineShape('Value', { any: 'value' })
+      heap.run((m) => {
+        const refs = m.roots.stack('ref', 256)
+        const values = m.roots.stack('value', 256)
+        const allocate = m.allocator(cell)
+        const { i32, rootsI32 } = m
+        const collections = heap.stats().collections
+        let seed = 1
+        const random = (below: number): number => {
+          seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
+          return (seed >>> 8) % below
+        }
+        // Frames come and go; only the first slots of each are written, and what is above is what an older one left there.
+        const enough = (): boolean => !configuration.collects || heap.stats().collections >= collections + 4
+        for (let i = 0; i % 10_000 !== 0 || i < 40_000 || !enough(); i++) {
+          const frame = random(192)
+          refs.top = values.top = frame + 1
+          for (let k = 0; k < 8; k++) {
+            const made = allocate()
+            i32[made + cell.at.n] = i
+            i32[made + cell.at.next] = rootsI32[refs.base + frame]
+            rootsI32[refs.base + frame] = k === 0 ? 0 : made
+          }
+          const held = m.alloc(value)
+          m.setValueRef(held, value.at.any, m.alloc(cell))
+          values.top = refs.top = frame + 64
+          if (random(64) === 0) m.poll()
+          const ref = rootsI32[refs.base + frame]
+          if (i32[ref] !== cell.id || i32[ref + cell.at.n] !== i) throw new Error(`slot ${frame} lost its object`)
+          rootsI32[2 * (values.base + frame)] = ref
+          rootsI32[2 * (values.base + frame) + 1] = Tag.Ref
+        }
+        heap.assertValid()
+      })
+    })
+  })
+
   it('makes overflow check and poll one compare', () => {
     withHeap(configuration, {}, (heap) => {
       heap.run((m) => {
