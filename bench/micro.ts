@@ -2,8 +2,9 @@
 //
 // Each operation runs alone in its process, under Benchmark.js (warm-up, at least 20 samples); a call repeats it often
 // enough that the harness's own cost vanishes. Views are constants of the enclosing function, as in generated code: the JIT
-// then knows their address and length (read from an object in each call they cost a list walk half as much again). The tree pair allocates and visits
-// 16-byte nodes with every reference kept in a root area across safepoints. Both sides include their collectors' work as
+// then knows their address and length (read from an object in each call they cost a list walk half as much again). The tree
+// pair allocates and visits 16-byte nodes with every reference kept in a root area across safepoints, of which each subtree
+// of RESERVED_DEPTH is one. Both sides include their collectors' work as
 // far as it slows the program. Collector `none` would not measure allocation without it: a heap that is never collected is
 // all fresh pages, and the kernel's first touch (2 µs a page, 8 ns for 16 bytes) outweighs the allocation itself.
 
@@ -34,6 +35,9 @@ class PlainPair {
 const COUNT = 10_000
 const DEPTH = 12
 const TREE_NODES = 2 ** (DEPTH + 1) - 1
+/** Subtrees of this depth are built after one `m.reserve`. */
+const RESERVED_DEPTH = 4
+const RESERVED_NODES = 2 ** (RESERVED_DEPTH + 1) - 1
 const TEXT = 'The quick brown fox jumps over the lazy dog, 41 times a day.'
 /** Results go here, so that no loop is dead code. */
 export let sink: unknown = 0
@@ -83,11 +87,24 @@ const OPERATIONS: readonly Operation[] = [
       const pair = heap.defineShape('Pair', PAIR)
       const stack = m.roots.stack('ref', 64)
       stack.top = 64
-      const { i32, rootsI32 } = m
+      const { i32, rootsI32, reserve } = m
       const allocate = m.allocator(pair)
       const { left: leftAt, right: rightAt } = pair.at
-      const build = (depth: number, sp: number): Ref => {
+      const reserved = RESERVED_NODES * 8 * pair.granules
+      const buildReserved = (depth: number): Ref => {
         if (depth === 0) return allocate()
+        const left = buildReserved(depth - 1)
+        const right = buildReserved(depth - 1)
+        const ref = allocate()
+        i32[ref + leftAt] = left | 0
+        i32[ref + rightAt] = right | 0
+        return ref
+      }
+      const build = (depth: number, sp: number): Ref => {
+        if (depth === RESERVED_DEPTH) {
+          reserve(reserved)
+          return buildReserved(depth)
+        }
         rootsI32[sp] = build(depth - 1, sp) | 0
         rootsI32[sp + 1] = build(depth - 1, sp + 1) | 0
         const ref = allocate()

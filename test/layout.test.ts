@@ -27,6 +27,7 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kStackLimitRestore: MutatorWord.StackLimitRestore,
     kStackLimitArea: MutatorWord.StackLimitArea,
     kPollRestore: MutatorWord.PollRestore,
+    kReservedEnd: MutatorWord.ReservedEnd,
     kAreaBase: layout.AREA_BASE,
     kAreaWords: layout.AREA_WORDS,
     kMaxAreas: layout.MAX_AREAS,

@@ -6,7 +6,7 @@ import type { Heap, Mutator } from 'glissade'
 import type { StepClock } from '../step-clock.js'
 import type { Workload } from '../workload.js'
 import { expectSame } from '../workload.js'
-import { COUNTED_DEPTH, nodes, uncounted } from './trees.js'
+import { COUNTED_DEPTH, nodes, RESERVED_DEPTH, uncounted } from './trees.js'
 
 const MIN_DEPTH = 4
 /** Nodes of a tree below its root. */
@@ -45,8 +45,11 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
   const stack = m.roots.stack('ref', 256)
   const { i32, f64, rootsI32, cards, control, pollIndex } = m
   const { base, topIndex } = stack
+  const { reserve } = m
   const allocate = m.allocator(shape)
   const { left, right } = shape.at
+  const bytes = 8 * shape.granules
+  const reserved = nodes(RESERVED_DEPTH) * bytes
   const link = (at: number, ref: number): void => {
     i32[at] = ref
     cards[at >>> 8] = 1
@@ -55,28 +58,39 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
   const fill = (depth: number, sp: number): void => {
     if (depth <= 0) return
     control[topIndex] = sp + 1
-    rootsI32[base + sp + 1] = allocate()
-    link(rootsI32[base + sp] + left, rootsI32[base + sp + 1])
-    control[topIndex] = sp + 1
+    reserve(2 * bytes)
+    const first = allocate()
     const second = allocate()
+    link(rootsI32[base + sp] + left, first)
     link(rootsI32[base + sp] + right, second)
-    rootsI32[base + sp + 1] = i32[rootsI32[base + sp] + left]
+    rootsI32[base + sp + 1] = first
     fill(depth - 1, sp + 1)
     rootsI32[base + sp + 1] = i32[rootsI32[base + sp] + right]
     fill(depth - 1, sp + 1)
     if (depth === COUNTED_DEPTH) clock.work(below(depth))
   }
+  const buildReserved = (depth: number): number => {
+    if (depth <= 0) return allocate()
+    const first = buildReserved(depth - 1)
+    const second = buildReserved(depth - 1)
+    const made = allocate()
+    i32[made + left] = first | 0
+    i32[made + right] = second | 0
+    return made
+  }
   const build = (depth: number, sp: number): number => {
-    if (depth <= 0) {
+    if (depth <= RESERVED_DEPTH) {
       control[topIndex] = sp
-      return allocate()
+      reserve(reserved)
+      return buildReserved(depth)
     }
     rootsI32[base + sp] = build(depth - 1, sp) | 0
     rootsI32[base + sp + 1] = build(depth - 1, sp + 1) | 0
     control[topIndex] = sp + 2
     const made = allocate()
-    link(made + left, rootsI32[base + sp])
-    link(made + right, rootsI32[base + sp + 1])
+    // Nobody else knows it yet: no cards.
+    i32[made + left] = rootsI32[base + sp]
+    i32[made + right] = rootsI32[base + sp + 1]
     if (depth === COUNTED_DEPTH) clock.work(nodes(depth))
     return made
   }

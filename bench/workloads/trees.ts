@@ -1,7 +1,8 @@
 // Binary trees, on the heap and in plain objects: what binary-trees, GCBench and others build and check.
 //
 // The heap's version keeps every reference in a root stack across safepoints and publishes exactly the slots in use before
-// each allocation, as an interpreter would. Nodes are 16 bytes: header, left, right.
+// each, as an interpreter would. Small subtrees are one safepoint: room for all their nodes is made at once.
+// Nodes are 16 bytes: header, left, right.
 //
 // Trees differ in size, so progress is counted in nodes built: by the tree where it is small, and after each subtree of
 // COUNTED_DEPTH where it is larger, some twenty microseconds apart.
@@ -11,6 +12,8 @@ import type { StepClock } from '../step-clock.js'
 
 export const COUNTED_DEPTH = 9
 export const nodes = (depth: number): number => 2 ** (depth + 1) - 1
+/** Subtrees up to this depth are built after one `m.reserve`. */
+export const RESERVED_DEPTH = 4
 const COUNTED = nodes(COUNTED_DEPTH)
 /** The nodes of a tree that building it has not counted. */
 export const uncounted = (depth: number): number => (depth < COUNTED_DEPTH ? nodes(depth) : 0)
@@ -33,10 +36,22 @@ export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
   const { base, topIndex } = stack
   const allocate = m.allocator(pair)
   const { left: leftAt, right: rightAt } = pair.at
+  const { reserve } = m
+  const reserved = nodes(RESERVED_DEPTH) * 8 * pair.granules
+  const buildReserved = (depth: number): number => {
+    if (depth === 0) return allocate()
+    const left = buildReserved(depth - 1)
+    const right = buildReserved(depth - 1)
+    const made = allocate()
+    i32[made + leftAt] = left | 0
+    i32[made + rightAt] = right | 0
+    return made
+  }
   const build = (depth: number, sp: number): number => {
-    if (depth === 0) {
+    if (depth <= RESERVED_DEPTH) {
       control[topIndex] = sp
-      return allocate()
+      reserve(reserved)
+      return buildReserved(depth)
     }
     // Without `| 0` what a call returns would be stored by way of a double.
     rootsI32[base + sp] = build(depth - 1, sp) | 0

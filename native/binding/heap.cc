@@ -219,6 +219,12 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   return call.number(ref);
 }
 
+napi_value allocate_reserved(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const u32 ref = call.heap().allocate_reserved(call.binding->mutator(call.natural(0)), call.natural(1), call.natural(2), call.natural(3));
+  return call.number(ref);
+}
+
 napi_value create_area(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Heap& heap = call.heap();
@@ -459,6 +465,7 @@ Napi::Value bind(Napi::Env env, SharedHeap* shared) {
       {"parked", parked},
       {"poll", poll},
       {"allocate", allocate},
+      {"allocateReserved", allocate_reserved},
       {"createArea", create_area},
       {"freeArea", free_area},
       {"collect", collect},
@@ -556,7 +563,7 @@ Napi::Object layout_constants(Napi::Env env) {
 #define X(name) o.Set(#name, static_cast<double>(name));
   X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
   X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
-  X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
+  X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kReservedEnd) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
   X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kSlotMapBase) X(kMaxSlotMap)
   X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
 #undef X

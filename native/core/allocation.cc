@@ -143,18 +143,20 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
   return true;
 }
 
+u32 Heap::allocate_reserved(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
+  if (mutator.tlab_start == mutator.tlab_limit) return 0;
+  const u32 at = mutator.tlab_top();
+  const u32 end = at + granules * 2;
+  if (end > mutator.tlab_limit) return 0;
+  layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(end));
+  write_header(address({at}), shape, word1);
+  return at;
+}
+
 u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
-  const u32 words = granules * 2;
   for (;;) {
-    if (mutator.tlab_start != mutator.tlab_limit) {
-      const u32 at = mutator.tlab_top();
-      if (at + words <= mutator.tlab_limit) {
-        layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(at + words));
-        write_header(address({at}), shape, word1);
-        return at;
-      }
-      retire_tlab(mutator);
-    }
+    if (const u32 ref = allocate_reserved(mutator, shape, word1, granules); ref != 0) return ref;
+    retire_tlab(mutator);
     if (!grant_tlab(mutator, granules)) return 0;
   }
 }

@@ -81,6 +81,8 @@ class Heap {
 
   /// The allocation slow path: a safepoint. 0: exhausted, after full collections.
   u32 allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules);
+  /// In the open TLAB, also while a stop is requested: no safepoint. 0: there is no such room.
+  u32 allocate_reserved(Mutator& mutator, u32 shape, u32 word1, u32 granules);
   i32 create_area(layout::AreaKind kind, u32 slots, i32 owner);
   void free_area(u32 area);
   /// Areas freed in the cycle under way can be had again from its end on: waits for that. The caller is not running. False: there

@@ -33,6 +33,7 @@ inline constexpr u32 kStackLimit = 4;         // slots; -1 when a stop is reques
 inline constexpr u32 kStackLimitRestore = 5;
 inline constexpr u32 kStackLimitArea = 6;     // the root area it belongs to, -1 none
 inline constexpr u32 kPollRestore = 7;        // what kPoll is while nobody asks for a stop: 1 where every poll is to be taken (stress)
+inline constexpr u32 kReservedEnd = 8;        // up to here allocations in the TLAB are no safepoints; 0: nothing is reserved
 
 // Root areas.
 inline constexpr u32 kAreaBase = kMutatorBase + kMutatorWords * kMaxMutators;

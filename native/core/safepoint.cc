@@ -54,6 +54,7 @@ void Safepoint::enter(Mutator& mutator) {
 
 void Safepoint::leave(Mutator& mutator) {
   layout::store_word(mutator.block[layout::kTlabLimit], 0);
+  layout::store_word(mutator.block[layout::kReservedEnd], 0);
   layout::store_word(mutator.block[layout::kRunning], 0);
   // release: the requester that finds us parked sees our stores; acquire: if requested, we may run the operation.
   const u32 old = mutator.state.fetch_and(~kRunning, std::memory_order_acq_rel);
@@ -64,6 +65,7 @@ void Safepoint::leave(Mutator& mutator) {
 }
 
 void Safepoint::poll(Mutator& mutator) {
+  layout::store_word(mutator.block[layout::kReservedEnd], 0);
   u32 expected = kRunning | kRequested;
   if (!mutator.state.compare_exchange_strong(expected, kStopped | kRequested)) return;
   const u64 begin = now_ns();

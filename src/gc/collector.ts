@@ -76,6 +76,8 @@ export interface Collector {
    * 0: exhausted even after a full collection.
    */
   allocateSlow(mutator: number, shapeId: number, word1: number, granules: number): number
+  /** Allocates what the TLAB can hold, whoever asks for a stop. No safepoint. 0: it does not fit. */
+  allocateReserved(mutator: number, shapeId: number, word1: number, granules: number): number
 
   /**
    * A root area of `slots` slots (see AreaKind), which is its capacity; −1: no room. Areas that were freed during a

@@ -105,6 +105,9 @@ export class ConcurrentCollector implements Collector {
       throw translated(error)
     }
   }
+  allocateReserved(mutator: number, shapeId: number, word1: number, granules: number): number {
+    return this.#native.allocateReserved(mutator, shapeId, word1, granules)
+  }
   createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
     if (!mayWait) return this.#native.createArea(kind, slots, owner)
     return this.#native.createArea(kind, slots, owner, this.#mutator)

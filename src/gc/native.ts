@@ -57,6 +57,7 @@ export interface NativeHeap extends HeapMemory {
   parked<T>(mutator: number, fn: () => T): T
   poll(mutator: number): void
   allocate(mutator: number, shapeId: number, word1: number, granules: number): number
+  allocateReserved(mutator: number, shapeId: number, word1: number, granules: number): number
   /** With a mutator (-1: this thread has none) it waits, parked, for areas that come back at the end of a cycle. */
   createArea(kind: number, slots: number, owner: number, mutator?: number): number
   freeArea(area: number): void

@@ -62,6 +62,10 @@ export abstract class PortableCollector implements Collector {
     return ref
   }
 
+  allocateReserved(mutator: number, shapeId: number, word1: number, granules: number): number {
+    return this.space.allocateInTlab(mutator, shapeId, word1, granules)
+  }
+
   attach(): number {
     return this.mutators < MAX_MUTATORS ? this.mutators++ : -1
   }
@@ -109,8 +113,9 @@ export abstract class PortableCollector implements Collector {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 0
   }
 
-  poll(_mutator: number): void {
+  poll(mutator: number): void {
     this.checkWhole()
+    this.space.endReservation(mutator)
   }
 
   createArea(kind: number, slots: number, owner: number): number {

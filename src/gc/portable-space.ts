@@ -5,13 +5,21 @@
 // regions. Every object lies below `top`, and between two objects below `top` there are only fillers (or the unused rest
 // of the current TLAB, zero). `usedBytes` counts what is granted: it never exceeds `maxBytes`.
 
-import { FILLER_SHAPE, LARGE_BYTES, MAX_MUTATORS, MutatorWord, PAGE_BYTES, mutatorBlock } from '../heap/layout.js'
+import {
+  FILLER_SHAPE,
+  LARGE_BYTES,
+  MAX_MUTATORS,
+  MAX_RESERVED_BYTES,
+  MutatorWord,
+  PAGE_BYTES,
+  mutatorBlock,
+} from '../heap/layout.js'
 import { roundUp, viewsOf, type PortableMemory, type Views } from '../heap/memory.js'
 import { isPointerFree } from './shape-reader.js'
 
 const TLAB_BYTES = 64 * 1024
 /** Objects longer than this do not retire a TLAB that cannot hold them. */
-const DIRECT_BYTES = 8 * 1024
+const DIRECT_BYTES = MAX_RESERVED_BYTES
 const PAGE_WORDS = PAGE_BYTES / 4
 
 export interface LargeObject {
@@ -115,12 +123,17 @@ export class PortableSpace {
     return ref < this.movingStart || ref >= this.#largeLow
   }
 
-  /** The limit word of a running mutator, which is 0 while it is parked. */
+  /** The limit word of a running mutator. It is 0 while that is parked or its heap is collected; then nothing is reserved. */
   openTlab(mutator: number): void {
     this.views.control[mutatorBlock(mutator) + MutatorWord.TlabLimit] = this.#tlabEnd[mutator]
   }
   closeTlab(mutator: number): void {
     this.views.control[mutatorBlock(mutator) + MutatorWord.TlabLimit] = 0
+    this.endReservation(mutator)
+  }
+
+  endReservation(mutator: number): void {
+    this.views.control[mutatorBlock(mutator) + MutatorWord.ReservedEnd] = 0
   }
 
   /** Gives the mutator's TLAB up; its unused end becomes a filler, or goes back if it is the end of the space. */
@@ -155,12 +168,12 @@ export class PortableSpace {
     const { control, i32 } = this.views
     const bytes = granules * 8
     if (bytes >= LARGE_BYTES) return this.#allocateLarge(shapeId, word1, bytes, budget)
-    const words = granules * 2
-    const block = mutatorBlock(mutator)
-    let ref = control[block + MutatorWord.TlabTop]
-    if (this.#tlabEnd[mutator] !== 0 && ref + words <= this.#tlabEnd[mutator]) {
-      control[block + MutatorWord.TlabTop] = ref + words
-    } else if (bytes > DIRECT_BYTES) {
+    let ref = this.allocateInTlab(mutator, shapeId, word1, granules)
+    if (ref !== 0) {
+      this.openTlab(mutator)
+      return ref
+    }
+    if (bytes > DIRECT_BYTES) {
       ref = this.#bump(bytes, bytes, budget)
       if (ref === 0) return 0
       this.allocatedBytes += bytes
@@ -170,12 +183,25 @@ export class PortableSpace {
       if (ref === 0) return 0
       this.#tlabStart[mutator] = ref
       this.#tlabEnd[mutator] = this.top
-      control[block + MutatorWord.TlabTop] = ref + words
+      control[mutatorBlock(mutator) + MutatorWord.TlabTop] = ref + granules * 2
     }
     // Before any call, which a stack overflow or a vm timeout might end here.
     i32[ref + 1] = word1
     i32[ref] = shapeId
     this.openTlab(mutator)
+    return ref
+  }
+
+  /** Allocates in the mutator's TLAB. 0: it has none, or too little of it is left. Header written. */
+  allocateInTlab(mutator: number, shapeId: number, word1: number, granules: number): number {
+    const { control, i32 } = this.views
+    const topWord = mutatorBlock(mutator) + MutatorWord.TlabTop
+    const ref = control[topWord]
+    const end = ref + granules * 2
+    if (this.#tlabEnd[mutator] === 0 || end > this.#tlabEnd[mutator]) return 0
+    control[topWord] = end
+    i32[ref + 1] = word1
+    i32[ref] = shapeId
     return ref
   }
 

@@ -9,7 +9,7 @@
 
 import type { AllocatorEnvironment } from './environment.js'
 import { HeapError, show } from './errors.js'
-import { HEADER_WORDS, LARGE_BYTES, MAX_ARRAY_LENGTH, MutatorWord, mutatorBlock } from './layout.js'
+import { HEADER_WORDS, LARGE_BYTES, MAX_ARRAY_LENGTH, MAX_RESERVED_BYTES, MutatorWord, mutatorBlock } from './layout.js'
 import type { AnyShape, ArrayShape, Shape, SlotTable } from './shapes.js'
 import type { Ref } from './values.js'
 
@@ -41,6 +41,29 @@ export function generateAllocator(env: AllocatorEnvironment, shape: Shape<SlotTa
     ${body}
   }`,
   ) as (environment: AllocatorEnvironment) => FixedAllocator
+  return make(env)
+}
+
+/** `m.reserve` of one mutator. */
+export function generateReserve(env: AllocatorEnvironment): (bytes: number) => void {
+  const { mutator } = env
+  const fast = `if (typeof bytes === 'number' && bytes === (bytes >>> 0) && bytes <= ${MAX_RESERVED_BYTES}) {
+      const end = control[${wordOf(mutator, MutatorWord.TlabTop)}] + ((bytes + 7) >>> 3 << 1)
+      if (end <= control[${wordOf(mutator, MutatorWord.TlabLimit)}]) {
+        control[${wordOf(mutator, MutatorWord.ReservedEnd)}] = end
+        return
+      }
+    }`
+  const make = new Function(
+    'environment',
+    `"use strict"
+  // heap ${env.heapId}, mutator ${mutator}
+  const control = environment.control, reserveSlowly = environment.reserveSlowly
+  return function reserve_${env.heapId}(bytes) {
+    ${env.everyAllocationSlow ? '' : fast}
+    reserveSlowly(bytes)
+  }`,
+  ) as (environment: AllocatorEnvironment) => (bytes: number) => void
   return make(env)
 }
 

@@ -10,4 +10,6 @@ export interface AllocatorEnvironment {
   readonly everyAllocationSlow: boolean
   /** The slow path: a safepoint; returns a Ref or throws. */
   readonly slow: (shapeId: number, word1: number, granules: number) => number
+  /** Makes room in the TLAB for what is reserved; a safepoint. */
+  readonly reserveSlowly: (bytes: number) => void
 }

@@ -12,6 +12,8 @@ export const PAGE_BYTES = 4096
 export const LARGE_BYTES = 32 * 1024
 /** Longest fixed object, header included. */
 export const MAX_FIXED_BYTES = LARGE_BYTES - GRANULE_BYTES
+/** Most that `m.reserve` promises at a time: what every collector has room for in a TLAB. */
+export const MAX_RESERVED_BYTES = 8 * 1024
 export const MAX_ARRAY_LENGTH = 2 ** 30 - 1
 
 /** `cards[slotWordIndex >>> CARD_SHIFT] = 1` after a reference store; likewise `rootCards` for table areas. */
@@ -58,6 +60,8 @@ export const MutatorWord = {
   StackLimitArea: 6,
   /** What Poll is while nobody asks for a stop: 1 where every poll is to be taken (stress). */
   PollRestore: 7,
+  /** Up to here allocations in the TLAB are no safepoints; 0: nothing is reserved. */
+  ReservedEnd: 8,
 } as const
 
 /** First word of mutator block `index`. */

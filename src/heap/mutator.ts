@@ -4,7 +4,13 @@
 // heaps, which get other objects in the same places: checked.ts). Everything slow is: each call here that is not one
 // load or store first makes sure that the heap is open and this thread is inside run.
 
-import { generateAllocator, generateArrayAllocator, type ArrayAllocator, type FixedAllocator } from './allocation.js'
+import {
+  generateAllocator,
+  generateArrayAllocator,
+  generateReserve,
+  type ArrayAllocator,
+  type FixedAllocator,
+} from './allocation.js'
 import { generateBarriers, type Barriers } from './barriers.js'
 import type { AllocatorEnvironment } from './environment.js'
 import { HeapError, show } from './errors.js'
@@ -57,6 +63,14 @@ export class Mutator {
   readonly setValueTagged: Barriers['setValueTagged']
   readonly copyValue: Barriers['copyValue']
 
+  /**
+   * Makes room for objects of `bytes` (0 to 8192) in all: until they are made, allocations are no safepoints, so raw Refs of the
+   * new objects stay valid between them. A safepoint itself; ends with the next other one (a poll, `parked`, an allocation that
+   * does not fit). An object takes `8 * shape.granules` bytes, an array 8 and its elements, rounded up to 8.
+   * Throws ERR_HEAP_EXHAUSTED.
+   */
+  readonly reserve: (bytes: number) => void
+
   readonly #core: HeapCore
   readonly #environment: AllocatorEnvironment
   readonly #scopes: ScopeStack
@@ -89,6 +103,7 @@ export class Mutator {
       i32: core.views.i32,
       ...createSlowPath(core, index, this.#scopes.pool),
     }
+    this.reserve = generateReserve(this.#environment)
     const barriers = checked === null ? generateBarriers(core.id, core.views) : checked.barriers
     this.setRef = barriers.setRef
     this.setElementRef = barriers.setElementRef

@@ -1,16 +1,31 @@
 // The slow path of every allocation of one mutator: checks, stress, the collector, exhaustion.
 //
 // A safepoint. Under stress, and in checked heaps, generated allocators have no fast path and every allocation comes
-// here; otherwise only those that the TLAB cannot hold.
+// here; otherwise only those that the TLAB cannot hold, or any once a stop is requested (the TLAB's limit reads 0).
+//
+// A reservation is the word up to which allocations in the open TLAB are no safepoints all the same. The next real safepoint
+// ends it: here, or where the collector lets a thread poll or leave.
 
 import type { CheckedState } from './checked.js'
+import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
-import { CARD_SHIFT, LARGE_BYTES, MutatorWord, mutatorBlock } from './layout.js'
+import {
+  CARD_SHIFT,
+  FILLER_SHAPE,
+  FLAG_BITS,
+  GRANULE_BYTES,
+  LARGE_BYTES,
+  MAX_RESERVED_BYTES,
+  MutatorWord,
+  mutatorBlock,
+} from './layout.js'
 import type { SlotPool } from './scopes.js'
 
 export interface SlowPath {
   readonly everyAllocationSlow: boolean
   readonly slow: (shapeId: number, word1: number, granules: number) => number
+  /** What `m.reserve` does where the TLAB is too short, or has no fast path. */
+  readonly reserveSlowly: (bytes: number) => void
 }
 
 export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool): SlowPath {
@@ -44,6 +59,7 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
   const { control, i32 } = core.views
   const topWord = mutatorBlock(mutator) + MutatorWord.TlabTop
   const limitWord = mutatorBlock(mutator) + MutatorWord.TlabLimit
+  const reservedWord = mutatorBlock(mutator) + MutatorWord.ReservedEnd
 
   /** What the generated fast path does, for those who have none. 0: the TLAB is too short. */
   const bump = (shapeId: number, word1: number, granules: number): number => {
@@ -76,11 +92,21 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
     core.views.rootCards[holder >>> CARD_SHIFT] = 1
   }
 
+  /** The object, where it is within what was reserved; else 0. */
+  const allocateReserved = (shapeId: number, word1: number, granules: number): number => {
+    if (control[topWord] + granules * 2 > control[reservedWord]) return 0 // mostly: nothing is reserved
+    const ref = collector.allocateReserved(mutator, shapeId, word1, granules)
+    if (ref !== 0) checked?.objectAt(ref)
+    return ref
+  }
+
   return {
     everyAllocationSlow: stress || checked !== null,
     slow(shapeId, word1, granules) {
       core.checkRunning('an allocator')
-      let ref = 0
+      let ref = allocateReserved(shapeId, word1, granules)
+      if (ref !== 0) return ref
+      control[reservedWord] = 0
       try {
         if (stress && isDue(granules)) collector.collect(mutator)
         ref = bump(shapeId, word1, granules)
@@ -92,7 +118,34 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
       if (ref === 0) throw core.exhausted(granules * 8)
       return checked === null ? ref : enter(checked, ref)
     },
+    reserveSlowly(bytes) {
+      core.checkRunning('m.reserve')
+      checkReservation(bytes)
+      const granules = Math.max(1, Math.ceil(bytes / GRANULE_BYTES))
+      if (stress && isDue(0)) collector.collect(mutator)
+      checked?.sync()
+      while (control[topWord] + granules * 2 > control[limitWord]) {
+        // A filler as long as that, which is taken back: its room is at the top of a TLAB.
+        const ref = collector.allocateSlow(mutator, FILLER_SHAPE, granules << FLAG_BITS, granules)
+        if (ref !== 0) {
+          i32[ref + 1] = i32[ref] = 0
+          control[topWord] = ref
+        }
+        checked?.sync()
+        if (ref === 0) throw core.exhausted(bytes)
+      }
+      control[reservedWord] = control[topWord] + granules * 2
+    },
   }
+}
+
+function checkReservation(bytes: unknown): void {
+  if (typeof bytes === 'number' && Number.isInteger(bytes) && bytes >= 0 && bytes <= MAX_RESERVED_BYTES) return
+  throw new HeapError(
+    'ERR_BOUNDS',
+    `m.reserve takes a whole number of bytes from 0 to ${MAX_RESERVED_BYTES}; got ${show(bytes)}: ` +
+      'make larger objects before it, and keep them in a root area',
+  )
 }
 
 /** Where this module lies: frames from there, and from text it generated, are not the program's. */
