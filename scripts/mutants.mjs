@@ -29,6 +29,23 @@ export const MUTANTS = [
     tests: ['test/differential.test.ts'],
   },
   {
+    name: 'a-reservation-is-a-safepoint',
+    what: 'an allocation that was reserved collects like any other',
+    file: 'src/heap/slow-path.ts',
+    find: '    if (control[topWord] + granules * 2 > control[reservedWord]) return 0 // mostly: nothing is reserved\n',
+    replace: '    if (control !== undefined) return 0\n',
+    stress: of('trees', 'differential'),
+    tests: ['test/conformance/reservations.test.ts'],
+  },
+  {
+    name: 'a-reservation-outlives-a-poll',
+    what: 'polls leave a reservation open, and the stop that comes next waits for what nobody allocates',
+    file: 'native/core/safepoint.cc',
+    find: 'void Safepoint::poll(Mutator& mutator) {\n  layout::store_word(mutator.block[layout::kReservedEnd], 0);\n',
+    replace: 'void Safepoint::poll(Mutator& mutator) {\n',
+    tests: ['test/conformance/reservations.test.ts'],
+  },
+  {
     name: 'skip-card-of-value-ref',
     what: 'setValueRef stores no card (invariant 8)',
     file: barriers,

@@ -5,8 +5,6 @@ import type { Workload } from '../workload.js'
 import { expectSame } from '../workload.js'
 
 const SHALLOW = 3
-/** Subtrees of so many levels are built after one `m.reserve`. */
-const RESERVED = 2
 const ROUNDS = 20
 const nodes = (depth: number): number => (4 ** (depth + 1) - 1) / 3
 
@@ -52,26 +50,10 @@ export const quads: Workload = {
     const { base, topIndex } = stack
     const allocate = m.allocator(quad)
     const first = quad.at.a
-    const { reserve } = m
-    const reserved = nodes(RESERVED) * 8 * quad.granules
-    const makeReserved = (levels: number): number => {
-      if (levels === 0) return allocate()
-      const a = makeReserved(levels - 1)
-      const b = makeReserved(levels - 1)
-      const c = makeReserved(levels - 1)
-      const d = makeReserved(levels - 1)
-      const made = allocate()
-      i32[made + first] = a | 0
-      i32[made + first + 1] = b | 0
-      i32[made + first + 2] = c | 0
-      i32[made + first + 3] = d | 0
-      return made
-    }
     const make = (levels: number, sp: number): number => {
-      if (levels <= RESERVED) {
+      if (levels === 0) {
         control[topIndex] = sp
-        reserve(reserved)
-        return makeReserved(levels)
+        return allocate()
       }
       for (let i = 0; i < 4; i++) rootsI32[base + sp + i] = make(levels - 1, sp + i) | 0
       control[topIndex] = sp + 4

@@ -110,7 +110,7 @@ export class World {
   #operate(safepoint: Safepoint): void {
     const random = this.#random
     const register = random.below(REGISTERS)
-    switch (random.below(16)) {
+    switch (random.below(17)) {
       case 0:
       case 1:
       case 2:
@@ -140,6 +140,8 @@ export class World {
         return this.#poke(register)
       case 14:
         return this.#sum(register)
+      case 15:
+        return this.#cluster(register, 1 + random.below(40))
       default:
         return safepoint(this.#m, random)
     }
@@ -264,6 +266,30 @@ export class World {
       this.#m.setRef(pair, i % 3 === 0 ? this.#pair.at.right : this.#pair.at.left, this.#registers.get(register) as Ref)
       this.#registers.set(register, pair)
     }
+  }
+  /** Objects linked to each other after one `reserve`, while no root holds any of them. */
+  #cluster(register: number, objects: number): void {
+    if (!this.#afford(72 * objects)) return
+    const m = this.#m
+    const random = this.#random
+    const lengths = Array.from({ length: objects }, () => random.below(7))
+    // A pair of each, and an array of references or, where its length is 0, a mixed object.
+    const bytes = lengths.map(
+      (n) => 8 * this.#pair.granules + (n === 0 ? 8 * this.#mixed.granules : 8 + ((n * 4 + 7) & ~7)),
+    )
+    m.reserve(bytes.reduce((sum, one) => sum + one))
+    const old = this.#registers.get(register) as Ref
+    let last = old
+    for (const length of lengths) {
+      const pair = m.alloc(this.#pair)
+      const other = length === 0 ? m.alloc(this.#mixed) : m.allocArray(this.#refs, length)
+      m.i32[pair + this.#pair.at.left] = last
+      m.i32[pair + this.#pair.at.right] = other
+      if (length === 0) m.i32[other + this.#mixed.at.link] = old
+      else m.i32[other + this.#refs.elementsAt + length - 1] = last
+      last = pair
+    }
+    this.#registers.set(register, last)
   }
   #garbage(objects: number): void {
     if (!this.#afford(16 * objects)) return

@@ -1,5 +1,6 @@
 // Search trees with insertions and deletions, and complete trees built bottom-up by recursion with every partial result in
-// a root stack: the classic place of a missing root.
+// a root stack: the classic place of a missing root. Their lowest subtrees, of random depth, are built without roots after
+// one `m.reserve`.
 
 import type { Mutator, Ref } from '../../../index.js'
 import { Mismatch, same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
@@ -7,6 +8,8 @@ import { Mismatch, same, type Activity, type Workload, type WorkloadContext } fr
 const KEYS = 1 << 20
 const NODE_BYTES = 32
 const STACK_SLOTS = 1024
+/** Depth of the largest subtree that fits into what can be reserved. */
+const MOST_RESERVED = 7
 
 export const trees: Workload = {
   name: 'trees',
@@ -56,7 +59,7 @@ class Trees implements Activity {
       case 8: {
         const depth = 2 + random.below(Math.max(1, Math.floor(Math.log2(this.#most)) - 3))
         const seed = random.next() | 0
-        this.#complete(m, Math.min(depth, 13), seed)
+        this.#complete(m, Math.min(depth, 13), seed, random.below(MOST_RESERVED + 2) - 1)
         break
       }
       default:
@@ -128,10 +131,10 @@ class Trees implements Activity {
     this.#keys.pop()
   }
 
-  /** Builds a complete tree, checks it, forgets it. */
-  #complete(m: Mutator, depth: number, seed: number): void {
+  /** Builds a complete tree, checks it, forgets it. Subtrees of depth `reserved` have no roots; −1: none. */
+  #complete(m: Mutator, depth: number, seed: number, reserved: number): void {
     this.#stack.top = 0
-    this.#build(m, depth, seed)
+    this.#build(m, depth, seed, reserved)
     const found = this.#sum(m, this.#stack.get(0) as Ref, depth)
     this.#stack.top = 0
     let expected = 0
@@ -139,23 +142,42 @@ class Trees implements Activity {
     same(() => `trees: the sum of a complete tree of depth ${depth}`, found, expected)
   }
   /** Leaves the tree in the top slot of the stack. Nodes are numbered as in a binary heap. */
-  #build(m: Mutator, depth: number, seed: number, number = 1): void {
-    const { at } = this.#node
+  #build(m: Mutator, depth: number, seed: number, reserved: number, number = 1): void {
     const slot = this.#stack.top
-    if (depth > 0) {
-      this.#build(m, depth - 1, seed, 2 * number)
-      this.#build(m, depth - 1, seed, 2 * number + 1)
-    }
-    const node = m.alloc(this.#node)
-    m.i32[node + at.weight] = Math.imul(seed, number)
-    m.f64[(node >>> 1) + at.key] = number
-    if (depth > 0) {
-      // Nobody else knows it yet: no cards.
-      m.i32[node + at.left] = this.#stack.get(slot) as Ref
-      m.i32[node + at.right] = this.#stack.get(slot + 1) as Ref
+    let node: Ref
+    if (depth === reserved) {
+      m.reserve(NODE_BYTES * (2 ** (depth + 1) - 1))
+      node = this.#unrooted(m, depth, seed, number)
+    } else {
+      if (depth > 0) {
+        this.#build(m, depth - 1, seed, reserved, 2 * number)
+        this.#build(m, depth - 1, seed, reserved, 2 * number + 1)
+      }
+      node = this.#new(m, seed, number)
+      if (depth > 0) this.#join(m, node, this.#stack.get(slot) as Ref, this.#stack.get(slot + 1) as Ref)
     }
     this.#stack.set(slot, node)
     this.#stack.top = slot + 1
+  }
+  #unrooted(m: Mutator, depth: number, seed: number, number: number): Ref {
+    if (depth === 0) return this.#new(m, seed, number)
+    const left = this.#unrooted(m, depth - 1, seed, 2 * number)
+    const right = this.#unrooted(m, depth - 1, seed, 2 * number + 1)
+    const node = this.#new(m, seed, number)
+    this.#join(m, node, left, right)
+    return node
+  }
+  #new(m: Mutator, seed: number, number: number): Ref {
+    const { at } = this.#node
+    const node = m.alloc(this.#node)
+    m.i32[node + at.weight] = Math.imul(seed, number)
+    m.f64[(node >>> 1) + at.key] = number
+    return node
+  }
+  #join(m: Mutator, node: Ref, left: Ref, right: Ref): void {
+    // Nobody else knows it yet: no cards.
+    m.i32[node + this.#node.at.left] = left
+    m.i32[node + this.#node.at.right] = right
   }
   #sum(m: Mutator, node: Ref, depth: number, number = 1): number {
     const { at } = this.#node
