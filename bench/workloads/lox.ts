@@ -8,7 +8,7 @@ import type { Bench, Case } from '../bench.js'
 import { heapFigures, peakRssMiB, stopwatch } from '../measure.js'
 import type { Outcome } from '../rows.js'
 import { collectorsHere } from '../systems.js'
-import { compareWithNone } from '../workload.js'
+import { compareWithNone } from '../workload-bench.js'
 
 const lox = new URL('../../examples/lox/lox.js', import.meta.url)
 const programs = fileURLToPath(new URL('../../../bench/lox/programs/', import.meta.url))

@@ -4,7 +4,8 @@
 import type { Bench, Case } from '../bench.js'
 import type { Row } from '../rows.js'
 import { collectorsHere } from '../systems.js'
-import { benchOf, type Variant, type Workload } from '../workload.js'
+import { benchOf } from '../workload-bench.js'
+import type { Variant, Workload } from '../workload.js'
 import { binaryTrees } from './binary-trees.js'
 import { quads } from './quads.js'
 

@@ -4,7 +4,7 @@
 
 import { release } from 'node:os'
 import { chooseMode, isProbe, type Mode, type NoProbe, type Probe } from '../gc/capabilities.js'
-import { loadNative } from '../gc/native-loader.js'
+import { probeHere } from '../gc/native-loader.js'
 import type { CliCommand } from './command.js'
 import { painter, wrap } from './screen.js'
 
@@ -21,14 +21,6 @@ export interface Diagnosis {
   readonly mode: Mode
   readonly reasons: readonly string[]
   readonly remedies: readonly string[]
-}
-
-/** The probe of this machine, or why none can be made. */
-function probeHere(): Probe | NoProbe {
-  const native = loadNative()
-  const probe = native.exports?.['probe']
-  if (typeof probe === 'function') return probe() as Probe
-  return { platform: process.platform, reason: native.reason ?? 'the native addon is of another version' }
 }
 
 export function diagnose(probe: Probe | NoProbe): Diagnosis {

@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { NoProbe, Probe } from './capabilities.js'
 
 export interface LoadedNative {
   /** The addon's exports; undefined when there are none. */
@@ -25,6 +26,14 @@ let loaded: LoadedNative | undefined
 /** The addon of this process and isolate; looked for once. */
 export function loadNative(): LoadedNative {
   return (loaded ??= load())
+}
+
+/** The probe of this machine, or why none can be made. */
+export function probeHere(): Probe | NoProbe {
+  const { exports, reason } = loadNative()
+  const probe = exports?.['probe']
+  if (typeof probe === 'function') return probe() as Probe
+  return { platform: process.platform, reason: reason ?? 'the native addon is of another version' }
 }
 
 function load(): LoadedNative {

@@ -3,11 +3,11 @@
 import { HeapError } from '../heap/errors.js'
 import { createPortableMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
-import { chooseMode, type Mode, type NoProbe, type Probe } from './capabilities.js'
+import { chooseMode, type Mode } from './capabilities.js'
 import type { Collector, CollectorName } from './collector.js'
 import { ConcurrentCollector } from './concurrent.js'
 import type { NativeBinding } from './native.js'
-import { loadNative } from './native-loader.js'
+import { loadNative, probeHere } from './native-loader.js'
 import { NoCollector } from './none.js'
 import { StopTheWorldCollector } from './stop-the-world.js'
 
@@ -30,7 +30,7 @@ export interface OpenedCollector {
 }
 
 export function openCollector(options: ParsedOptions): OpenedCollector {
-  const choice = chooseMode(probe(), options)
+  const choice = chooseMode(probeHere(), options)
   if (choice.refusal !== undefined) {
     const remedy = choice.remedies[0] ?? "use collector 'auto', which falls back to stop-the-world"
     throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${remedy}`)
@@ -68,11 +68,4 @@ function open({ collector, relocation, faults }: Mode, options: ParsedOptions): 
   return collector === 'none'
     ? new NoCollector(memory, options.maxBytes)
     : new StopTheWorldCollector(memory, options.maxBytes, options.checked)
-}
-
-function probe(): Probe | NoProbe {
-  const native = loadNative()
-  const probe = native.exports?.['probe'] as (() => Probe) | undefined
-  if (probe !== undefined) return probe()
-  return { platform: process.platform, reason: native.reason ?? 'the native addon is of another version' }
 }
