@@ -3,6 +3,8 @@
 import { createContext, runInContext } from 'node:vm'
 import { Heap, type Ref } from 'glissade'
 import { afterEach, describe, expect, it } from 'vitest'
+import type { PortableSpace } from '../src/gc/portable-space.js'
+import { LARGE_BYTES } from '../dist/heap/layout.js'
 import { failure } from './conformance/configurations.js'
 
 const { Int32Array: Words } = globalThis
@@ -132,3 +134,42 @@ it('a stop-the-world collection that meets the end of the stack has changed noth
   check(2)
   expect(overflows).toBeGreaterThan(40)
 })
+
+it.each(['stop-the-world', 'none'] as const)(
+  'an allocation that is cut off at any call leaves a valid heap (%s)',
+  (collector) => {
+    const sizes = [8000, 20_000, 100_000]
+    for (const length of sizes) {
+      let cutOff = 0
+      for (let at = 1; ; at++) {
+        using heap = Heap.create({ maxBytes: '4m', collector })
+        const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
+        const bytes = heap.defineArray('Bytes', 'u8')
+        const { space } = heap._core.collector as unknown as { space: PortableSpace }
+        let calls = 0
+        // Whatever finds a mutator's block is a call, and makes a number of its index.
+        const index = {
+          [Symbol.toPrimitive](hint: string) {
+            if (hint !== 'string' && ++calls === at) throw new RangeError('cut off')
+            return 0
+          },
+        }
+        heap.run((m) => {
+          // What they leave of their TLAB is too short.
+          for (let i = 0; i < 8; i++) m.allocArray(bytes, 8000)
+          try {
+            space.allocate(index as unknown as number, bytes.id, length << 2, 1 + length / 8, 2 ** 22)
+          } catch (error) {
+            expect((error as Error).message).toBe('cut off')
+            cutOff++
+          }
+          const made = Array.from({ length: 10 }, () => m.alloc(pair))
+          expect(made.every((ref) => ref > 0 && m.shapeOf(ref) === pair.id)).toBe(true)
+        })
+        heap.assertValid()
+        if (calls < at) break
+      }
+      expect(cutOff).toBeGreaterThan(length < LARGE_BYTES ? 2 : -1)
+    }
+  },
+)

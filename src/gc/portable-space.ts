@@ -166,6 +166,7 @@ export class PortableSpace {
   /** Allocates without collecting, spending at most up to `budget` bytes in all. 0: does not fit. Header written. */
   allocate(mutator: number, shapeId: number, word1: number, granules: number, budget: number): number {
     const { control, i32 } = this.views
+    const topWord = mutatorBlock(mutator) + MutatorWord.TlabTop
     const bytes = granules * 8
     if (bytes >= LARGE_BYTES) return this.#allocateLarge(shapeId, word1, bytes, budget)
     let ref = this.allocateInTlab(mutator, shapeId, word1, granules)
@@ -181,11 +182,11 @@ export class PortableSpace {
       this.retireTlab(mutator)
       ref = this.#bump(TLAB_BYTES, bytes, budget)
       if (ref === 0) return 0
+      // Up to the header no call, which a stack overflow or a vm timeout might end: a TLAB without its top would begin at null.
       this.#tlabStart[mutator] = ref
       this.#tlabEnd[mutator] = this.top
-      control[mutatorBlock(mutator) + MutatorWord.TlabTop] = ref + granules * 2
+      control[topWord] = ref + granules * 2
     }
-    // Before any call, which a stack overflow or a vm timeout might end here.
     i32[ref + 1] = word1
     i32[ref] = shapeId
     this.openTlab(mutator)
