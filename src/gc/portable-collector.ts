@@ -130,8 +130,9 @@ export abstract class PortableCollector implements Collector {
     return this.views.control[Word.Phase]
   }
 
-  stopped<T>(_mutator: number, fn: () => T): T {
+  stopped<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
+    this.space.endReservation(mutator)
     return fn()
   }
 
