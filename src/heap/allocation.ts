@@ -47,7 +47,8 @@ export function generateAllocator(env: AllocatorEnvironment, shape: Shape<SlotTa
 /** `m.reserve` of one mutator. */
 export function generateReserve(env: AllocatorEnvironment): (bytes: number) => void {
   const { mutator } = env
-  const fast = `if (typeof bytes === 'number' && bytes === (bytes >>> 0) && bytes <= ${MAX_RESERVED_BYTES}) {
+  // Not for 0 bytes, which fit where there is no TLAB, also outside run.
+  const fast = `if (typeof bytes === 'number' && bytes === (bytes >>> 0) && bytes > 0 && bytes <= ${MAX_RESERVED_BYTES}) {
       const end = control[${wordOf(mutator, MutatorWord.TlabTop)}] + ((bytes + 7) >>> 3 << 1)
       if (end <= control[${wordOf(mutator, MutatorWord.TlabLimit)}]) {
         control[${wordOf(mutator, MutatorWord.ReservedEnd)}] = end

@@ -122,16 +122,23 @@ export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool):
       core.checkRunning('m.reserve')
       checkReservation(bytes)
       const granules = Math.max(1, Math.ceil(bytes / GRANULE_BYTES))
-      if (stress && isDue(0)) collector.collect(mutator)
-      checked?.sync()
-      while (control[topWord] + granules * 2 > control[limitWord]) {
-        // A filler as long as that, which is taken back: its room is at the top of a TLAB.
-        const ref = collector.allocateSlow(mutator, FILLER_SHAPE, granules << FLAG_BITS, granules)
-        if (ref !== 0) {
-          i32[ref + 1] = i32[ref] = 0
-          control[topWord] = ref
-        }
+      try {
+        if (stress && isDue(granules)) collector.collect(mutator)
+      } finally {
         checked?.sync()
+      }
+      while (control[topWord] + granules * 2 > control[limitWord]) {
+        let ref = 0
+        try {
+          // A filler as long as that, which is taken back: its room is at the top of a TLAB.
+          ref = collector.allocateSlow(mutator, FILLER_SHAPE, granules << FLAG_BITS, granules)
+          if (ref !== 0) {
+            i32[ref + 1] = i32[ref] = 0
+            control[topWord] = ref
+          }
+        } finally {
+          checked?.sync()
+        }
         if (ref === 0) throw core.exhausted(bytes)
       }
       control[reservedWord] = control[topWord] + granules * 2

@@ -1,7 +1,9 @@
 // What m.reserve promises: until its bytes are used up allocations are no safepoints, whoever asks for a stop meanwhile.
+import { createContext, runInContext } from 'node:vm'
 import { Heap, type HeapOptions, type Mutator, type Ref, type Shape } from 'glissade'
 import { Random, seedFromEnvironment } from 'glissade/testing'
 import { expect, it } from 'vitest'
+import { loadNative } from '../../dist/gc/native-loader.js'
 import { failure, overAll, withHeap } from './configurations.js'
 
 const PAIR = { left: 'ref', right: 'ref' } as const
@@ -103,6 +105,7 @@ overAll('reservations', (configuration) => {
         const others: [string, () => void][] = [
           ['poll', () => m.poll()],
           ['parked', () => m.parked(() => 0)],
+          ['verify', () => heap.verify()],
           ['a collection', () => heap.collectSync()],
           ['an allocation that does not fit', () => m.allocArray(bytes, 100)],
           ['a large object', () => m.allocArray(bytes, 100_000)],
@@ -167,6 +170,60 @@ overAll('reservations', (configuration) => {
       expect(failure(() => mutator.reserve(16)).code).toBe('ERR_NOT_RUNNING')
       heap.close()
       expect(failure(() => mutator.reserve(16)).code).toBe('ERR_HEAP_CLOSED')
+    })
+    withHeap(configuration, {}, (heap) => {
+      // With no TLAB there is room for nothing, too.
+      const mutator = heap.run((m) => m)
+      expect(failure(() => mutator.reserve(0)).code).toBe('ERR_NOT_RUNNING')
+    })
+  })
+
+  it('counts for stress as one allocation of so many bytes', () => {
+    if (!configuration.collects) return
+    withHeap(configuration, { stress: { everyBytes: 1000 } }, (heap) => {
+      const pair = heap.defineShape('Pair', PAIR)
+      heap.run((m) => {
+        const before = heap.stats().collections
+        for (let i = 0; i < 100; i++) {
+          m.reserve(64)
+          for (let k = 0; k < 4; k++) m.alloc(pair)
+        }
+        expect(heap.stats().collections - before).toBe(6)
+      })
+    })
+  })
+
+  it.runIf(configuration.collects && loadNative().exports)('ends with a run that a vm timeout cuts off', () => {
+    withHeap(configuration, { stress: { everyAllocations: 1 } }, (heap) => {
+      const pair = heap.defineShape('Pair', PAIR)
+      const spin = (): void =>
+        heap.run((m) => {
+          m.reserve(8192)
+          for (;;);
+        })
+      expect(() => runInContext('spin()', createContext({ spin }), { timeout: 50 })).toThrow(/timed out/)
+      const before = heap.stats().collections
+      heap.run((m) => m.alloc(pair))
+      expect(heap.stats().collections - before).toBe(1)
+    })
+  })
+
+  it.runIf(configuration.collects)('knows in checked heaps where objects are when a collection failed', () => {
+    withHeap(configuration, { checked: true, stress: { everyAllocations: 1 } }, (heap) => {
+      const pair = heap.defineShape('Pair', PAIR)
+      const { collector } = heap._core as { collector: { collect(mutator: number): number } }
+      const collect = collector.collect.bind(collector)
+      heap.run((m) => {
+        const roots = m.roots.table('ref', 1)
+        roots.set(0, m.alloc(pair))
+        collector.collect = (mutator) => {
+          collect(mutator)
+          throw new Error('what verification found')
+        }
+        expect(() => m.reserve(16)).toThrow('what verification found')
+        collector.collect = collect
+        m.setRef(roots.get(0) as Ref, pair.at.left, roots.get(0) as Ref)
+      })
     })
   })
 })
