@@ -135,6 +135,18 @@ it('a stop-the-world collection that meets the end of the stack has changed noth
   expect(overflows).toBeGreaterThan(40)
 })
 
+it('a collection does without what a vm timeout may have left undefined', () => {
+  const { performance } = globalThis
+  using heap = Heap.create({ maxBytes: '4m', collector: 'stop-the-world' })
+  try {
+    Object.defineProperty(globalThis, 'performance', { value: undefined, configurable: true })
+    heap.collectSync()
+  } finally {
+    Object.defineProperty(globalThis, 'performance', { value: performance, configurable: true, writable: true })
+  }
+  expect(heap.stats().collections).toBe(1)
+})
+
 it.each(['stop-the-world', 'none'] as const)(
   'an allocation that is cut off at any call leaves a valid heap (%s)',
   (collector) => {

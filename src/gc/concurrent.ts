@@ -5,6 +5,7 @@
 
 import { availableParallelism, constants as osConstants } from 'node:os'
 import { constants } from 'node:buffer'
+import { performance } from 'node:perf_hooks'
 import { HeapError, type ErrorCode } from '../heap/errors.js'
 import { PHASE_NAMES } from '../heap/layout.js'
 import { addressSpaceError, type HeapMemory } from '../heap/memory.js'

@@ -3,6 +3,8 @@
 // A portable heap has no collector thread: a collection runs on the mutator's thread, inside a safepoint, and nobody can
 // see an intermediate state. So `stopped` has nobody to stop and the poll word stays 0 (but under stress).
 
+// Not the global of that name, which Node loads at its first use: one that a vm timeout cut off leaves undefined for ever.
+import { performance } from 'node:perf_hooks'
 import { HeapError } from '../heap/errors.js'
 import {
   GRANULE_BYTES,
