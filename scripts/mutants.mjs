@@ -39,7 +39,7 @@ export const MUTANTS = [
   },
   {
     name: 'a-reservation-outlives-a-poll',
-    what: 'polls leave a reservation open, and the stop that comes next waits for what nobody allocates',
+    what: 'polls leave a reservation open, and allocations after them are no safepoints',
     file: 'native/core/safepoint.cc',
     find: 'void Safepoint::poll(Mutator& mutator) {\n  layout::store_word(mutator.block[layout::kReservedEnd], 0);\n',
     replace: 'void Safepoint::poll(Mutator& mutator) {\n',

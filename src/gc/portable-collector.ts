@@ -134,7 +134,7 @@ export abstract class PortableCollector implements Collector {
 
   stopped<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
-    this.space.endReservation(mutator)
+    if (mutator >= 0) this.space.endReservation(mutator)
     return fn()
   }
 
