@@ -435,7 +435,7 @@ export const MUTANTS = [
     name: 'hole-become-filler',
     what: 'a hole that has become a filler, and live, is allocated into when nothing moves after all',
     file: 'native/core/collector.cc',
-    find: '  if (planned && !worth) find_dead();',
+    find: '  if (planned) find_dead();',
     replace: '',
     tests: ['fillers'],
   },

@@ -195,6 +195,9 @@ describe('glissade bench', () => {
       return figure
     })
     if (moves) expect(new Set(figures)).toEqual(new Set(['faultOverFirstTouch', 'perPageWithFaultAround']))
+    for (const row of (await bench('barrier', '--filter', 'of numbers')).rows) {
+      expect(row['firstTouchTimesUs'].p50, row.workload).toBeGreaterThan(0)
+    }
   })
 
   it('every row has the documented shape', () => {
@@ -261,6 +264,7 @@ describe('glissade bench', () => {
     [whole({ ...good, stepsPerS: null }), /'stepsPerS' is not a number/],
     [whole({ ...good, latencyUs: 5 }), /'latencyUs' is not count, p50, /],
     [whole({ ...good, latencyUs: { ...latencyUs, max: undefined } }), /'latencyUs\.max' is missing/],
+    [whole({ ...good, ownUs: { ...latencyUs, p50: 'a' } }), /'ownUs\.p50' is not a number/],
     [whole({ ...good, latencyUs, spread: { wallS: 3 } }), /'spread' is not the smallest and the largest/],
     [whole({ ...good, latencyUs, series: { mmu: [1] } }), /'series' is not lists of points/],
   ])('reads nothing else than its own: %s', async (text, why) => {
@@ -278,7 +282,8 @@ describe('glissade bench', () => {
 
   it('says what of --from left nothing', async () => {
     const file = join(folder, 'quads.json')
-    writeFileSync(file, whole({ ...good, latencyUs }))
+    // A benchmark's own durations are read like those of all.
+    writeFileSync(file, whole({ ...good, latencyUs, firstTouchTimesUs: latencyUs }))
     const said = async (...args: string[]): Promise<string> => {
       const read = run(process.execPath, [program, 'bench', '--from', file, ...args])
       return read.then(

@@ -8,6 +8,8 @@ import {
   type ObjectHandle,
   type Ref,
   type Shape,
+  Tag,
+  Tagged,
 } from 'glissade'
 import { expectTypeOf, it } from 'vitest'
 
@@ -26,6 +28,12 @@ it('types handles by their shapes', () => {
     void (() => m.alloc(names))
     // @ts-expect-error a plain number is no Ref
     void (() => m.setRef(4096, node.at.next, m.alloc(node)))
+    // @ts-expect-error a Ref is no number of a value slot
+    void (() => m.setValueNumber(m.alloc(node), node.at.v, m.alloc(node)))
+    // @ts-expect-error nor of a value area
+    void (() => m.roots.stack('value', 1).set(0, m.alloc(node)))
+    void (() => m.roots.stack('value', 1).set(0, new Tagged(Tag.Ref, m.alloc(node))))
+    expectTypeOf(m.getValue(m.alloc(node), node.at.v)).toExtend<number | boolean | null | undefined | Tagged>()
     m.scoped((scope) => {
       const first = scope.new(node, { key: 1 })
       first.next = scope.new(node, { key: 2, n: 3 })
@@ -39,6 +47,9 @@ it('types handles by their shapes', () => {
       expectTypeOf(first.next.as(node)).toExtend<ObjectHandle<{ readonly key: 'f64' }>>()
       const global = heap.global(first)
       expectTypeOf(global.handle.key).toEqualTypeOf<number>()
+      // @ts-expect-error a value slot takes handles, not Refs
+      void (() => (first.v = first.ref))
+      first.v = first.key + 1
       // @ts-expect-error no string fits into a slot
       void (() => (first.key = 'x'))
       // @ts-expect-error the init has a slot that the shape has not

@@ -1,4 +1,4 @@
-// The cycle, phase by phase, and the thread that drives it.
+// The cycle, phase by phase, on the collector's thread (collector-thread.cc).
 //
 //   idle ─► mark ─► REMARK pause ─► reclaim + prepare + survey ─► FLIP pause ─► compact ─► idle
 //
@@ -18,160 +18,6 @@ constexpr u32 kMostRounds = 8;     // preclean rounds before trying to remark
 constexpr u32 kMostRetries = 8;    // remark pauses given up before one must finish
 
 }  // namespace
-
-void* Heap::collector_entry(void* heap) {
-  block_asynchronous_signals();
-  static_cast<Heap*>(heap)->collector_loop();
-  return nullptr;
-}
-
-void Heap::collector_loop() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  for (;;) {
-    cycle_wanted_.wait(lock, [&] { return wanted_ || closing_; });
-    if (closing_) return;
-    const bool asked = wanted_forced_ && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
-    const bool forced = asked || stalled_.load(std::memory_order_relaxed) > 0;
-    wanted_ = wanted_forced_ = false;
-    cycling_ = true;
-    lock.unlock();
-    run_cycle(forced);
-    lock.lock();
-    cycling_ = false;
-    cycles_++;
-    releases_++;
-    layout::store_word(space.control()[layout::kCyclesWord], static_cast<i32>(cycles_));
-    Statistics::add(statistics.collections);
-    cycle_done_.notify_all();
-    gate_arrived_.notify_all();
-  }
-}
-
-bool Heap::collect() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  // A cycle under way may have marked already what is garbage by now.
-  const u64 target = cycles_ + (cycling_ ? 2 : 1);
-  waiters_++;
-  open_gates();
-  while (cycles_ < target && !closing_) {
-    if (!cycling_ || cycles_ + 1 < target) {
-      wanted_ = wanted_forced_ = true;
-      cycle_wanted_.notify_one();
-    }
-    cycle_done_.wait(lock);
-  }
-  waiters_--;
-  return !closing_;
-}
-
-bool Heap::wait_for_memory() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  const u64 target = releases_ + 1;
-  waiters_++;
-  open_gates();
-  while (releases_ < target && !closing_) {
-    if (!cycling_ && !wanted_) {
-      wanted_ = wanted_forced_ = true;
-      cycle_wanted_.notify_one();
-    }
-    cycle_done_.wait(lock);
-  }
-  waiters_--;
-  return !closing_;
-}
-
-bool Heap::wait_for_freed_areas() {
-  {
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    if (!roots.has_retired()) return false;
-  }
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  const u64 target = cycles_ + 1;
-  waiters_++;
-  open_gates();
-  cycle_done_.wait(lock, [&] { return !cycling_ || cycles_ >= target || closing_; });
-  waiters_--;
-  return !closing_;
-}
-
-void Heap::announce_memory() {
-  std::lock_guard<std::mutex> lock(cycle_mutex_);
-  releases_++;
-  cycle_done_.notify_all();
-}
-
-double Heap::room() {
-  const u64 used = pages_in_use();
-  return used < max_pages_ ? static_cast<double>(max_pages_ - used) : 0;
-}
-
-u64 Heap::cycles_begun() {
-  std::lock_guard<std::mutex> lock(cycle_mutex_);
-  return cycles_ + (cycling_ ? 1 : 0);
-}
-u64 Heap::cycles_completed() {
-  std::lock_guard<std::mutex> lock(cycle_mutex_);
-  return cycles_;
-}
-
-void Heap::gate(Rest rest) {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  if (waiters_ > 0 || closing_) return;
-  at_gate_ = true;
-  rest_ = rest;
-  gate_arrived_.notify_all();
-  gate_opened_.wait(lock, [&] { return gate_permits_ > 0 || waiters_ > 0 || closing_; });
-  if (gate_permits_ > 0) gate_permits_--;
-  at_gate_ = false;
-}
-
-void Heap::open_gates() {
-  gate_opened_.notify_all();
-  steps.abandon();
-}
-
-Rest Heap::rest() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || (!cycling_ && !wanted_) || closing_; });
-  return at_gate_ ? rest_ : Rest::Idle;
-}
-
-bool Heap::start_step() {
-  std::lock_guard<std::mutex> lock(cycle_mutex_);
-  if (!at_gate_ || gate_permits_ > 0) return false;
-  gate_permits_++;
-  gate_opened_.notify_all();
-  return true;
-}
-
-bool Heap::start_page(u32 page) {
-  if (rest() != Rest::Compact) return false;
-  steps.order(page);
-  return start_step();
-}
-
-bool Heap::rests_before_remark() {
-  std::lock_guard<std::mutex> lock(cycle_mutex_);
-  return at_gate_ && traced_.load(std::memory_order_relaxed);
-}
-
-layout::Phase Heap::step(u32 gates) {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
-  const u64 cycles = cycles_;
-  if (!cycling_) {
-    wanted_ = wanted_forced_ = true;
-    cycle_wanted_.notify_one();
-  }
-  for (u32 i = 0; i < gates; i++) {
-    gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || cycles_ != cycles || closing_; });
-    if (cycles_ != cycles || closing_) break;
-    gate_permits_++;
-    gate_opened_.notify_all();
-  }
-  // Rest at the next gate (or the end), so that what the caller sees does not race with the collector.
-  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || cycles_ != cycles || closing_; });
-  return static_cast<layout::Phase>(layout::load_word(space.control()[layout::kPhaseWord]));
-}
 
 void Heap::set_phase(layout::Phase phase) {
   layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase));
@@ -312,6 +158,30 @@ void Heap::reclaim() {
 
 void Heap::run_cycle(bool forced) {
   const u64 started = now_ns();
+  begin_cycle(forced, started);
+  mark();
+  const u64 marked = now_ns();
+  Statistics::add(statistics.markNs, marked - started);
+  injection::delay(injection::Delay::Reclaim);
+  reclaim();
+  const bool moves = prepare(forced);
+  Statistics::add(statistics.prepareNs, now_ns() - marked);
+  if (stepping) gate(Rest::Flip);
+  // What pacing learns from: the heap at the flip. One that is being built may begin a cycle small, and end it large.
+  const u64 full = pages_in_use();
+  if (moves) {
+    move(started, full);
+  } else {
+    stay();
+    note_trace(started, full);
+  }
+  set_limits(now_ns() - started);
+  statistics.cycle_us.record(now_ns() - started);
+  set_phase(layout::Phase::Idle);
+}
+
+/// Decides which kind of cycle it is, and lets allocation have its share of the room until the trace is done.
+void Heap::begin_cycle(bool forced, u64 now) {
   may_reuse_ = options.reuse && !options.fresh_windows && !forced;
   young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed);
   marks_hold_ = false;
@@ -320,14 +190,14 @@ void Heap::run_cycle(bool forced) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     roots.begin_cycle();
   }
-  pacing.note_rate(started, pages_allocated());
+  pacing.note_rate(now, pages_allocated());
   const u64 pages = pages_in_use();
   pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), 0.08, pages_allocated());
-  mark();
-  const u64 marked = now_ns();
-  Statistics::add(statistics.markNs, marked - started);
-  injection::delay(injection::Delay::Reclaim);
-  reclaim();
+}
+
+/// Finds what is dead, and decides whether objects move: then all is ready for the flip. Otherwise what is dead is found, and
+/// `marks_hold_` says whether the next cycle may go on with the marks.
+bool Heap::prepare(bool forced) {
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
   const u32 prefix = choose_prefix(forced);
@@ -338,62 +208,67 @@ void Heap::run_cycle(bool forced) {
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
   const bool planned = !enough && !young_;
-  const bool worth = planned && plan(forced, prefix);
-  if (planned && !worth) find_dead();  // holes of dense runs have become fillers, and live
-  if (worth && verification.wants(3)) verification.check_forwarding();
-  if (worth) {
+  if (planned && plan(forced, prefix)) {
+    if (verification.wants(3)) verification.check_forwarding();
     survey();
     compaction.stock();
+    return true;
   }
-  Statistics::add(statistics.prepareNs, now_ns() - marked);
-  if (stepping) gate(Rest::Flip);
-  // The measure of both is the heap at the flip: one that is being built may begin a cycle small, and end it large.
-  const u64 full = pages_in_use();
-  const auto note_trace = [&] {
-    if (young_) pacing.note_young(traced_granules_);
-    else pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
-  };
-  if (worth) {
-    set_phase(layout::Phase::Flip);
-    const u64 flipping = now_ns();
-    const u64 cpu_before = thread_cpu_ns();
-    // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
-    if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
-    const bool flipped = flip();
-    note_trace();
-    if (flipped) {
-      const u64 pages_after_flip = pages_in_use();
-      announce_memory();
-      set_phase(layout::Phase::Compact);
-      if (stepping) gate(Rest::Compact);
-      const u64 work = compaction.start();
-      pacing.begin_lap(pacing.compaction_budget(room(), pages_after_flip, full), work, 0.08, pages_allocated());
-      compaction.run();
-      pacing.end_lap();
-      if (stepping) gate(Rest::Close);
-      compaction.close();
-      pacing.note_close(now_ns() - flipping, pages_after_flip);
-      Statistics::add(statistics.compactNs, now_ns() - flipping);
-      Statistics::add(statistics.compactCpuNs, thread_cpu_ns() - cpu_before);
-    } else {
-      compaction.unstock();
-      // Whatever was asked for, what is dead can be allocated in.
-      may_reuse_ = options.reuse && !options.fresh_windows;
-      with_holes_ = true;
-      find_dead();
-      reuse_dead();
-    }
-  } else {
-    Statistics::add(statistics.flipsSkipped);
-    safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
-    return_unneeded();
+  if (planned) find_dead();  // holes of dense runs have become fillers, and live
+  marks_hold_ = enough || !is_worth_moving(gain);
+  return false;
+}
+
+/// Flip and compaction. A flip that the kernel refuses leaves everything where it is.
+void Heap::move(u64 started, u64 full) {
+  set_phase(layout::Phase::Flip);
+  const u64 flipping = now_ns();
+  const u64 cpu_before = thread_cpu_ns();
+  // process.on('SIGBUS') and others replace handlers: faults must arrive here before the first one can happen.
+  if (options.faults == Faults::Sigbus && !fault_handler::installed()) fault_handler::reinstall();
+  const bool flipped = flip();
+  note_trace(started, full);
+  if (!flipped) {
+    compaction.unstock();
+    // Whatever was asked for, what is dead can be allocated in.
+    may_reuse_ = options.reuse && !options.fresh_windows;
+    with_holes_ = true;
+    find_dead();
     reuse_dead();
-    marks_hold_ = enough || !is_worth_moving(gain);
-    note_trace();
+    return;
   }
-  set_limits(now_ns() - started);
-  statistics.cycle_us.record(now_ns() - started);
-  set_phase(layout::Phase::Idle);
+  const u64 pages_after_flip = pages_in_use();
+  announce_memory();
+  set_phase(layout::Phase::Compact);
+  if (stepping) gate(Rest::Compact);
+  const u64 work = compaction.start();
+  pacing.begin_lap(pacing.compaction_budget(room(), pages_after_flip, full), work, 0.08, pages_allocated());
+  compaction.run();
+  pacing.end_lap();
+  if (stepping) gate(Rest::Close);
+  compaction.close();
+  pacing.note_close(now_ns() - flipping, pages_after_flip);
+  Statistics::add(statistics.compactNs, now_ns() - flipping);
+  Statistics::add(statistics.compactCpuNs, thread_cpu_ns() - cpu_before);
+}
+
+/// The end of a cycle in which nothing moves: what is dead is allocated in again.
+void Heap::stay() {
+  Statistics::add(statistics.flipsSkipped);
+  safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
+  return_unneeded();
+  reuse_dead();
+}
+
+/// What the trace of a cycle that began at `started` took, for pacing.
+void Heap::note_trace(u64 started, u64 full) {
+  if (young_) pacing.note_young(traced_granules_);
+  else pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
+}
+
+double Heap::room() {
+  const u64 used = pages_in_use();
+  return used < max_pages_ ? static_cast<double>(max_pages_ - used) : 0;
 }
 
 /// The heap may grow to live × growth, never beyond the maximum.

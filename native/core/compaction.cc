@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "heap.h"
+#include "placement-batch.h"
 
 namespace glissade {
 
@@ -132,21 +133,31 @@ void Compaction::release_sources(u32 page, u32 buffer, Recycle&& recycle) {
   }
 }
 
+u32 Compaction::borrow(BufferCursor& cursor) {
+  const u32 overflow = take_overflow(kOverflowPages);
+  if (overflow == kNoBuffer) return handler_buffer();
+  cursor.adopt({overflow, kOverflowPages});
+  return cursor.take();
+}
+
+PageContent Compaction::build_for_batch(u32 page, u32 buffer) {
+  u8* to = heap_.space.buffer(buffer);
+  const PageContent content = heap_.builder.build(page, to);
+  if (heap_.verification.wants(4)) {
+    heap_.verification.check_page(page, content, to);
+    heap_.verification.check_rebuilt(page, content, to);
+  }
+  if (content != PageContent::Source || heap_.options.placing_batch <= 1 || !heap_.builder.slides_alone(page)) return content;
+  std::memcpy(to, heap_.space.from_page({heap_.builder.source_page(page)}), kPageSize);
+  return PageContent::Buffer;
+}
+
 u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
   const u64 begin = now_ns();
-  u64 placing = 0;
-  Placement placement(heap_);
-  Placement::Run run{0, 0, 0};
-  auto recycle = [&](u32 page) {
+  const auto recycle = [&](u32 page) {
     if (!retire(page)) cursor.recycle(page);
   };
-  auto flush = [&] {
-    if (run.pages == 0) return;
-    const u64 before = now_ns();
-    placement.place(run.page, run.buffer, run.pages, recycle);
-    placing += now_ns() - before;
-    run.pages = 0;
-  };
+  PlacementBatch batch(heap_, recycle);
   u64 built = 0;
   // The buffer comes before the claim: a claimant that waited for one would count as a builder and hold back the very
   // sources that could become buffers (test/model, CLAIM_BEFORE_BUFFER).
@@ -158,24 +169,13 @@ u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     if (chunk.intact && !heap_.builder.is_intact(page)) continue;
     if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
-      // Nothing evacuated yet: a few pages from the kernel, enough for a batch.
-      flush();
-      const u32 overflow = take_overflow(kOverflowPages);
-      if (overflow != kNoBuffer) cursor.adopt({overflow, kOverflowPages});
-      buffer = overflow != kNoBuffer ? cursor.take() : handler_buffer();
+      batch.flush();
+      buffer = borrow(cursor);
     }
     hold(HoldPoint::Claiming, page);
     if (!word.claim()) continue;
     hold(HoldPoint::Claimed, page);
-    PageContent content = heap_.builder.build(page, heap_.space.buffer(buffer));
-    if (heap_.verification.wants(4)) {
-      heap_.verification.check_page(page, content, heap_.space.buffer(buffer));
-      heap_.verification.check_rebuilt(page, content, heap_.space.buffer(buffer));
-    }
-    if (content == PageContent::Source && heap_.options.placing_batch > 1 && heap_.builder.slides_alone(page)) {
-      std::memcpy(heap_.space.buffer(buffer), heap_.space.from_page({heap_.builder.source_page(page)}), kPageSize);
-      content = PageContent::Buffer;
-    }
+    const PageContent content = build_for_batch(page, buffer);
     const u32 result = placed_from(page, content, buffer);
     hold(HoldPoint::Built, page);
     const AtomicPageWord::Left left = word.publish(result);
@@ -189,21 +189,14 @@ u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
       }
     }
     if (left.last) release_sources(page, left.buffer, recycle);
-    if (left.published) {
-      const bool joins = run.pages && run.pages < heap_.options.placing_batch && run.page + run.pages == page && result != Placement::kZeroBuffer &&
-                         run.buffer != Placement::kZeroBuffer && run.buffer + run.pages == result;
-      if (!joins) flush();
-      if (run.pages == 0) run = {page, result, 0};
-      run.pages++;
-    }
+    if (left.published) batch.add(page, result);
   }
   if (buffer != kNoBuffer) cursor.recycle(buffer);
-  flush();
+  batch.flush();
   cursor.donate();
-  const u64 total = now_ns() - begin;
   Statistics::add(heap_.statistics.pagesBuilt, built);
-  Statistics::add(heap_.statistics.placeNs, placing);
-  Statistics::add(heap_.statistics.buildNs, total - placing);
+  Statistics::add(heap_.statistics.placeNs, batch.placing_ns());
+  Statistics::add(heap_.statistics.buildNs, now_ns() - begin - batch.placing_ns());
   return built;
 }
 

@@ -74,6 +74,8 @@ class Compaction {
   void work(BufferCursor& cursor);
   void work_to_order(BufferCursor& cursor);
   u64 process(const Chunk& chunk, BufferCursor& cursor);
+  /// Builds a claimed page, and verifies it. One that slides as it is among built ones is copied, so that it joins their run.
+  PageContent build_for_batch(u32 page, u32 buffer);
   void repay(BufferCursor& cursor);
   void finish();
 
@@ -87,6 +89,9 @@ class Compaction {
   // Buffers, and what a page was made from.
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
+  /// For a collector thread whose cursor has none, because nothing is evacuated yet: from a batch that the kernel provides, or of
+  /// the handlers'.
+  u32 borrow(BufferCursor& cursor);
   void give_back(u32 buffer);
   void top_up_shared();
   bool can_repay() const;

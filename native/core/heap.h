@@ -187,22 +187,31 @@ class Heap {
   void pace_allocation(Mutator& mutator, u32 granules, bool& waited);
   void nap(Mutator& mutator, u64 ns);
 
-  // collector.cc
+  // gates.cc
   void open_gates();
+
+  // collector-thread.cc
   static void* collector_entry(void* heap);
   void collector_loop();
+  bool wait_for_memory();
+  void announce_memory();
+  u64 cycles_begun();
+  u64 cycles_completed();
+
+  // collector.cc
   void run_cycle(bool forced);
+  void begin_cycle(bool forced, u64 now);
+  bool prepare(bool forced);
+  void move(u64 started, u64 full);
+  void stay();
+  void note_trace(u64 started, u64 full);
   void mark();
   bool remark_pause(bool last);
   void reclaim();
   void note_live(bool forced);
   u64 wanted_pages() const;
-  void set_limits(u64 took_ns);
-  bool wait_for_memory();
-  void announce_memory();
   double room();
-  u64 cycles_begun();
-  u64 cycles_completed();
+  void set_limits(u64 took_ns);
   void clear_dead_weak_refs();
 
   // reuse.cc

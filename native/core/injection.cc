@@ -7,6 +7,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "kernel-names.h"
+
 namespace glissade::injection {
 
 std::atomic<bool> enabled{false};
@@ -26,22 +28,10 @@ struct Rule {
   char text[48];
 };
 
-struct Name {
-  const char* text;
-  int value;
-};
+constexpr Named delay_names[] = {{"mark", 0}, {"remark", 1},  {"reclaim", 2}, {"prepare", 3},
+                                 {"flip", 4}, {"compact", 5}, {"close", 6},   {"fault", 7}};
 
-constexpr Name op_names[] = {{"move", 0},     {"copy", 1},       {"zeropage", 2},
-                             {"register", 3}, {"unregister", 4}, {"mremap", 5},
-                             {"open", 6}};
-constexpr Name delay_names[] = {{"mark", 0}, {"remark", 1},  {"reclaim", 2}, {"prepare", 3},
-                                {"flip", 4}, {"compact", 5}, {"close", 6},   {"fault", 7}};
-constexpr Name error_names[] = {{"EAGAIN", EAGAIN}, {"EEXIST", EEXIST}, {"ENOENT", ENOENT}, {"EINVAL", EINVAL},
-                                {"EBUSY", EBUSY},   {"ENOMEM", ENOMEM}, {"EFAULT", EFAULT}, {"EPERM", EPERM},
-                                {"ENOSPC", ENOSPC}, {"ESRCH", ESRCH},   {"EINTR", EINTR},
-                                {"ENOSYS", ENOSYS}, {"EMFILE", EMFILE}};
-
-static_assert(sizeof op_names / sizeof *op_names == kOpCount);
+static_assert(sizeof kOpNames / sizeof *kOpNames == kOpCount);
 static_assert(sizeof delay_names / sizeof *delay_names == kDelayCount);
 
 // The installed table. `configure` runs while nobody checks (see the header), so plain memory is enough;
@@ -103,18 +93,18 @@ Text cut(Text text, const char* separators, Text* rest) {
 }
 
 template <int N>
-int find(const Name (&names)[N], Text text) {
-  for (const Name& name : names) {
-    if (text.is(name.text)) return name.value;
+int find(const Named (&names)[N], Text text) {
+  for (const Named& named : names) {
+    if (text.is(named.name)) return named.value;
   }
   return -1;
 }
 
 template <int N>
-void list(const Name (&names)[N], char* out, unsigned long size) {
+void list(const Named (&names)[N], char* out, unsigned long size) {
   unsigned long used = 0;
-  for (const Name& name : names) {
-    const int written = std::snprintf(out + used, size - used, "%s%s", used == 0 ? "" : ", ", name.text);
+  for (const Named& named : names) {
+    const int written = std::snprintf(out + used, size - used, "%s%s", used == 0 ? "" : ", ", named.name);
     if (written < 0 || used + static_cast<unsigned long>(written) >= size) return;
     used += static_cast<unsigned long>(written);
   }
@@ -168,16 +158,16 @@ bool parse_rule(Text text, Rule* rule, char* message, unsigned long size) {
     rule->delay_ns = static_cast<uint64_t>(ns);
     return true;
   }
-  const int op = find(op_names, target);
+  const int op = find(kOpNames, target);
   if (op < 0) {
-    list(op_names, allowed, sizeof allowed);
+    list(kOpNames, allowed, sizeof allowed);
     std::snprintf(message, size, "injection rule '%s': unknown operation; one of %s, or delay", rule->text, allowed);
     return false;
   }
   rule->target = static_cast<uint8_t>(op);
-  rule->error = find(error_names, middle);
+  rule->error = find(kErrnoNames, middle);
   if (rule->error < 0) {
-    list(error_names, allowed, sizeof allowed);
+    list(kErrnoNames, allowed, sizeof allowed);
     std::snprintf(message, size, "injection rule '%s': unknown errno; one of %s", rule->text, allowed);
     return false;
   }

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "kernel-names.h"
 #include "units.h"
 
 namespace glissade {
@@ -61,14 +62,7 @@ struct Message {
 static_assert(sizeof(ApiArgument) == 24 && sizeof(RegisterArgument) == 32 && sizeof(TransferArgument) == 40 &&
               sizeof(ZeropageArgument) == 32 && sizeof(Message) == 32);
 
-struct ErrorKind {
-  int error;
-  const char* name;
-};
-constexpr ErrorKind error_kinds[Userfaultfd::kErrorKinds] = {
-    {EAGAIN, "EAGAIN"}, {EEXIST, "EEXIST"}, {ENOENT, "ENOENT"}, {EINVAL, "EINVAL"}, {EBUSY, "EBUSY"}, {ENOMEM, "ENOMEM"},
-    {EFAULT, "EFAULT"}, {ESRCH, "ESRCH"},   {EINTR, "EINTR"},   {EPERM, "EPERM"},   {ENOSYS, "ENOSYS"},
-    {ENOSPC, "ENOSPC"}, {EMFILE, "EMFILE"}, {0, "other"}};
+static_assert(Userfaultfd::kErrorKinds == kErrnoCount + 1);
 
 std::uint64_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
@@ -82,18 +76,15 @@ int control(int fd, unsigned long request, void* argument) {
 
 }  // namespace
 
-const char* Userfaultfd::error_name(int kind) { return error_kinds[kind].name; }
+const char* Userfaultfd::error_name(int kind) { return kind < kErrnoCount ? kErrnoNames[kind].name : "other"; }
 
-const char* Userfaultfd::op_name(Op op) {
-  constexpr const char* names[injection::kOpCount] = {"move", "copy", "zeropage", "register", "unregister", "mremap", "open"};
-  return names[static_cast<int>(op)];
-}
+const char* Userfaultfd::op_name(Op op) { return kOpNames[static_cast<int>(op)].name; }
 
 void Userfaultfd::record(Op op, int error) const {
   calls_[static_cast<int>(op)].fetch_add(1, std::memory_order_relaxed);
   if (error == 0) return;
   int kind = 0;
-  while (kind < kErrorKinds - 1 && error_kinds[kind].error != error) kind++;
+  while (kind < kErrnoCount && kErrnoNames[kind].value != error) kind++;
   errors_[static_cast<int>(op)][kind].fetch_add(1, std::memory_order_relaxed);
 }
 

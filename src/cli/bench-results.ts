@@ -78,6 +78,7 @@ function nameOf(row: unknown): string {
 }
 
 const NUMBERS = ['runs', 'wallS', 'cpuS', 'peakRssMiB']
+/** Those that the tables and the report read; a benchmark may have more. */
 const DURATIONS = [
   'latencyUs',
   'stopUs',
@@ -99,16 +100,16 @@ function whatIsWrongWith(row: unknown, benches: readonly string[]): string | und
   for (const name of NUMBERS) if (!isNumber(row[name])) return missingOr(row, name, 'a number')
   for (const [name, figure] of Object.entries(row)) {
     if (['bench', 'workload', 'system', ...NUMBERS].includes(name)) continue
-    if (DURATIONS.includes(name)) {
-      const wrong = isObject(figure) ? PERCENTILES.find((p) => !isNumber(figure[p])) : undefined
-      if (!isObject(figure)) return `'${name}' is not ${PERCENTILES.join(', ')}`
-      if (wrong !== undefined) return missingOr(figure, wrong, 'a number', `${name}.`)
-    } else if (name === 'spread') {
+    if (name === 'spread') {
       if (!isObject(figure) || !Object.values(figure).every((range) => areNumbers(range) && lengthOf(range) === 2))
         return "'spread' is not the smallest and the largest run by the name of the figure"
     } else if (name === 'series') {
       const isSeries = (points: unknown): boolean => Array.isArray(points) && points.every(areNumbers)
       if (!isObject(figure) || !Object.values(figure).every(isSeries)) return "'series' is not lists of points by name"
+    } else if (DURATIONS.includes(name) || isObject(figure)) {
+      if (!isObject(figure)) return `'${name}' is not ${PERCENTILES.join(', ')}`
+      const wrong = PERCENTILES.find((p) => !isNumber(figure[p]))
+      if (wrong !== undefined) return missingOr(figure, wrong, 'a number', `${name}.`)
     } else if (!isNumber(figure)) return missingOr(row, name, 'a number')
   }
   return undefined

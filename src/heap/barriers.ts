@@ -9,7 +9,7 @@
 
 import { CARD_SHIFT, Tag, type UserTag } from './layout.js'
 import type { Views } from './memory.js'
-import type { Ref } from './values.js'
+import type { PlainNumber, Ref } from './values.js'
 
 /** Stores of the raw tier. `at` is `shape.at.NAME`, or `arrayShape.elementsAt + index`. */
 export interface Barriers {
@@ -19,7 +19,7 @@ export interface Barriers {
   setElementRef(array: Ref, index: number, ref: Ref | 0): void
   /** Stores a reference (never 0: use setValueNil) into a `value` slot. */
   setValueRef(object: Ref, at: number, ref: Ref): void
-  setValueNumber(object: Ref, at: number, value: number): void
+  setValueNumber(object: Ref, at: number, value: PlainNumber): void
   /** Stores a 32-bit integer under Tag.Int. */
   setValueInt(object: Ref, at: number, value: number): void
   setValueBool(object: Ref, at: number, value: boolean): void

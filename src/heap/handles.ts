@@ -10,7 +10,7 @@ import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
 import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
-import { readValue, Tagged, writeValue, type Ref } from './values.js'
+import { readValue, Tagged, writeValue, type PlainNumber, type Ref } from './values.js'
 
 /** Something that keeps handles alive: a scope or a global. */
 export interface HandleOwner {
@@ -18,7 +18,7 @@ export interface HandleOwner {
 }
 
 /** What a `value` slot is to a handle. Numbers are stored as doubles; integers under Tag.Int read as numbers. */
-export type HandleValue = number | boolean | null | undefined | Handle | Tagged
+export type HandleValue = PlainNumber | boolean | null | undefined | Handle | Tagged
 /** The JavaScript type of a slot of kind `K` in the handle tier. */
 export type SlotType<K> = K extends 'ref' ? Handle | null : K extends 'value' ? HandleValue : number
 

@@ -14,6 +14,8 @@ declare const refBrand: unique symbol
  * (an allocation, a poll, leaving `run`): across one, references live in a root area, a handle, or the heap.
  */
 export type Ref = number & { readonly [refBrand]: true }
+/** A number that is no Ref: stored into a value slot as one, a Ref would keep nothing alive and not be updated. */
+export type PlainNumber = number & { readonly [refBrand]?: never }
 
 /** A tagged word that is no plain JavaScript value: a reference, or one of the embedder's own tags. */
 export class Tagged {
@@ -29,8 +31,8 @@ export class Tagged {
   }
 }
 
-/** What a value slot reads as on the slow generic path. */
-export type RawValue = number | boolean | null | undefined | Tagged
+/** What a value slot reads as on the slow generic path, and what may be stored there: a reference is a Tagged with Tag.Ref. */
+export type RawValue = PlainNumber | boolean | null | undefined | Tagged
 
 /** Decodes the value at f64 index `index` of a pair of views over the same memory. */
 export function readValue(i32: Int32Array, f64: Float64Array, index: number): RawValue {

@@ -1,0 +1,99 @@
+// The collector's thread: it runs a cycle when somebody wants one. And those who wait: for a cycle, for memory, for root areas.
+//
+// `cycle_mutex_` guards what they tell each other, and is held for no longer than that. Who waits inside a heap is parked
+// (safepoint.h). While anybody waits, a stepping cycle stops at no gate (gates.cc).
+#include "heap.h"
+
+namespace glissade {
+
+void* Heap::collector_entry(void* heap) {
+  block_asynchronous_signals();
+  static_cast<Heap*>(heap)->collector_loop();
+  return nullptr;
+}
+
+void Heap::collector_loop() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  for (;;) {
+    cycle_wanted_.wait(lock, [&] { return wanted_ || closing_; });
+    if (closing_) return;
+    const bool asked = wanted_forced_ && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
+    const bool forced = asked || stalled_.load(std::memory_order_relaxed) > 0;
+    wanted_ = wanted_forced_ = false;
+    cycling_ = true;
+    lock.unlock();
+    run_cycle(forced);
+    lock.lock();
+    cycling_ = false;
+    cycles_++;
+    releases_++;
+    layout::store_word(space.control()[layout::kCyclesWord], static_cast<i32>(cycles_));
+    Statistics::add(statistics.collections);
+    cycle_done_.notify_all();
+    gate_arrived_.notify_all();
+  }
+}
+
+bool Heap::collect() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  // A cycle under way may have marked already what is garbage by now.
+  const u64 target = cycles_ + (cycling_ ? 2 : 1);
+  waiters_++;
+  open_gates();
+  while (cycles_ < target && !closing_) {
+    if (!cycling_ || cycles_ + 1 < target) {
+      wanted_ = wanted_forced_ = true;
+      cycle_wanted_.notify_one();
+    }
+    cycle_done_.wait(lock);
+  }
+  waiters_--;
+  return !closing_;
+}
+
+bool Heap::wait_for_memory() {
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  const u64 target = releases_ + 1;
+  waiters_++;
+  open_gates();
+  while (releases_ < target && !closing_) {
+    if (!cycling_ && !wanted_) {
+      wanted_ = wanted_forced_ = true;
+      cycle_wanted_.notify_one();
+    }
+    cycle_done_.wait(lock);
+  }
+  waiters_--;
+  return !closing_;
+}
+
+bool Heap::wait_for_freed_areas() {
+  {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    if (!roots.has_retired()) return false;
+  }
+  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  const u64 target = cycles_ + 1;
+  waiters_++;
+  open_gates();
+  cycle_done_.wait(lock, [&] { return !cycling_ || cycles_ >= target || closing_; });
+  waiters_--;
+  return !closing_;
+}
+
+void Heap::announce_memory() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  releases_++;
+  cycle_done_.notify_all();
+}
+
+u64 Heap::cycles_begun() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  return cycles_ + (cycling_ ? 1 : 0);
+}
+u64 Heap::cycles_completed() {
+  std::lock_guard<std::mutex> lock(cycle_mutex_);
+  return cycles_;
+}
+
+}  // namespace glissade
