@@ -434,7 +434,7 @@ export const MUTANTS = [
   {
     name: 'hole-become-filler',
     what: 'a hole that has become a filler, and live, is allocated into when nothing moves after all',
-    file: 'native/core/collector.cc',
+    file: collector,
     find: '  if (planned) find_dead();',
     replace: '',
     tests: ['fillers'],

@@ -30,7 +30,9 @@ it('types handles by their shapes', () => {
     void (() => m.setRef(4096, node.at.next, m.alloc(node)))
     // @ts-expect-error a Ref is no number of a value slot
     void (() => m.setValueNumber(m.alloc(node), node.at.v, m.alloc(node)))
-    // @ts-expect-error nor of a value area
+    // @ts-expect-error nor an integer of one
+    void (() => m.setValueInt(m.alloc(node), node.at.v, m.alloc(node)))
+    // @ts-expect-error nor a number of a value area
     void (() => m.roots.stack('value', 1).set(0, m.alloc(node)))
     void (() => m.roots.stack('value', 1).set(0, new Tagged(Tag.Ref, m.alloc(node))))
     expectTypeOf(m.getValue(m.alloc(node), node.at.v)).toExtend<number | boolean | null | undefined | Tagged>()

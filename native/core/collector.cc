@@ -219,7 +219,7 @@ bool Heap::prepare(bool forced) {
   return false;
 }
 
-/// Flip and compaction. A flip that the kernel refuses leaves everything where it is.
+/// Flip and compaction. A flip that the kernel refuses leaves everything where it is. `full`: pages in use when it was due.
 void Heap::move(u64 started, u64 full) {
   set_phase(layout::Phase::Flip);
   const u64 flipping = now_ns();

@@ -169,6 +169,7 @@ u64 Compaction::process(const Chunk& chunk, BufferCursor& cursor) {
     if (chunk.intact && !heap_.builder.is_intact(page)) continue;
     if (buffer == kNoBuffer) buffer = cursor.take();
     if (buffer == kNoBuffer) {
+      // Placed first: buffers come back when pages are placed, and `borrow` may wait for one.
       batch.flush();
       buffer = borrow(cursor);
     }

@@ -90,7 +90,7 @@ class Compaction {
   u32 take_overflow(u32 pages);
   u32 handler_buffer();
   /// For a collector thread whose cursor has none, because nothing is evacuated yet: from a batch that the kernel provides, or of
-  /// the handlers'.
+  /// the handlers'. Waits until there is one: the caller has placed what it has built.
   u32 borrow(BufferCursor& cursor);
   void give_back(u32 buffer);
   void top_up_shared();

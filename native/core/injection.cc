@@ -31,7 +31,7 @@ struct Rule {
 constexpr Named delay_names[] = {{"mark", 0}, {"remark", 1},  {"reclaim", 2}, {"prepare", 3},
                                  {"flip", 4}, {"compact", 5}, {"close", 6},   {"fault", 7}};
 
-static_assert(sizeof kOpNames / sizeof *kOpNames == kOpCount);
+static_assert(sizeof kOpNames / sizeof *kOpNames == kOpCount && kOpNames[kOpCount - 1].value == kOpCount - 1);
 static_assert(sizeof delay_names / sizeof *delay_names == kDelayCount);
 
 // The installed table. `configure` runs while nobody checks (see the header), so plain memory is enough;

@@ -13,6 +13,7 @@ template <typename Recycle>
 class PlacementBatch {
  public:
   PlacementBatch(Heap& heap, const Recycle& recycle) : heap_(heap), placement_(heap), recycle_(recycle) {}
+  PlacementBatch(Heap&, const Recycle&&) = delete;  // it outlives the call
 
   void add(u32 page, u32 buffer) {
     if (!joins(page, buffer)) flush();

@@ -21,7 +21,7 @@ export interface Barriers {
   setValueRef(object: Ref, at: number, ref: Ref): void
   setValueNumber(object: Ref, at: number, value: PlainNumber): void
   /** Stores a 32-bit integer under Tag.Int. */
-  setValueInt(object: Ref, at: number, value: number): void
+  setValueInt(object: Ref, at: number, value: PlainNumber): void
   setValueBool(object: Ref, at: number, value: boolean): void
   setValueNil(object: Ref, at: number): void
   setValueUndefined(object: Ref, at: number): void

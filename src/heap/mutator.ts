@@ -66,7 +66,7 @@ export class Mutator {
   /**
    * Makes room for objects of `bytes` (0 to 8192) in all: until they are made, allocations are no safepoints, so raw Refs of the
    * new objects stay valid between them. A safepoint itself; ends with the next other one (a poll, `parked`, an allocation that
-   * does not fit). An object takes `8 * shape.granules` bytes, an array 8 and its elements, rounded up to 8.
+   * does not fit, another reservation). An object takes `8 * shape.granules` bytes, an array 8 and its elements, rounded up to 8.
    * Throws ERR_HEAP_EXHAUSTED.
    */
   readonly reserve: (bytes: number) => void

@@ -121,6 +121,7 @@ overAll('roots', (configuration) => {
             i32[made + cell.at.next] = rootsI32[refs.base + frame]
             rootsI32[refs.base + frame] = k === 0 ? 0 : made
           }
+          m.reserve(8 * (value.granules + cell.granules))
           const held = m.alloc(value)
           m.setValueRef(held, value.at.any, m.alloc(cell))
           values.top = refs.top = frame + 64
