@@ -4,9 +4,9 @@
 // enough that the harness's own cost vanishes. Views are constants of the enclosing function, as in generated code: the JIT
 // then knows their address and length (read from an object in each call they cost a list walk half as much again). The tree
 // pair allocates and visits 16-byte nodes with every reference kept in a root area across safepoints, of which each subtree
-// of RESERVED_DEPTH is one. Both sides include their collectors' work as
-// far as it slows the program. Collector `none` would not measure allocation without it: a heap that is never collected is
-// all fresh pages, and the kernel's first touch (2 µs a page, 8 ns for 16 bytes) outweighs the allocation itself.
+// of RESERVED_DEPTH is one. Both sides include their collectors' work as far as it slows the program. Collector `none` would
+// not measure allocation without it: a heap that is never collected is all fresh pages, and the kernel's first touch (2 µs a
+// page, 8 ns for 16 bytes) outweighs the allocation itself.
 
 import { Heap, type HeapOptions, type Mutator, type Ref } from 'glissade'
 import type { Bench, Case } from './bench.js'

@@ -6,7 +6,7 @@
 namespace glissade::binding {
 
 /// `frame(fn, control, block, running)`: what `fn` returns or throws. Where it does not return, the mutator block at that
-/// index of the control words has no TLAB and that running word.
+/// index of the control words has no TLAB, nothing reserved and that running word.
 napi_value frame(napi_env env, napi_callback_info info);
 
 }  // namespace glissade::binding

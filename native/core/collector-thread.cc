@@ -1,7 +1,7 @@
 // The collector's thread: it runs a cycle when somebody wants one. And those who wait: for a cycle, for memory, for root areas.
 //
-// `cycle_mutex_` guards what they tell each other, and the gates, and is held for no longer than that. Who waits inside a heap is parked
-// (safepoint.h). While anybody waits, a stepping cycle stops at no gate (gates.cc).
+// `cycle_mutex_` guards what they tell each other, and the gates, and is held for no longer than that. Who waits inside a
+// heap is parked (safepoint.h). While anybody waits, a stepping cycle stops at no gate (gates.cc).
 #include "heap.h"
 
 namespace glissade {

@@ -84,8 +84,7 @@ overAll('reservations', (configuration) => {
     heap.close()
   })
 
-  it('ends with the next other safepoint', () => {
-    if (!configuration.collects) return
+  it.runIf(configuration.collects)('ends with the next other safepoint', () => {
     withHeap(configuration, { stress: { everyAllocations: 1 } }, (heap) => {
       const pair = heap.defineShape('Pair', PAIR)
       const bytes = heap.defineArray('Bytes', 'u8')
@@ -178,8 +177,7 @@ overAll('reservations', (configuration) => {
     })
   })
 
-  it('counts for stress as one allocation of so many bytes', () => {
-    if (!configuration.collects) return
+  it.runIf(configuration.collects)('counts for stress as one allocation of so many bytes', () => {
     withHeap(configuration, { stress: { everyBytes: 1000 } }, (heap) => {
       const pair = heap.defineShape('Pair', PAIR)
       heap.run((m) => {
