@@ -66,6 +66,26 @@ describe.each(configurations)('a process ($name)', ({ options, concurrent }) => 
     expect(cut).toMatchObject({ status: 0, signal: null, out: '1\n' })
   })
 
+  it.runIf(concurrent)('lets others define shapes after a vm timeout in the middle of a definition', () => {
+    const cut = run(`
+      import { once } from 'node:events'
+      import vm from 'node:vm'
+      import { Worker } from 'node:worker_threads'
+      const { store } = Atomics
+      ${stuck}
+      const define = () => heap.defineShape('Mine', {})
+      try { vm.runInNewContext('define()', { define }, { timeout: 50 }) } catch (error) { console.log(error.code) }
+      Object.assign(Atomics, { store })
+      // This thread does not come back to it.
+      const worker = new Worker(\`import('node:worker_threads').then(async ({ parentPort, workerData }) => {
+        const { Heap } = await import(workerData.entry)
+        parentPort.postMessage(Heap.attach(workerData.token).defineShape('Other', { next: 'ref' }).id)
+      })\`, { eval: true, workerData: { entry: ${JSON.stringify(entry)}, token: heap.share() } })
+      console.log((await once(worker, 'message'))[0] - node.id)
+      heap.close()`)
+    expect(cut).toMatchObject({ status: 0, signal: null, out: 'ERR_SCRIPT_EXECUTION_TIMEOUT\n1\n' })
+  })
+
   it('may end without closing its heap', () => {
     const ended = run(`heap.run(fill); heap.collectSync(); heap.run(fill); console.log('end')`)
     expect(ended).toMatchObject({ status: 0, signal: null, out: 'end\n' })
