@@ -34,36 +34,44 @@ void Heap::collector_loop() {
   }
 }
 
+/// Somebody waits, under `cycle_mutex_`: gates stand open meanwhile.
+class Heap::Waiting {
+ public:
+  explicit Waiting(Heap& heap) : heap_(heap), lock_(heap.cycle_mutex_) {
+    heap_.waiters_++;
+    heap_.open_gates();
+  }
+  ~Waiting() { heap_.waiters_--; }
+
+  void want_forced_cycle() {
+    heap_.wanted_ = heap_.wanted_forced_ = true;
+    heap_.cycle_wanted_.notify_one();
+  }
+  void wait() { heap_.cycle_done_.wait(lock_); }
+
+ private:
+  Heap& heap_;
+  std::unique_lock<std::mutex> lock_;
+};
+
 bool Heap::collect() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  Waiting waiting(*this);
   // A cycle under way may have marked already what is garbage by now.
   const u64 target = cycles_ + (cycling_ ? 2 : 1);
-  waiters_++;
-  open_gates();
   while (cycles_ < target && !closing_) {
-    if (!cycling_ || cycles_ + 1 < target) {
-      wanted_ = wanted_forced_ = true;
-      cycle_wanted_.notify_one();
-    }
-    cycle_done_.wait(lock);
+    if (!cycling_ || cycles_ + 1 < target) waiting.want_forced_cycle();
+    waiting.wait();
   }
-  waiters_--;
   return !closing_;
 }
 
 bool Heap::wait_for_memory() {
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  Waiting waiting(*this);
   const u64 target = releases_ + 1;
-  waiters_++;
-  open_gates();
   while (releases_ < target && !closing_) {
-    if (!cycling_ && !wanted_) {
-      wanted_ = wanted_forced_ = true;
-      cycle_wanted_.notify_one();
-    }
-    cycle_done_.wait(lock);
+    if (!cycling_ && !wanted_) waiting.want_forced_cycle();
+    waiting.wait();
   }
-  waiters_--;
   return !closing_;
 }
 
@@ -72,12 +80,9 @@ bool Heap::wait_for_freed_areas() {
     std::lock_guard<SpaceLock> lock(moving.lock);
     if (!roots.has_retired()) return false;
   }
-  std::unique_lock<std::mutex> lock(cycle_mutex_);
+  Waiting waiting(*this);
   const u64 target = cycles_ + 1;
-  waiters_++;
-  open_gates();
-  cycle_done_.wait(lock, [&] { return !cycling_ || cycles_ >= target || closing_; });
-  waiters_--;
+  while (cycling_ && cycles_ < target && !closing_) waiting.wait();
   return !closing_;
 }
 

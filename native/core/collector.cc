@@ -311,7 +311,7 @@ void Heap::set_limits(u64 took_ns) {
   const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
   const u64 trigger = std::max(pacing.trigger(now_ns(), total, used, limit, next_young_ ? young_cycles_.expected_ns() : 0), least);
   trigger_pages_.store(static_cast<u32>(std::min<u64>(trigger, max_pages_)), std::memory_order_relaxed);
-  statistics.heapBytes.store(used << kPageShift, std::memory_order_relaxed);
+  statistics.bytesUsed.store(used << kPageShift, std::memory_order_relaxed);
   // The next cycle begins a lap of its own, at once if it must.
   pacing.end_lap();
 }

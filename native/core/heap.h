@@ -189,6 +189,7 @@ class Heap {
 
   // gates.cc
   void open_gates();
+  class Waiting;
 
   // collector-thread.cc
   static void* collector_entry(void* heap);

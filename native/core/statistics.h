@@ -19,7 +19,7 @@ namespace glissade {
   X(largeAllocations, "large objects allocated")                                          \
   X(largeFreed, "large objects swept")                                                    \
   X(bytesLive, "bytes found live by the last mark")                                       \
-  X(heapBytes, "bytes in use: moving space and large objects")                            \
+  X(bytesUsed, "bytes in use: moving space and large objects")                            \
   X(objectsMarked, "objects marked, over all cycles")                                     \
   X(precleanRounds, "rounds of concurrent card scanning")                                 \
   X(cardsScanned, "dirty cards scanned, in preclean and remark")                          \

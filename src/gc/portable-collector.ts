@@ -150,7 +150,7 @@ export abstract class PortableCollector implements Collector {
     const { control } = this.views
     return {
       counters: {
-        cycles: control[Word.Cycles],
+        collections: control[Word.Cycles],
         bytesAllocated: this.space.allocatedNow(this.mutators - 1),
         bytesUsed: this.space.usedBytes,
         largeObjects: this.space.large.size,

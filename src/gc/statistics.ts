@@ -9,22 +9,20 @@ import { Phase, PHASE_NAMES, Word } from '../heap/layout.js'
 import type { CollectorName, HistogramSummary, RawStatistics } from './collector.js'
 import { EMPTY_HISTOGRAM } from './histogram.js'
 
-/** public name → names of the raw counter, first one present wins; what it is. */
+/** A counter's name in `raw`, which is its name here; what it is. */
 const COUNTERS = {
-  collections: [['collections', 'cycles'], 'collections completed'],
-  bytesAllocated: [['bytesAllocated'], 'bytes allocated since creation'],
-  bytesLive: [
-    ['bytesLive'],
-    'bytes found live by the last collection; objects that have died marked count until one traces everything',
-  ],
-  bytesUsed: [['heapBytes', 'bytesUsed'], 'bytes in use now: live, dead but not collected, and rests of TLABs'],
-  barrierFaults: [['barrierFaults'], 'page faults taken by threads that touched a page not compacted yet'],
+  collections: 'collections completed',
+  bytesAllocated: 'bytes allocated since creation',
+  bytesLive: 'bytes found live by the last collection; objects that have died marked count until one traces everything',
+  bytesUsed: 'bytes in use now: live, dead but not collected, and rests of TLABs',
+  barrierFaults: 'page faults taken by threads that touched a page not compacted yet',
 } as const
+/** A name here: the counter's name in `raw`; what it is. */
 const PAGES = {
-  moved: [['pagesMoved'], 'placed by UFFDIO_MOVE'],
-  copied: [['pagesCopied'], 'placed by UFFDIO_COPY, or by the portable collector'],
-  zeroFilled: [['pagesZeroFilled'], 'placed by UFFDIO_ZEROPAGE'],
-  kept: [['pagesKept'], 'changed by nothing: placed without a copy, or left in place'],
+  moved: ['pagesMoved', 'placed by UFFDIO_MOVE'],
+  copied: ['pagesCopied', 'placed by UFFDIO_COPY, or by the portable collector'],
+  zeroFilled: ['pagesZeroFilled', 'placed by UFFDIO_ZEROPAGE'],
+  kept: ['pagesKept', 'changed by nothing: placed without a copy, or left in place'],
 } as const
 const PAUSES = {
   stop: 'one thread stopped, for whichever pause: from its arrival at the safepoint until it runs again',
@@ -36,7 +34,7 @@ const PAUSES = {
   pause: 'whole collections of the stop-the-world collector',
 } as const
 
-type Figures<T> = { readonly [K in keyof T]: number }
+type Figures<T, F = number> = { readonly [K in keyof T]: F }
 
 /** What {@link COUNTERS}, {@link PAGES} and {@link PAUSES} describe, for one heap at one moment. */
 export interface HeapStatistics extends Figures<typeof COUNTERS> {
@@ -51,28 +49,27 @@ export interface HeapStatistics extends Figures<typeof COUNTERS> {
   /** System calls of relocation that returned an error, by errno: `{ EBUSY: 3 }`. All were dealt with. */
   readonly fallbacks: { readonly [errno: string]: number }
   /** Every kind of stall a mutator can feel, in microseconds. */
-  readonly pauses: { readonly [K in keyof typeof PAUSES]: HistogramSummary }
+  readonly pauses: Figures<typeof PAUSES, HistogramSummary>
   /** Everything the collector counts, under its own names. */
   readonly raw: RawStatistics
 }
 
 /** The documentation of every figure: `{ 'pages.moved': 'placed by …' }`. */
 export const STATISTICS_DOCS: { readonly [name: string]: string } = Object.fromEntries([
-  ...Object.entries(COUNTERS).map(([name, [, doc]]) => [name, doc]),
+  ...Object.entries(COUNTERS),
   ...Object.entries(PAGES).map(([name, [, doc]]) => [`pages.${name}`, doc]),
   ...Object.entries(PAUSES).map(([name, doc]) => [`pauses.${name}`, doc]),
 ])
 
+/** A figure for each entry of a table. */
+function figures<T extends object, F>(table: T, figure: (name: string, entry: T[keyof T]) => F): Figures<T, F> {
+  return Object.fromEntries(Object.entries(table).map(([name, entry]) => [name, figure(name, entry)])) as Figures<T, F>
+}
+
 export function statisticsOf(core: HeapCore): HeapStatistics {
   const raw = core.collector.statistics()
   const { control } = core.views
-  const figures = <T extends { readonly [name: string]: readonly [readonly string[], string] }>(table: T): Figures<T> =>
-    Object.fromEntries(
-      Object.entries(table).map(([name, [from]]) => [
-        name,
-        raw.counters[from.find((f) => f in raw.counters) ?? ''] ?? 0,
-      ]),
-    ) as Figures<T>
+  const counter = (name: string): number => raw.counters[name] ?? 0
   const fallbacks: { [errno: string]: number } = {}
   for (const errnos of Object.values(raw.errors ?? {})) {
     for (const [errno, count] of Object.entries(errnos)) fallbacks[errno] = (fallbacks[errno] ?? 0) + count
@@ -82,12 +79,10 @@ export function statisticsOf(core: HeapCore): HeapStatistics {
     phase: PHASE_NAMES[control[Word.Phase]] ?? PHASE_NAMES[Phase.Idle],
     epoch: control[Word.Epoch],
     maxBytes: core.options.maxBytes,
-    ...figures(COUNTERS),
-    pages: figures(PAGES),
+    ...figures(COUNTERS, counter),
+    pages: figures(PAGES, (_, [name]) => counter(name)),
     fallbacks,
-    pauses: Object.fromEntries(
-      Object.keys(PAUSES).map((name) => [name, raw.histograms[name] ?? EMPTY_HISTOGRAM]),
-    ) as HeapStatistics['pauses'],
+    pauses: figures(PAUSES, (name) => raw.histograms[name] ?? EMPTY_HISTOGRAM),
     raw,
   }
 }

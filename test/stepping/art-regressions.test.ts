@@ -430,7 +430,7 @@ const regressions: readonly Regression[] = [
 ]
 
 describe.runIf(concurrent)("Android's regressions", () => {
-  const selftest = readFileSync(new URL('../../native/selftest/page_states.cc', import.meta.url), 'utf8')
+  const selftest = readFileSync(new URL('../../native/selftest/page_close.cc', import.meta.url), 'utf8')
   for (const { commits, was, here } of regressions) {
     if (typeof here === 'function') it(`${was} (${commits})`, here)
     else if (here.startsWith('cannot: ')) it.skip(`${was} (${commits}): ${here}`)

@@ -202,8 +202,10 @@ describe.runIf(chosen.length > 0)('the names', () => {
       to,
     }))
     expect(inHeader.map(({ edge }) => edge)).toEqual(binding.stepping['edges'])
-    // native/selftest/page_states.cc: with threads in every schedule, and the rest by name.
-    const tests = readFileSync(new URL('../../native/selftest/page_states.cc', import.meta.url), 'utf8')
+    // With threads in every schedule (page_states.cc), and the rest by name (page_close.cc).
+    const [tests, closing] = ['page_states', 'page_close'].map((name) =>
+      readFileSync(new URL(`../../native/selftest/${name}.cc`, import.meta.url), 'utf8'),
+    )
     const worked = /kWorkEdges = \{([^}]*)\}/.exec(tests)?.[1] ?? ''
     const alone: { [edge: string]: string } = {
       Fill: 'a_tlab_granted_during_a_compaction_fills_its_pages_and_the_close_resets_them',
@@ -212,7 +214,7 @@ describe.runIf(chosen.length > 0)('the names', () => {
     for (const { edge } of inHeader) {
       const test = alone[edge]
       if (test === undefined) expect(worked).toContain(`"${edge}"`)
-      else expect(tests).toContain(`TEST(${test})`)
+      else expect(closing).toContain(`TEST(${test})`)
     }
   })
 })
