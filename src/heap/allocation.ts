@@ -16,6 +16,12 @@ import type { Ref } from './values.js'
 export type FixedAllocator = () => Ref
 export type ArrayAllocator = (length: number) => Ref
 
+/** What makes objects of any shape: the mutator, for those who are below it. */
+export interface Allocation {
+  alloc<S>(shape: Shape<S>): Ref
+  allocArray(shape: ArrayShape, length: number): Ref
+}
+
 const wordOf = (mutator: number, word: number): number => mutatorBlock(mutator) + word
 
 /** The allocator of a fixed shape for one mutator. */

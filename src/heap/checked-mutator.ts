@@ -10,7 +10,7 @@ export class CheckedMutator extends Mutator {
   readonly #checked: CheckedState
 
   constructor(core: HeapCore, index: number, checked: CheckedState) {
-    super(core, index)
+    super(core, index, checked)
     this.#checked = checked
   }
 

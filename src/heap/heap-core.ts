@@ -2,11 +2,9 @@
 // path makes. The public Heap holds one of these; so do mutator, handles, roots and the checked tier.
 
 import type { Collector } from '../gc/collector.js'
-import type { CheckedState } from './checked.js'
 import { HeapError } from './errors.js'
 import { AreaKind, AreaWord, MAGIC, MAX_AREAS, Word, areaBlock } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
-import type { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
 import type { Ref } from './values.js'
@@ -16,6 +14,20 @@ let nextHeapId = 1
 /** In the word that is 1 inside `run`: this thread has left it for a while, and will come back. */
 const PARKED = 2
 
+/** What a checked heap adds (checked.ts). */
+export interface Checks {
+  /** After a safepoint: knows where objects are now. */
+  sync(): void
+  /** Throws where no live object begins. */
+  checkObject(ref: Ref, what: string): void
+}
+
+/** The mutator of this thread (mutator.ts), as far as the heap's parts below it must know of it. */
+export interface HeapThread {
+  leave(): void
+  readonly scopes: { giveBackReserve(): boolean }
+}
+
 export class HeapCore {
   /** Unique in the isolate; part of generated text, which V8 would otherwise share between heaps. */
   readonly id = nextHeapId++
@@ -24,13 +36,13 @@ export class HeapCore {
   readonly views: Views
   readonly shapes: ShapeTable
   /** Present in checked heaps only. */
-  checked: CheckedState | null = null
+  checked: Checks | null = null
   /** This thread's mutator index, −1 before its first run. */
   mutatorIndex = -1
   /** Index in the control words of the word that is 1 inside run. */
   runningIndex: number = Word.Never
-  /** This thread's mutator, null before its first run. */
-  mutator: Mutator | null = null
+  /** Null before this thread's first run. */
+  thread: HeapThread | null = null
   /** Stress: every safepoint collects, so every poll must be taken. */
   readonly alwaysPoll: boolean
   /** The slow path of polls; replaced under stress. */
@@ -70,7 +82,7 @@ export class HeapCore {
     this.#left = true
     this.collector.leave()
     this.runningIndex = Word.Never
-    this.mutator?.leave()
+    this.thread?.leave()
   }
   #closedError(): HeapError {
     if (!this.#left && this.#detached) {
@@ -149,7 +161,7 @@ export class HeapCore {
   createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
     const { collector } = this
     const area = collector.createArea(kind, slots, owner, mayWait)
-    if (area >= 0 || this.mutator?.scopes.giveBackReserve() !== true) return area
+    if (area >= 0 || this.thread?.scopes.giveBackReserve() !== true) return area
     return collector.createArea(kind, slots, owner, mayWait)
   }
 

@@ -31,16 +31,19 @@ export abstract class HeapBase implements Disposable {
   /** Internal: what verification, statistics and tests work on. */
   readonly _core: HeapCore
   readonly #owner: boolean
+  readonly #checked: CheckedState | null
+  /** This thread's, null before its first run. */
+  #mutator: Mutator | null = null
 
   constructor(parts: HeapParts) {
     const { collector, options, retrace } = parts
     this.#owner = parts.owner
     const core = new HeapCore(collector, options)
     this._core = core
-    if (!options.checked) return
-    const checked = new CheckedState(core, retrace === null ? null : (visit) => retrace(core, visit))
-    core.checked = checked
-    collector.observe(checked)
+    this.#checked = options.checked ? new CheckedState(core, retrace && ((visit) => retrace(core, visit))) : null
+    if (this.#checked === null) return
+    core.checked = this.#checked
+    collector.observe(this.#checked)
   }
 
   /** Options after parsing: sizes in bytes, defaults filled in. */
@@ -74,7 +77,7 @@ export abstract class HeapBase implements Disposable {
   _inspect<T>(work: (core: HeapCore) => T): T {
     const core = this._core
     core.checkOpen()
-    if (core.mutator === null) this.#attach()
+    if (this.#mutator === null) this.#attach()
     return core.inRun(() => work(core))
   }
 
@@ -97,7 +100,7 @@ export abstract class HeapBase implements Disposable {
     const core = this._core
     core.checkOpen()
     checkSynchronous(fn, 'heap.run')
-    const m = core.mutator ?? this.#attach()
+    const m = this.#mutator ?? this.#attach()
     const { scopes } = m
     if (core.running) {
       const outer = scopes.current
@@ -130,7 +133,9 @@ export abstract class HeapBase implements Disposable {
     }
     core.mutatorIndex = index
     core.runningIndex = mutatorBlock(index) + MutatorWord.Running
-    core.mutator = core.checked === null ? new Mutator(core, index) : new CheckedMutator(core, index, core.checked)
+    const checked = this.#checked
+    const mutator = checked === null ? new Mutator(core, index, null) : new CheckedMutator(core, index, checked)
+    this.#mutator = core.thread = mutator
     if (core.alwaysPoll) {
       const { control } = core.views
       const block = mutatorBlock(index)
@@ -146,7 +151,7 @@ export abstract class HeapBase implements Disposable {
         }
       }
     }
-    return core.mutator
+    return mutator
   }
 
   // ---- collections
@@ -180,7 +185,7 @@ export abstract class HeapBase implements Disposable {
   #scopesFor(handle: Handle, what: string): Mutator['scopes'] {
     this._core.checkRunning(what)
     checkHandle(this._core, handle, what)
-    return (this._core.mutator as Mutator).scopes
+    return (this.#mutator as Mutator).scopes
   }
 
   // ---- closing

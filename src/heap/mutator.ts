@@ -8,26 +8,28 @@ import {
   generateAllocator,
   generateArrayAllocator,
   generateReserve,
+  type Allocation,
   type ArrayAllocator,
   type FixedAllocator,
 } from './allocation.js'
 import { generateBarriers, type Barriers } from './barriers.js'
 import type { AllocatorEnvironment } from './environment.js'
+import type { CheckedState } from './checked.js'
 import { HeapError, show } from './errors.js'
-import type { Scope } from './scopes.js'
-import { ScopeStack } from './scopes.js'
-import type { HeapCore } from './heap-core.js'
+import { ScopeStack, type Scope } from './scopes.js'
+import type { HeapCore, HeapThread } from './heap-core.js'
 import { identityHash } from './identity.js'
 import { FLAG_BITS, MutatorWord, mutatorBlock } from './layout.js'
 import { Roots } from './roots.js'
-import { ArrayShape, setShape, Shape, showShape, type AnyShape, type SlotTable } from './shapes.js'
+import { setShape } from './objects.js'
+import { ArrayShape, Shape, showShape, type AnyShape, type SlotTable } from './shapes.js'
 import { checkSynchronous } from './synchronous.js'
 import { createSlowPath } from './slow-path.js'
 import { copyIn, copyOut, newString, readString } from './transfer.js'
 import { readValue, type RawValue, type Ref } from './values.js'
 
 /** The raw tier and the door to handles. Valid inside the `run` that gave it, on its thread. */
-export class Mutator {
+export class Mutator implements Allocation, HeapThread {
   /** The heap as 32-bit words: field k of an object is `i32[ref + k]`. */
   readonly i32: Int32Array
   readonly u32: Uint32Array
@@ -78,8 +80,7 @@ export class Mutator {
   readonly #arrays: ({ shape: unknown; allocate: ArrayAllocator } | undefined)[] = []
 
   /** Made by the heap when a thread first runs. */
-  constructor(core: HeapCore, index: number) {
-    const { checked } = core
+  constructor(core: HeapCore, index: number, checked: CheckedState | null) {
     const views = checked === null ? core.views : checked.views
     this.#core = core
     this.index = index
@@ -95,13 +96,13 @@ export class Mutator {
     this.rootCards = views.rootCards
     this.control = views.control
     this.roots = new Roots(core, index)
-    this.#scopes = new ScopeStack(core)
+    this.#scopes = new ScopeStack(core, this)
     this.#environment = {
       heapId: core.id,
       mutator: index,
       control: core.views.control,
       i32: core.views.i32,
-      ...createSlowPath(core, index, this.#scopes.pool),
+      ...createSlowPath(core, index, this.#scopes.pool, checked),
     }
     this.reserve = generateReserve(this.#environment)
     const barriers = checked === null ? generateBarriers(core.id, core.views) : checked.barriers
@@ -263,7 +264,7 @@ export class Mutator {
   }
   /** A new array of `u8` (UTF-8) or `u16` (UTF-16 code units) with the text. A safepoint. */
   newString(shape: ArrayShape<'u8'> | ArrayShape<'u16'>, text: string): Ref {
-    return newString(this, this.#core, shape, text)
+    return newString(this.#core, this, shape, text)
   }
   /** The text of an array of `u8` or `u16`. */
   readString(ref: Ref): string {

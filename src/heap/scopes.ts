@@ -6,6 +6,7 @@
 // Areas are added as needed, each twice as long as the last if there is room, so a million handles need ten; those of
 // scopes are given back when others have no room. One thread, inside run.
 
+import type { Allocation } from './allocation.js'
 import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
 import {
@@ -21,8 +22,9 @@ import {
 } from './handles.js'
 import type { HeapCore } from './heap-core.js'
 import { AreaKind, CARD_SHIFT, PAGE_BYTES, AreaWord, areaBlock } from './layout.js'
-import type { Mutator } from './mutator.js'
-import { shapeAt, type ArrayShape, type Shape, type SlotKind } from './shapes.js'
+import { shapeAt } from './objects.js'
+import type { ArrayShape, Shape, SlotKind } from './shapes.js'
+import { newString } from './transfer.js'
 import type { Ref } from './values.js'
 
 const FIRST_SLOTS = PAGE_BYTES / 4
@@ -96,6 +98,7 @@ export class SlotPool {
 /** The scopes of one thread: a stack of slots, and the handle classes of the heap. */
 export class ScopeStack {
   readonly core: HeapCore
+  readonly allocation: Allocation
   readonly pool: SlotPool
   readonly weakPool: SlotPool
   current: Scope | null = null
@@ -115,8 +118,9 @@ export class ScopeStack {
   #next = 0
   #end = 0
 
-  constructor(core: HeapCore) {
+  constructor(core: HeapCore, allocation: Allocation) {
     this.core = core
+    this.allocation = allocation
     this.pool = new SlotPool(core, AreaKind.RefTable)
     this.weakPool = new SlotPool(core, AreaKind.WeakRefTable)
     this.#i32 = core.views.i32
@@ -243,7 +247,7 @@ export class Scope implements HandleOwner, Disposable {
   /** A new object. A safepoint. `init` gives first values of slots. */
   new<S>(shape: Shape<S>, init?: ObjectInit<S>): ObjectHandle<S> {
     this.#check()
-    const handle = this.#keep(this.#mutator().alloc(shape))
+    const handle = this.#keep(this.#stack.allocation.alloc(shape))
     // Apart: what is here is inlined, and then needs no scope and no handle in memory.
     if (init !== undefined) initialise(handle, init)
     return handle as ObjectHandle<S>
@@ -254,7 +258,7 @@ export class Scope implements HandleOwner, Disposable {
     this.#check()
     const items = typeof lengthOrItems === 'number' ? null : itemsOf(lengthOrItems)
     const length = items === null ? (lengthOrItems as number) : items.length
-    const handle = this.#keep(this.#mutator().allocArray(shape, length))
+    const handle = this.#keep(this.#stack.allocation.allocArray(shape, length))
     if (items !== null) for (let i = 0; i < length; i++) handle.set(i, items[i])
     return handle as ArrayHandle<K>
   }
@@ -262,7 +266,8 @@ export class Scope implements HandleOwner, Disposable {
   /** A new text array (UTF-8 for `u8`, UTF-16 for `u16`). A safepoint. */
   newString<K extends 'u8' | 'u16'>(shape: ArrayShape<K>, text: string): ArrayHandle<K> {
     this.#check()
-    return this.#keep(this.#mutator().newString(shape as ArrayShape<'u8'>, text)) as ArrayHandle<K>
+    const { core, allocation } = this.#stack
+    return this.#keep(newString(core, allocation, shape as ArrayShape<'u8'>, text)) as ArrayHandle<K>
   }
 
   /** A handle of the object at `ref`, typed by `shape` if given; null for 0. Not a safepoint. */
@@ -309,10 +314,6 @@ export class Scope implements HandleOwner, Disposable {
   }
   #giveBack(slots: readonly number[]): void {
     for (const slot of slots) this.#stack.pool.give(slot)
-  }
-
-  #mutator(): Mutator {
-    return this.#stack.core.mutator as Mutator
   }
 
   #keep(ref: number): Handle {

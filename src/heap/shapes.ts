@@ -9,7 +9,6 @@
 // publishes, and entries of the slot map that no shape names are lost and nothing else.
 
 import { HeapError, show, suggest } from './errors.js'
-import type { HeapCore } from './heap-core.js'
 import {
   FIRST_SHAPE,
   GRANULE_BYTES,
@@ -23,7 +22,6 @@ import {
   ShapeWord,
   Word,
 } from './layout.js'
-import type { Ref } from './values.js'
 
 /** What a slot or an array element can hold. */
 export type SlotKind = 'ref' | 'value' | 'f64' | 'i32' | 'u32' | 'u16' | 'u8'
@@ -311,40 +309,4 @@ function references(shape: Shape<SlotTable>): string {
 export function showShape(shape: unknown): string {
   if (shape instanceof Shape) return `the shape '${shape.name}', which is not one of those`
   return shape instanceof ArrayShape ? `the array shape '${shape.name}', which is not one of those` : show(shape)
-}
-
-/** The shape of the object at `ref`, if one begins there. */
-export function shapeAt(core: HeapCore, ref: Ref, what: string): AnyShape {
-  core.checked?.checkObject(ref, what)
-  const { i32, control } = core.views
-  const id = Number.isInteger(ref) && ref > 0 && (ref & 1) === 0 ? i32[ref] : 0
-  const shape = core.shapes.byId(id)
-  if (shape !== undefined) return shape
-  if (id >= FIRST_SHAPE && id < control[Word.ShapeCount]) {
-    throw new HeapError(
-      'ERR_WRONG_SHAPE',
-      `${what}: another thread defined the shape of the object at ${ref}: define shapes before heap.share()`,
-    )
-  }
-  const why = ref === 0 ? ', which is null: test for it first' : ': was the Ref kept across a safepoint?'
-  throw new HeapError('ERR_BAD_REF', `${what}: no object begins at ${show(ref)}${why}`)
-}
-
-/** `m.setShape`: one store of word 0, after the check that the collector's view of the object does not change. */
-export function setShape(core: HeapCore, object: Ref, shape: Shape<SlotTable>): void {
-  core.checkRunning('setShape')
-  const from = shapeAt(core, object, 'setShape')
-  if (!(shape instanceof Shape) || core.shapes.byId(shape.id) !== shape) {
-    throw new HeapError(
-      'ERR_WRONG_SHAPE',
-      `setShape takes a shape that heap.defineShape of this heap returned; got ${showShape(shape)}`,
-    )
-  }
-  if (!interchangeable(from, shape)) {
-    throw new HeapError(
-      'ERR_WRONG_SHAPE',
-      `a '${from.name}' cannot become a '${shape.name}': both must be fixed shapes of this heap, equally long, with references in the same places`,
-    )
-  }
-  core.views.i32[object] = shape.id
 }

@@ -28,8 +28,13 @@ export interface SlowPath {
   readonly reserveSlowly: (bytes: number) => void
 }
 
-export function createSlowPath(core: HeapCore, mutator: number, pool: SlotPool): SlowPath {
-  const { collector, options, checked } = core
+export function createSlowPath(
+  core: HeapCore,
+  mutator: number,
+  pool: SlotPool,
+  checked: CheckedState | null,
+): SlowPath {
+  const { collector, options } = core
   const { everyAllocations, everyBytes, everySite, sitePeriod, everySafepoint } = options.stress
   const watchesSites = everySite || sitePeriod > 0
   const stress = everyAllocations > 0 || everyBytes > 0 || watchesSites || everySafepoint

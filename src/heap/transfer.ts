@@ -4,12 +4,12 @@
 // what leaves the process leaves through a copy. Inside run only. Nothing here keeps a Ref across an allocation.
 
 import { constants } from 'node:buffer'
-import type { Mutator } from './mutator.js'
+import type { Allocation } from './allocation.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { FLAG_BITS, GRANULE_BYTES } from './layout.js'
-import type { ArrayShape, SlotKind } from './shapes.js'
-import { shapeAt, SLOT_BYTES, type AnyShape } from './shapes.js'
+import { shapeAt } from './objects.js'
+import { SLOT_BYTES, type AnyShape, type ArrayShape, type SlotKind } from './shapes.js'
 import type { Ref } from './values.js'
 
 /** Byte range of the payload of the object at `ref`. */
@@ -86,17 +86,22 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** A new text array: UTF-8 for u8, UTF-16 code units for u16 (lossless, lone surrogates included). */
-export function newString(m: Mutator, core: HeapCore, shape: ArrayShape<'u8'> | ArrayShape<'u16'>, text: string): Ref {
+export function newString(
+  core: HeapCore,
+  allocation: Allocation,
+  shape: ArrayShape<'u8'> | ArrayShape<'u16'>,
+  text: string,
+): Ref {
   if (typeof text !== 'string') throw new HeapError('ERR_BAD_VALUE', `newString takes a string; got ${show(text)}`)
   const kind = (shape as { readonly kind?: SlotKind } | undefined)?.kind
   if (kind === 'u8') {
     const bytes = encoder.encode(text)
-    const ref = m.allocArray(shape, bytes.length)
+    const ref = allocation.allocArray(shape, bytes.length)
     core.views.u8.set(bytes, ref * 4 + GRANULE_BYTES)
     return ref
   }
   if (kind === 'u16') {
-    const ref = m.allocArray(shape, text.length)
+    const ref = allocation.allocArray(shape, text.length)
     const { u16 } = core.views
     const start = ref * 2 + GRANULE_BYTES / 2
     for (let i = 0; i < text.length; i++) u16[start + i] = text.charCodeAt(i)
