@@ -6,7 +6,7 @@ import type { Heap, Mutator } from 'glissade'
 import type { StepClock } from '../step-clock.js'
 import type { Workload } from '../workload.js'
 import { expectSame } from '../workload.js'
-import { COUNTED_DEPTH, nodes, RESERVED_DEPTH, uncounted } from './trees.js'
+import { COUNTED_DEPTH, nodes, treeBuilder, uncounted } from './trees.js'
 
 const MIN_DEPTH = 4
 /** Nodes of a tree below its root. */
@@ -49,7 +49,6 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
   const allocate = m.allocator(shape)
   const { left, right } = shape.at
   const bytes = 8 * shape.granules
-  const reserved = nodes(RESERVED_DEPTH) * bytes
   const link = (at: number, ref: number): void => {
     i32[at] = ref
     cards[at >>> 8] = 1
@@ -69,31 +68,7 @@ function onHeap(heap: Heap, m: Mutator, clock: StepClock, stretch: number, longL
     fill(depth - 1, sp + 1)
     if (depth === COUNTED_DEPTH) clock.work(below(depth))
   }
-  const buildReserved = (depth: number): number => {
-    if (depth <= 0) return allocate()
-    const first = buildReserved(depth - 1)
-    const second = buildReserved(depth - 1)
-    const made = allocate()
-    i32[made + left] = first | 0
-    i32[made + right] = second | 0
-    return made
-  }
-  const build = (depth: number, sp: number): number => {
-    if (depth <= RESERVED_DEPTH) {
-      control[topIndex] = sp
-      reserve(reserved)
-      return buildReserved(depth)
-    }
-    rootsI32[base + sp] = build(depth - 1, sp) | 0
-    rootsI32[base + sp + 1] = build(depth - 1, sp + 1) | 0
-    control[topIndex] = sp + 2
-    const made = allocate()
-    // Nobody else knows it yet: no cards.
-    i32[made + left] = rootsI32[base + sp]
-    i32[made + right] = rootsI32[base + sp + 1]
-    if (depth === COUNTED_DEPTH) clock.work(nodes(depth))
-    return made
-  }
+  const build = treeBuilder(m, shape, stack, clock)
   const size = (ref: number): number => (ref === 0 ? 0 : 1 + size(i32[ref + left]) + size(i32[ref + right]))
 
   clock.start()

@@ -7,13 +7,13 @@
 // Trees differ in size, so progress is counted in nodes built: by the tree where it is small, and after each subtree of
 // COUNTED_DEPTH where it is larger, some twenty microseconds apart.
 
-import type { Heap, Mutator } from 'glissade'
+import type { Heap, Mutator, RootStack, Shape } from 'glissade'
 import type { StepClock } from '../step-clock.js'
 
 export const COUNTED_DEPTH = 9
 export const nodes = (depth: number): number => 2 ** (depth + 1) - 1
 /** Subtrees up to this depth are built after one `m.reserve`. */
-export const RESERVED_DEPTH = 4
+const RESERVED_DEPTH = 4
 const COUNTED = nodes(COUNTED_DEPTH)
 /** The nodes of a tree that building it has not counted. */
 export const uncounted = (depth: number): number => (depth < COUNTED_DEPTH ? nodes(depth) : 0)
@@ -29,15 +29,21 @@ export interface HeapTrees {
   publish(slots: number): void
 }
 
-export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
-  const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
-  const stack = m.roots.stack('ref', 256)
-  const { i32, rootsI32, control } = m
+/**
+ * What builds complete trees of objects of `shape` on a heap. `stack` is a root stack of the caller's: slots from `sp` up are free. The
+ * Ref that `build` returns is good until the next safepoint.
+ */
+export function treeBuilder(
+  m: Mutator,
+  shape: Shape<{ left: 'ref'; right: 'ref' }>,
+  stack: RootStack,
+  clock: StepClock,
+): (depth: number, sp: number) => number {
+  const { i32, rootsI32, control, reserve } = m
   const { base, topIndex } = stack
-  const allocate = m.allocator(pair)
-  const { left: leftAt, right: rightAt } = pair.at
-  const { reserve } = m
-  const reserved = nodes(RESERVED_DEPTH) * 8 * pair.granules
+  const allocate = m.allocator(shape)
+  const { left: leftAt, right: rightAt } = shape.at
+  const reserved = nodes(RESERVED_DEPTH) * 8 * shape.granules
   const buildReserved = (depth: number): number => {
     if (depth === 0) return allocate()
     const left = buildReserved(depth - 1)
@@ -64,16 +70,24 @@ export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
     if (depth === COUNTED_DEPTH) clock.work(COUNTED)
     return made
   }
+  return build
+}
+
+export function heapTrees(heap: Heap, m: Mutator, clock: StepClock): HeapTrees {
+  const pair = heap.defineShape('Pair', { left: 'ref', right: 'ref' })
+  const stack = m.roots.stack('ref', 256)
+  const { i32, control } = m
+  const { left: leftAt, right: rightAt } = pair.at
   const check = (tree: number): number => {
     const left = i32[tree + leftAt]
     return left === 0 ? 1 : 1 + check(left) + check(i32[tree + rightAt])
   }
   return {
-    build,
+    build: treeBuilder(m, pair, stack, clock),
     check,
-    base,
+    base: stack.base,
     publish(slots) {
-      control[topIndex] = slots
+      control[stack.topIndex] = slots
     },
   }
 }
