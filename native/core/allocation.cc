@@ -19,6 +19,8 @@ namespace {
 constexpr u32 kWordsPerPage = kPageSize / 4;
 /// TLABs between remark and the flip, which has to walk those that are open: as long a pause as they are long.
 constexpr u32 kBlackTlabPages = 8;
+/// TLABs for objects that fit into no hole, while shorter ones have holes to go to.
+constexpr u32 kUnfitTlabPages = 2;
 constexpr u64 kNap = 100'000;  // nanoseconds
 /// Of the hole that will be granted next: nobody has looked at it for long.
 constexpr u32 kGranulesFetched = 128;
@@ -50,7 +52,15 @@ class Counted {
 
 }  // namespace
 
-void Heap::retire_tlab(Mutator& mutator) {
+void Heap::open_tlab(Mutator& mutator, u32 start, u32 limit, bool keeps_rest) {
+  mutator.tlab_start = start;
+  mutator.tlab_limit = limit;
+  mutator.keeps_rest = keeps_rest;
+  layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(start));
+  safepoint.publish_tlab(mutator);
+}
+
+void Heap::close_tlab(Mutator& mutator) {
   if (mutator.tlab_start == mutator.tlab_limit) return;
   const u32 top = mutator.tlab_top();
   const u32 limit = mutator.tlab_limit;
@@ -61,6 +71,26 @@ void Heap::retire_tlab(Mutator& mutator) {
   mutator.tlab_start = mutator.tlab_limit = 0;
   layout::store_word(mutator.block[layout::kTlabTop], 0);
   layout::store_word(mutator.block[layout::kTlabLimit], 0);
+}
+
+void Heap::retire_tlab(Mutator& mutator) {
+  mutator.rests.forget();
+  close_tlab(mutator);
+}
+
+/// The object at hand does not fit into the TLAB. Others may.
+void Heap::set_tlab_aside(Mutator& mutator) {
+  const TlabRests::Rest rest{mutator.tlab_top(), mutator.tlab_limit};
+  close_tlab(mutator);
+  if (mutator.keeps_rest) mutator.rests.keep(rest);
+}
+
+/// All of a rest is zero but for the filler's header, which the object at hand overwrites.
+bool Heap::reopen_rest(Mutator& mutator, u32 need) {
+  const TlabRests::Rest rest = mutator.rests.take(need * 2);
+  if (rest.words() == 0) return false;
+  open_tlab(mutator, rest.top, rest.limit, true);
+  return true;
 }
 
 void Heap::record_black_pages(u32 first_word, u32 end_word) {
@@ -90,7 +120,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
   const u32 most = std::max(need_pages, pages_for_granules(mutator.allowance));
   Granule first;
   u32 granules, dirty;  // of what is granted; the first `dirty` hold garbage
-  bool registered = false;
+  bool registered = false, keeps_rest = false;
   Hole next{0, 0};
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
@@ -112,13 +142,19 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
-      if (moving.dead.has_holes()) note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
+      u32 longest = moving.black ? kBlackTlabPages : most;
+      if (moving.dead.has_holes()) {
+        note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
+        longest = kUnfitTlabPages;
+      }
       if (room < need_pages) return false;
-      const u32 pages = std::min(moving.black ? std::max(need_pages, std::min(most, kBlackTlabPages)) : most, room);
+      const u32 pages = std::min(std::max(need_pages, std::min(most, longest)), room);
       take_pages(top, pages);
       moving.top = top + pages;
       dirty = (moving.dirty_end > top ? std::min(moving.dirty_end - top, pages) : 0) * kGranulesPerPage;
     }
+    // Pages that are born black are recorded when their TLAB is closed, once.
+    keeps_rest = !moving.black;
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
@@ -133,10 +169,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
   }
   mutator.allowance -= std::min(mutator.allowance, granules);
-  mutator.tlab_start = ref(first).word;
-  mutator.tlab_limit = ref({first.index + granules}).word;
-  layout::store_word(mutator.block[layout::kTlabTop], static_cast<i32>(mutator.tlab_start));
-  safepoint.publish_tlab(mutator);
+  open_tlab(mutator, ref(first).word, ref({first.index + granules}).word, keeps_rest);
   Statistics::add(statistics.tlabGrants);
   Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
   consider_cycle();
@@ -156,8 +189,8 @@ u32 Heap::allocate_reserved(Mutator& mutator, u32 shape, u32 word1, u32 granules
 u32 Heap::try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   for (;;) {
     if (const u32 ref = allocate_reserved(mutator, shape, word1, granules); ref != 0) return ref;
-    retire_tlab(mutator);
-    if (!grant_tlab(mutator, granules)) return 0;
+    set_tlab_aside(mutator);
+    if (!reopen_rest(mutator, granules) && !grant_tlab(mutator, granules)) return 0;
   }
 }
 

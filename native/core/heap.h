@@ -182,6 +182,10 @@ class Heap {
   u32 try_small(Mutator& mutator, u32 shape, u32 word1, u32 granules);
   u32 try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules);
   bool grant_tlab(Mutator& mutator, u32 need);
+  void open_tlab(Mutator& mutator, u32 start, u32 limit, bool keeps_rest);
+  void close_tlab(Mutator& mutator);
+  void set_tlab_aside(Mutator& mutator);
+  bool reopen_rest(Mutator& mutator, u32 need);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle();
   void pace_allocation(Mutator& mutator, u32 granules, bool& waited);
@@ -266,7 +270,9 @@ class Heap {
   std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
   bool must_compact_ = false;              // the same, as the cycle under way found it
   u32 cycles_without_holes_ = 0;           // cycles to come that reuse no holes
+  u32 next_without_holes_ = 1;             // … so many, should objects not fit into them again
   bool with_holes_ = false;                // the cycle under way reuses holes
+  bool holes_given_ = false;               // the last cycle has given some out
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
   std::vector<Extent> dead_runs_;          // of the cycle under way

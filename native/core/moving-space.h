@@ -36,13 +36,13 @@ class DeadSpace {
   void set(std::vector<Extent>& runs, std::vector<Hole>& holes, u64 granules) {
     runs_.swap(runs);
     holes_.swap(holes);
-    next_run_ = next_hole_ = 0;
+    next_run_ = next_hole_ = passed_ = 0;
     granules_ = granules;
   }
   void clear() {
     runs_.clear();
     holes_.clear();
-    next_run_ = next_hole_ = 0;
+    next_run_ = next_hole_ = passed_ = 0;
     granules_ = 0;
   }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
@@ -63,26 +63,35 @@ class DeadSpace {
     }
     return {0, 0};
   }
-  /// The next hole in which `need` granules fit; granules = 0: none of the next few. Those that are too short are lost
-  /// until they are found dead again.
+  /// A hole in which `need` granules fit; granules = 0: none of the next few. Those that are too short wait for shorter objects.
   Hole take_hole(u32 need) {
-    for (u32 tried = 0; tried < kHolesTried && has_holes(); tried++) {
+    if (passed_ > 0 && holes_[passed_ - 1].granules >= need) return taken(holes_[--passed_]);
+    for (u32 tried = 0; tried < kHolesTried && next_hole_ < holes_.size(); tried++) {
       const Hole hole = holes_[next_hole_++];
-      granules_ -= hole.granules;
-      if (hole.granules >= need) return hole;
+      if (hole.granules >= need) return taken(hole);
+      holes_[passed_++] = hole;
     }
     return {0, 0};
   }
-  bool has_holes() const { return next_hole_ < holes_.size(); }
-  /// The hole that will be taken next, if there is one.
-  Hole next_hole() const { return has_holes() ? holes_[next_hole_] : Hole{0, 0}; }
+  bool has_holes() const { return passed_ > 0 || next_hole_ < holes_.size(); }
+  /// The hole that a small object will be put into next, if there is one.
+  Hole next_hole() const {
+    if (passed_ > 0) return holes_[passed_ - 1];
+    return next_hole_ < holes_.size() ? holes_[next_hole_] : Hole{0, 0};
+  }
   u32 pages() const { return static_cast<u32>(granules_ / kGranulesPerPage); }
 
  private:
-  static constexpr u32 kHolesTried = 4;
+  Hole taken(const Hole& hole) {
+    granules_ -= hole.granules;
+    return hole;
+  }
+
+  static constexpr u32 kHolesTried = 64;
   std::vector<Extent> runs_;
   std::vector<Hole> holes_;
   std::size_t next_run_ = 0, next_hole_ = 0;
+  std::size_t passed_ = 0;  // holes passed over, at the front of the list, whose first ones are taken
   u64 granules_ = 0;
 };
 

@@ -33,8 +33,9 @@ constexpr u32 kShortestHole = 32;
 static_assert(kShortestHole >= kGranulesPerBlock / 2, "find_dead looks for one hole inside a block");
 /// So many for each page of the heap: the list of holes is memory, too.
 constexpr u32 kMostHoles = 4;
-/// After a cycle in which the program's objects did not fit into the holes, so many do without them.
-constexpr u32 kCyclesWithout = 8;
+/// When the program's objects have not fitted into the holes, the next cycle does without; if that happens again soon, twice as many do,
+/// so many at the most.
+constexpr u32 kMostCyclesWithout = 8;
 /// Reuse suffices if it yields this share of what compacting would.
 constexpr double kEnough = 0.75;
 
@@ -76,7 +77,13 @@ void Heap::consider_holes() {
   // A young cycle never compacts: it leaves the wish to the next one, which is not young.
   must_compact_ = !young_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
   if (!may_reuse_) return;
-  if (must_compact_) cycles_without_holes_ = kCyclesWithout;
+  if (must_compact_) {
+    cycles_without_holes_ = next_without_holes_;
+    next_without_holes_ = std::min(2 * next_without_holes_, kMostCyclesWithout);
+  } else if (holes_given_ && !dead_unfit_.load(std::memory_order_relaxed)) {
+    next_without_holes_ = std::max(next_without_holes_ / 2, 1u);
+  }
+  holes_given_ = false;
   with_holes_ = cycles_without_holes_ == 0;
   if (!with_holes_) cycles_without_holes_--;
 }
@@ -169,6 +176,7 @@ void Heap::reuse_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   std::lock_guard<SpaceLock> lock(moving.lock);
   moving.black_pages = moving.top - moving.black_begin;
+  holes_given_ = !holes_.empty();
   moving.dead.set(dead_runs_, holes_, dead_granules_);
 }
 

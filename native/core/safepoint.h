@@ -22,6 +22,7 @@
 #include "futex.h"
 #include "layout.h"
 #include "statistics.h"
+#include "tlab-rests.h"
 
 namespace glissade {
 
@@ -32,6 +33,8 @@ struct Mutator {
   i32* block = nullptr;  // its control words
   u32 tlab_start = 0;    // Ref words; start == limit: no TLAB
   u32 tlab_limit = 0;
+  bool keeps_rest = false;  // what an object does not fit into of the TLAB waits for others
+  TlabRests rests;
   u32 allowance = 0;     // granules that pacing has allowed and that have not been granted
   char padding[64];      // state words of different mutators do not share a cache line
 

@@ -232,6 +232,17 @@ class Collecting {
   pthread_t thread_;
 };
 
+/// Allocates pages of their own, which die at once, until a cycle has begun by itself and is over.
+inline void let_a_cycle_begin(TestHeap& test, NativeMutator& m) {
+  const u64 cycles = test.heap->statistics.collections.load();
+  while (test.heap->statistics.collections.load() == cycles) {
+    m.alloc_bytes(100'000);
+    m.park();
+    test.heap->rest();
+    m.unpark();
+  }
+}
+
 /// Lets a stepping heap go on to `wanted`; false if it never comes there.
 inline bool step_to(TestHeap& test, NativeMutator& m, layout::Phase wanted) {
   layout::Phase phase = layout::Phase::Idle;

@@ -178,17 +178,6 @@ TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
   CHECK_EQ(lists.intact(), Lists::kLists);
 }
 
-/// Allocates pages of their own, which die at once, until a cycle has begun by itself and is over.
-void let_a_cycle_begin(TestHeap& test, NativeMutator& m) {
-  const u64 cycles = test.heap->statistics.collections.load();
-  while (test.heap->statistics.collections.load() == cycles) {
-    m.alloc_bytes(100'000);
-    m.park();
-    test.heap->rest();
-    m.unpark();
-  }
-}
-
 TEST(holes_of_dense_runs_that_became_fillers_are_not_allocated_into_if_nothing_moves_after_all) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);
