@@ -65,6 +65,84 @@ TEST(a_program_that_allocates_faster_has_its_cycles_begin_earlier) {
   CHECK_EQ(last, kUsed + (kLimit - kUsed) / 4);
 }
 
+TEST(a_young_trace_is_expected_to_find_what_the_last_young_one_found) {
+  Pacing pacing;
+  pacing.note_flip(1, 2, 1000, 40 * u64{kGranulesPerPage});
+  CHECK_EQ(pacing.expected_trace(40, true), 40 * u64{kGranulesPerPage});  // there has been none
+  pacing.note_young(77);
+  CHECK_EQ(pacing.expected_trace(40, true), 77u);
+  CHECK_EQ(pacing.expected_trace(40), 40 * u64{kGranulesPerPage});
+  pacing.note_young(0);  // one that found nothing has been one all the same
+  CHECK_EQ(pacing.expected_trace(40, true), 1u);
+}
+
+TEST(a_traces_share_of_the_way_to_the_flip_follows_what_was_measured_within_bounds) {
+  constexpr u64 kTook = 1'000'000;
+  Pacing pacing;
+  const auto after = [&](u64 trace_ns, u32 times) {
+    while (times--) pacing.note_flip(trace_ns, kTook, 1000, 1);
+    return pacing.trace_share();
+  };
+  const double half = after(kTook / 2, 50);
+  CHECK(half > 0.499 && half < 0.501);
+  // One cycle is no trend.
+  CHECK(after(kTook * 9 / 10, 1) < 0.7);
+  CHECK_EQ(after(0, 50), 0.3);
+  CHECK_EQ(after(kTook, 50), 0.9);
+}
+
+/// 3 us a page to the flip, 1 us a page to compact, measured; the program allocates so many pages a second.
+struct Measured : Pacing {
+  explicit Measured(u64 pages_a_second) {
+    constexpr u64 kPages = 1000, kSecond = 1'000'000'000;
+    note_flip(1, 3'000 * kPages, kPages, 1);
+    note_close(1'000 * kPages, kPages);
+    trigger(kSecond, 0, 1, 100);
+    note_rate(2 * kSecond, pages_a_second);
+  }
+};
+
+TEST(a_compaction_leaves_the_room_that_the_way_to_the_next_flip_needs_or_takes_its_share) {
+  const auto budget = [](u64 pages_a_second) { return static_cast<u64>(Measured(pages_a_second).compaction_budget(1000, 1000, 1000) + 0.5); };
+  CHECK_EQ(budget(0), 750u);  // a quarter of the room stays, whatever the program does
+  CHECK_EQ(budget(100'000), 600u);  // 300 pages in 3 ms, and a third to spare
+  CHECK_EQ(budget(10'000'000), 250u);  // no room is enough: one part in four of the time
+}
+
+TEST(cycles_of_few_pages_are_no_measure) {
+  Measured pacing(10'000'000);
+  const double before = pacing.compaction_budget(1000, 1000, 1000);
+  pacing.note_close(1'000'000'000, 255);
+  CHECK_EQ(pacing.compaction_budget(1000, 1000, 1000), before);
+  pacing.note_close(1'000'000'000, 256);
+  CHECK(pacing.compaction_budget(1000, 1000, 1000) > 2 * before);
+}
+
+TEST(a_young_cycle_begins_when_what_is_allocated_while_it_lasts_still_fits) {
+  constexpr u64 kUsed = 20'000, kLimit = 100'000, kSecond = 1'000'000'000;
+  Measured pacing(100'000);
+  // Of a full cycle, 300 ms to the flip of a full heap: 40 000 pages. Of a young one of 120 ms: 16 000.
+  const u64 full = pacing.trigger(2 * kSecond, 100'000, kUsed, kLimit);
+  const u64 young = pacing.trigger(2 * kSecond, 100'000, kUsed, kLimit, 0.12 * kSecond);
+  CHECK(full >= kLimit - 40'001 && full <= kLimit - 39'999);
+  CHECK(young >= kLimit - 16'001 && young <= kLimit - 15'999);
+}
+
+TEST(a_program_that_was_fast_lately_is_expected_to_be_so_again) {
+  constexpr u64 kUsed = 20'000, kLimit = 100'000, kSecond = 1'000'000'000;
+  Measured pacing(100'000);
+  u64 last = pacing.trigger(2 * kSecond, 100'000, kUsed, kLimit);
+  // It stands still: what is kept free for it becomes a fifth less with each cycle, down to a tenth of the room.
+  for (u64 second = 3; second < 20; second++) {
+    pacing.note_rate(second * kSecond, 100'000);
+    const u64 trigger = pacing.trigger(second * kSecond, 100'000, kUsed, kLimit);
+    if (second == 3) CHECK(trigger >= kLimit - 32'001 && trigger <= kLimit - 31'999);
+    CHECK(trigger >= last);
+    last = trigger;
+  }
+  CHECK_EQ(last, kLimit - (kLimit - kUsed) / 10);
+}
+
 /// A thread that wants the lock `kTimes` times while another does nothing but hold it and breathe.
 struct Contender {
   static constexpr u32 kTimes = 200;

@@ -185,4 +185,45 @@ TEST(marks_are_not_kept_when_anything_has_moved) {
   m.unpark();
 }
 
+// The policy by itself (young-cycles.h). Times are in nanoseconds, room in pages.
+
+TEST(a_young_cycle_pays_only_where_most_of_what_is_new_dies) {
+  YoungCycles cycles;
+  CHECK(!cycles.pays(100));  // nothing is known
+  for (u32 i = 0; i < 20; i++) cycles.note(false, 1000, 0.4, 100);
+  CHECK(!cycles.pays(100));
+  for (u32 i = 0; i < 20; i++) cycles.note(false, 1000, 0.6, 100);
+  CHECK(cycles.pays(100));
+}
+
+TEST(a_young_cycle_pays_while_it_wins_memory_cheaper_than_the_cycles_since_the_last_full_one) {
+  YoungCycles cycles;
+  for (u32 i = 0; i < 20; i++) cycles.note(false, 10'000, 1, 100);
+  CHECK_EQ(cycles.expected_ns(), 0.0);
+  cycles.note(true, 4'000, 1, 100);
+  CHECK_EQ(cycles.expected_ns(), 4'000.0);
+  // 200 pages for 14 000 so far, 70 a page: a young cycle of 4000 pays for 58 pages and more.
+  CHECK(cycles.pays(58));
+  CHECK(!cycles.pays(57));
+  cycles.note(true, 8'000, 1, 100);
+  CHECK_EQ(cycles.expected_ns(), 6'000.0);
+  // 300 for 22 000.
+  CHECK(cycles.pays(82));
+  CHECK(!cycles.pays(81));
+}
+
+TEST(a_full_cycle_begins_a_new_account_and_gives_young_ones_another_chance) {
+  YoungCycles cycles;
+  for (u32 i = 0; i < 20; i++) cycles.note(false, 1'000, 1, 100);
+  cycles.note(true, 90'000, 1, 100);
+  CHECK(!cycles.pays(100));
+  cycles.note(false, 10'000, 1, 100);
+  CHECK_EQ(cycles.expected_ns(), 67'500.0);
+  // 100 pages for 10 000: what came before is forgotten.
+  CHECK(!cycles.pays(674));
+  CHECK(cycles.pays(676));
+  for (u32 full = 0; full < 8; full++) cycles.note(false, 10'000, 1, 100);
+  CHECK(cycles.pays(100));
+}
+
 }  // namespace
