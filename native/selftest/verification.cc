@@ -25,19 +25,21 @@ HeapOptions at_level(u32 level) {
   return options;
 }
 
-/// A list in root 0 of nodes of four granules, every other one dead: it is worth moving, and each page is made of two.
+/// A list in root 0 of nodes of four granules, every other one dead but for the first `staying`: it is worth moving, and each page
+/// is made of two, but for those that stay.
 struct Program {
   TestHeap test;
   NativeMutator m;
-  explicit Program(u32 level) : test(at_level(level)), m(test, 64) {
-    const u32 shape = test.define_fixed(4, {16 << 1, 20 << 1});
+  u32 shape;
+  explicit Program(u32 level, u32 staying = 0) : test(at_level(level)), m(test, 64) {
+    shape = test.define_fixed(4, {16 << 1, 20 << 1});
     m.push(0);
     for (u32 i = 0; i < kNodes; i++) {
       const u32 node = m.alloc(shape, 0, 4);
       m.set_key(node, i);
       m.init_left(node, m.root(0));
       m.set_root(0, node);
-      m.alloc(shape, 0, 4);
+      if (i >= staying) m.alloc(shape, 0, 4);
     }
   }
   bool intact() {
@@ -70,13 +72,13 @@ struct Program {
 constexpr const char* kNever = "the cycle never came there";
 
 /// What a program says, or else what verification says after it; empty: nothing.
-std::string finding(u32 level, const std::function<const char*(Program&)>& body) {
+std::string finding(u32 level, const std::function<const char*(Program&)>& body, u32 staying = 0) {
   int out[2];
   if (pipe(out) != 0) return "no pipe";
   const int status = in_child([&] {
     dup2(out[1], STDERR_FILENO);
     signal(SIGABRT, [](int) { _exit(0); });
-    Program program(level);
+    Program program(level, staying);
     const char* trouble = body(program);
     const std::string said = trouble ? trouble : program.heap().verification.take_violation();
     const ssize_t written = write(STDERR_FILENO, said.data(), said.size());
@@ -124,6 +126,35 @@ TEST(verification_level_1_finds_a_root_that_is_no_object) {
     });
     if (level == 0) CHECK_EQ(said, std::string());
     else CHECK(says(said, "has no shape (word 0 is 60000), held by a root"));
+  }
+}
+
+TEST(verification_level_1_looks_at_tables_and_at_values_and_at_what_is_no_ref_at_all) {
+  const auto planted = [](layout::AreaKind kind, u32 slot, const std::function<u32(Program&)>& word) {
+    return finding(1, [&](Program& p) -> const char* {
+      const bool value = kind == layout::AreaKind::ValueTable;
+      const i32 index = p.heap().create_area(kind, 4096, -1);
+      AreaView area;
+      if (index < 0 || !p.heap().roots.view(static_cast<u32>(index), area)) return "no area";
+      layout::store_word(p.heap().space.control()[layout::kAreaBase + static_cast<u32>(index) * layout::kAreaWords + layout::kAreaTop], 4096);
+      if (!p.to_remark()) return kNever;
+      // No card: remark does not look there.
+      area.words[slot * (value ? 2 : 1)] = word(p);
+      if (value) area.words[slot * 2 + 1] = layout::kTagRef;
+      return step_to(p.test, p.m, layout::Phase::Reclaim) ? nullptr : kNever;
+    });
+  };
+  const auto node = [](Program& p) { return p.node(7); };
+  const auto body = [](Program& p) { return p.node(7) + 2; };
+  const auto odd = [](Program& p) { return p.node(7) + 1; };
+  const auto outside = [](Program& p) { return static_cast<u32>(p.heap().geometry().heap_buffer_bytes() / 4); };
+  for (const layout::AreaKind kind : {layout::AreaKind::RefTable, layout::AreaKind::ValueTable}) {
+    for (const u32 slot : {0u, 4095u}) {
+      CHECK_EQ(planted(kind, slot, node), std::string());
+      CHECK(says(planted(kind, slot, body), " has no shape (word 0 is "));
+      CHECK(says(planted(kind, slot, odd), " is odd or outside the heap, held by a root"));
+      CHECK(says(planted(kind, slot, outside), " is odd or outside the heap, held by a root"));
+    }
   }
 }
 
@@ -259,5 +290,120 @@ TEST(verification_level_4_finds_references_that_were_not_translated) {
     });
     if (level == 3) CHECK_EQ(said, std::string());
     else CHECK(says(said, " is not what its sources give, word by word"));
+  }
+}
+
+namespace {
+
+constexpr u32 kStaying = 1'280;  // ten pages, of which the last five refer to what moves
+
+/// A page of each kind, in a cycle that rests before its compaction: none of them has been built.
+struct Furnished {
+  u32 intact = 0, prefix = 0, compacted = 0, last = 0, black = 0, large = 0, root = 0;
+  const char* trouble = nullptr;
+
+  explicit Furnished(Program& p) {
+    Heap& heap = p.heap();
+    const u32 moving = p.node(0);
+    u32 at = p.node(kNodes - kStaying);
+    prefix = p.granule(at).page() - 1;
+    intact = p.granule(p.node(kNodes - kStaying / 4)).page();
+    for (u32 i = 0; i < kStaying / 2; i++, at = p.m.left(at)) p.m.set_right(at, moving);
+    constexpr u32 kSlots = 20'000;
+    p.m.push(p.m.alloc_refs(kSlots));
+    for (u32 slot = 0; slot < kSlots; slot++) p.m.store_ref(p.m.root(1) + 2 + slot, moving);
+    trouble = kNever;
+    if (!step_to(p.test, p.m, layout::Phase::Reclaim)) return;
+    const u32 born = p.m.alloc(p.shape, 0, 4);
+    p.m.set_key(born, 1);
+    p.m.set_right(born, p.node(0));
+    p.m.push(born);
+    p.m.publish_top();
+    if (!step_to(p.test, p.m, layout::Phase::Compact)) return;
+    compacted = heap.forwarding.to_begin.page();
+    last = (heap.forwarding.compact_end.index - 1) / kGranulesPerPage;
+    black = heap.forwarding.to_black_begin.page();
+    large = heap.flip_large_low;
+    root = heap.geometry().root_first_page();
+    const auto is = [&](u32 page, PageKind kind) { return heap.builder.kind(page) == kind && heap.page_words[page].load().state() == PageState::Untouched; };
+    const bool all = is(prefix, PageKind::Prefix) && is(intact, PageKind::Prefix) && heap.builder.is_intact(intact) && !heap.builder.is_intact(prefix) &&
+                     is(compacted, PageKind::Compacted) && is(last, PageKind::Compacted) && heap.forwarding.compact_end.index % kGranulesPerPage != 0 &&
+                     is(black, PageKind::Black) && is(large, PageKind::Large) && is(root, PageKind::Root);
+    trouble = all ? nullptr : "not a page of each kind";
+  }
+};
+
+/// What is said of a page, one word of which is not what it should be by so much.
+std::string of_damaged(u32 Furnished::*which, u32 word, u32 difference) {
+  return finding(4, [=](Program& p) -> const char* {
+    const Furnished pages(p);
+    if (pages.trouble) return pages.trouble;
+    Heap& heap = p.heap();
+    const u32 page = pages.*which;
+    if (!heap.page_words[page].claim()) return "the page is taken";
+    u32 buffer[kPageSize / 4];
+    const PageContent content = heap.builder.build(page, reinterpret_cast<u8*>(buffer));
+    if (content != PageContent::Buffer) return "the page has nothing to build";
+    buffer[word] += difference;
+    heap.verification.check_page(page, content, reinterpret_cast<u8*>(buffer));
+    return nullptr;
+  }, kStaying);
+}
+/// … of a page that is said to be as it was, or empty.
+std::string of_content(u32 Furnished::*which, PageContent content) {
+  return finding(4, [=](Program& p) -> const char* {
+    const Furnished pages(p);
+    if (pages.trouble) return pages.trouble;
+    if (!p.heap().page_words[pages.*which].claim()) return "the page is taken";
+    p.heap().verification.check_page(pages.*which, content, nullptr);
+    return nullptr;
+  }, kStaying);
+}
+
+constexpr const char* kWrong = " is not what its sources give, word by word";
+
+}  // namespace
+
+TEST(verification_level_4_finds_one_wrong_word_in_a_page_of_any_kind) {
+  constexpr u32 kKey = 2, kLeft = 4, kRight = 5, kLast = kPageSize / 4 - 1;
+  const struct {
+    u32 Furnished::*which;
+    std::vector<u32> words;
+  } pages[] = {{&Furnished::prefix, {0, kKey, kLeft, kRight, kLast}},
+               {&Furnished::compacted, {0, kKey, kLeft, kRight, kLast}},
+               {&Furnished::last, {0, kLeft, kLast}},  // behind its last object there is nothing
+               {&Furnished::black, {0, kKey, kRight}},
+               {&Furnished::large, {0, 2, kLast}},
+               {&Furnished::root, {0, 1, 2, 3, kLast}}};  // three roots, and nothing above them
+  for (const auto& [which, words] : pages) {
+    CHECK_EQ(of_damaged(which, 0, 0), std::string());
+    for (const u32 word : words) CHECK(says(of_damaged(which, word, 2), kWrong));
+  }
+}
+
+TEST(verification_level_4_finds_a_page_with_references_that_is_taken_for_unchanged_or_empty) {
+  CHECK_EQ(of_content(&Furnished::intact, PageContent::Source), std::string());
+  for (u32 Furnished::*which : {&Furnished::prefix, &Furnished::black, &Furnished::large, &Furnished::root}) {
+    CHECK(says(of_content(which, PageContent::Source), kWrong));
+    CHECK(says(of_content(which, PageContent::Zero), kWrong));
+  }
+  CHECK(says(of_content(&Furnished::compacted, PageContent::Zero), kWrong));
+}
+
+TEST(verification_level_4_looks_at_pages_that_a_fault_builds_and_at_their_neighbours) {
+  // A page with references to what moves is taken for intact: touched itself, or beside one that is.
+  for (const bool beside : {false, true}) {
+    for (u32 level = 3; level <= 4; level++) {
+      const std::string said = finding(level, [=](Program& p) -> const char* {
+        const Furnished pages(p);
+        if (pages.trouble) return pages.trouble;
+        Heap& heap = p.heap();
+        for (u32 page = beside ? pages.intact : pages.prefix; page <= pages.prefix; page++) heap.intact_pages[page] = 1;
+        p.m.load(heap.ref(PageIndex{beside ? pages.intact : pages.prefix}.first_granule()).word);
+        return heap.page_words[pages.prefix].load().state() == PageState::Mapped ? nullptr : "the page is not there";
+      }, kStaying);
+      if (level == 3) CHECK_EQ(said, std::string());
+      else CHECK(says(said, kWrong));
+    }
   }
 }
