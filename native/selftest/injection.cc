@@ -3,8 +3,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
-#include "selftest/testing.h"
+#include "core/clock.h"
+#include "native-mutator.h"
+#include "selftest/kernel.h"
 
 namespace injection = glissade::injection;
 using injection::Op;
@@ -88,5 +91,75 @@ TEST(injection_delay_is_counted_by_its_rule) {
   CHECK_EQ(injection::counts(counts, 4), 2);
   CHECK_EQ(counts[0].fired, 2u);
   CHECK_EQ(counts[1].fired, 1u);
+  injection::clear();
+}
+
+TEST(injection_a_delay_lasts_as_long_as_its_rule_says) {
+  const struct { const char* rules; uint64_t ns; } delays[] = {{"delay:mark=30us", 30'000}, {"delay:mark=70us", 70'000}, {"delay:mark=3ms", 3'000'000}};
+  for (const auto& [rules, ns] : delays) {
+    REQUIRE(configure(rules));
+    errno = EXDEV;
+    const uint64_t before = glissade::now_ns();
+    injection::delay(injection::Delay::Mark);
+    CHECK(glissade::now_ns() - before >= ns);
+    CHECK_EQ(errno, EXDEV);
+  }
+  injection::clear();
+}
+
+TEST(injection_every_phase_of_a_collection_has_its_delay) {
+  using namespace glissade::testing;
+  if (const char* reason = glissade::selftest::why_no_userfaultfd()) SKIP(reason);
+  TestHeap test(stepping_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(0);
+  build_list(m, 0, 10'000, 2);
+  const char* phases[] = {"mark", "remark", "reclaim", "prepare", "flip", "compact", "close", "fault"};
+  std::string rules;
+  for (const char* phase : phases) rules += std::string("delay:") + phase + "=1us,";
+  REQUIRE(configure(rules.c_str()));
+  REQUIRE(step_to(test, m, glissade::layout::Phase::Compact));
+  CHECK(list_intact(m, 0, 10'000));  // faults
+  m.collect();
+  injection::RuleCount counts[injection::kMaxRules];
+  CHECK_EQ(injection::counts(counts, injection::kMaxRules), 8);
+  for (const injection::RuleCount& count : counts) {
+    if (&count - counts == 8) break;
+    if (count.fired == 0) std::fprintf(stderr, "  %s\n", count.text);
+    CHECK(count.fired > 0);
+  }
+  injection::clear();
+}
+
+TEST(injection_of_several_rules_for_a_call_the_first_that_strikes_is_the_answer) {
+  REQUIRE(configure("copy:ENOENT=once,move:EBUSY=every:3,move:EINVAL=every:2,move:EAGAIN=once"));
+  const int answers[] = {EAGAIN, EINVAL, EBUSY, EINVAL, 0, EBUSY};  // the sixth is both a third and a second
+  for (const int answer : answers) CHECK_EQ(injection::check(Op::Move), answer);
+  CHECK_EQ(injection::check(Op::Copy), ENOENT);
+  injection::RuleCount counts[4];
+  REQUIRE_EQ(injection::counts(counts, 4), 4);
+  const uint64_t fired[] = {1, 2, 2, 1};
+  for (int i = 0; i < 4; i++) CHECK_EQ(counts[i].fired, fired[i]);
+  CHECK_EQ(std::string(counts[2].text), "move:EINVAL=every:2");
+  CHECK_EQ(injection::total(), 6u);
+  // New rules begin anew.
+  REQUIRE(configure("move:EBUSY=once"));
+  CHECK_EQ(injection::check(Op::Move), EBUSY);
+  CHECK_EQ(injection::total(), 1u);
+  injection::clear();
+}
+
+TEST(injection_rules_are_as_many_and_delays_as_long_as_is_said_and_no_more) {
+  std::string rules;
+  for (int i = 0; i < injection::kMaxRules; i++) rules += "move:EBUSY=every:100; ";
+  CHECK(configure(rules.c_str()));
+  CHECK(configure((rules + "\n ").c_str()));
+  CHECK(!configure((rules + "copy:EBUSY=1").c_str()));
+  CHECK(std::strstr(message, "at most 32 rules") != nullptr);
+  CHECK(configure("delay:close=10000ms"));
+  CHECK(configure("delay:close=10000000us"));
+  CHECK(!configure("delay:close=10001ms"));
+  CHECK(std::strstr(message, "at most 10000ms") != nullptr);
   injection::clear();
 }
