@@ -245,13 +245,13 @@ inline void let_a_cycle_begin(TestHeap& test, NativeMutator& m) {
 
 /// Lets a stepping heap go on to `wanted`; false if it never comes there.
 inline bool step_to(TestHeap& test, NativeMutator& m, layout::Phase wanted) {
-  layout::Phase phase = layout::Phase::Idle;
-  for (u32 i = 0; i < 10'000 && phase != wanted; i++) {
+  for (u32 i = 0; i < 10'000; i++) {
     m.park();
-    phase = test.heap->step(1);
+    const layout::Phase phase = test.heap->step(1);
     m.unpark();
+    if (phase == wanted) return true;
   }
-  return phase == wanted;
+  return false;
 }
 
 /// xorshift64*: seeded, printed by whoever uses it.
