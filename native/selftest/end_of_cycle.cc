@@ -127,9 +127,10 @@ TEST(large_objects_that_died_at_the_boundary_give_it_back_to_the_moving_space) {
   CHECK_EQ(test.heap->pages_in_use(), u64{test.heap->moving.top});
 }
 
-TEST(neither_from_space_nor_what_faults_took_is_kept_after_a_compaction) {
+void keeps_nothing_after_a_compaction(Relocation relocation) {
   HeapOptions options = stepping_heap();
   options.overdraft = 8;
+  options.relocation = relocation;
   TestHeap test(options);
   REQUIRE(test.heap);
   Heap& heap = *test.heap;
@@ -168,6 +169,9 @@ TEST(neither_from_space_nor_what_faults_took_is_kept_after_a_compaction) {
     CHECK(list_intact(m, 0, length));
   }
 }
+
+TEST(neither_from_space_nor_what_faults_took_is_kept_after_a_compaction_by_move) { keeps_nothing_after_a_compaction(Relocation::Move); }
+TEST(neither_from_space_nor_what_faults_took_is_kept_after_a_compaction_by_copy) { keeps_nothing_after_a_compaction(Relocation::Copy); }
 
 TEST(a_heap_that_copies_gives_evacuated_pages_back_on_the_way) {
   HeapOptions options = stepping_heap();
