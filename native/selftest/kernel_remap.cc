@@ -289,10 +289,56 @@ TEST(injected_ebusy_and_mremap_errors_touch_nothing) {
 TEST(probe_agrees_with_the_wrapper_and_ignores_injection) {
   char message[200];
   REQUIRE(injection::configure("move:EBUSY=1,copy:EBUSY=1,register:EPERM=1", 1, message, sizeof message));
+  errno = EXDEV;  // that of somebody else
   const Probe found = probe();
   injection::clear();
   CHECK(found.kernel[0] != 0);
   CHECK_EQ(found.userfaultfd.available, found.userfaultfd.errno_ == 0);
   CHECK_EQ(found.userfaultfd.available && found.userfaultfd.move && found.userfaultfd.sigbus,
            why_no_userfaultfd() == nullptr);
+  // A reason for whatever is missing, and for nothing else.
+  CHECK_EQ(found.userfaultfd.available, found.userfaultfd.step[0] == 0);
+  CHECK_EQ(found.mremap_dontunmap, found.mremap_errno == 0);
+  if (!found.userfaultfd.available) return;
+  CHECK_EQ(found.userfaultfd.move, found.userfaultfd.move_errno == 0);
+  Userfaultfd uffd;
+  REQUIRE_EQ(uffd.open(0), 0);
+  CHECK_EQ(found.userfaultfd.wp_async, (uffd.features() & uffd::kFeatureWpAsync) != 0);
+  CHECK_EQ(found.userfaultfd.user_mode_only, uffd.user_mode_only());
+}
+
+TEST(probe_leaves_errno_alone_and_nothing_open) {
+  const int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  close(before);
+  for (u32 i = 0; i < 3; i++) {
+    errno = EXDEV;
+    probe();
+    CHECK_EQ(errno, EXDEV);
+  }
+  const int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  close(after);
+  CHECK_EQ(after, before);
+}
+
+TEST(answers_are_counted_under_their_name_and_those_without_one_as_others) {
+  Userfaultfd uffd;
+  const struct { int error; const char* name; } answers[] = {{EAGAIN, "EAGAIN"}, {EEXIST, "EEXIST"}, {EMFILE, "EMFILE"}, {ENOSYS, "ENOSYS"}, {EDOM, "other"}, {EXDEV, "other"}};
+  const auto counted = [&](const char* name) {
+    u64 count = 0;
+    for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) {
+      if (std::strcmp(Userfaultfd::error_name(kind), name) == 0) count += uffd.errors(injection::Op::Mremap, kind);
+    }
+    return count;
+  };
+  for (const auto& [error, name] : answers) {
+    const u64 before = counted(name);
+    uffd.record(injection::Op::Mremap, error);
+    CHECK_EQ(counted(name), before + 1);
+  }
+  u64 all = 0;
+  for (int kind = 0; kind < Userfaultfd::kErrorKinds; kind++) all += uffd.errors(injection::Op::Mremap, kind);
+  CHECK_EQ(all, 6u);
+  uffd.record(injection::Op::Mremap, 0);
+  CHECK_EQ(uffd.calls(injection::Op::Mremap), 7u);
+  CHECK_EQ(uffd.errors(injection::Op::Move, 0), 0u);
 }

@@ -65,4 +65,54 @@ TEST(pages_that_are_touched_at_random_take_no_more_memory_than_the_overdraft) {
   for (u32 list = 0; list < kLists; list++) CHECK(list_intact(m, list, kLength));
 }
 
+/// Lists whose nodes lie between each other, one node in sixteen dead: to compact them every page is built from two.
+void fill(NativeMutator& m, u32 lists, u32 length) {
+  for (u32 i = 0; i < length; i++) {
+    for (u32 list = 0; list < lists; list++) {
+      const u32 node = m.alloc_node();
+      m.set_key(node, i);
+      m.set_left(node, m.root(list));
+      m.set_root(list, node);
+    }
+    m.alloc_node();
+  }
+}
+
+TEST(an_overdraft_is_as_large_as_it_was_asked_for_and_is_paid_when_the_cycle_is_over) {
+  constexpr u32 kTolerated = 16, kMost = 2 * kTolerated, kOneFault = 1 + Overdraft::kRepaidInFault;
+  HeapOptions options = stepping_heap();
+  options.min_bytes = options.max_bytes;
+  options.overdraft = kTolerated;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  Heap& heap = *test.heap;
+  NativeMutator m(test, 64);
+  constexpr u32 kLists = 15, kLength = 5'000;
+  for (u32 list = 0; list < kLists; list++) m.push(0);
+  const auto first = [&] { return heap.forwarding.to_begin.page(); };
+  const auto touch_every_other = [&](u32 pages) {
+    for (u32 page = first(); page < first() + 2 * pages; page += 2) m.load(heap.ref(PageIndex{page}.first_granule()).word);
+  };
+  const Statistics::Counter& built = heap.statistics.pagesBuiltBeside;
+  fill(m, kLists, kLength);
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  REQUIRE(heap.forwarding.compact_end.page() - first() > 300);
+  touch_every_other(150);
+  CHECK(heap.compaction.overflow_used() > kTolerated);
+  CHECK(heap.compaction.overflow_used() <= kMost + 2 * kOneFault);
+  CHECK(built.load() > 0);
+  REQUIRE(step_to(test, m, layout::Phase::Idle));
+  for (u32 list = 0; list < kLists; list++) CHECK(list_intact(m, list, kLength));
+  // The next cycle owes nothing: pages may be had without their neighbours until the stock is empty and the overdraft used.
+  for (u32 list = 0; list < kLists; list++) m.set_root(list, 0);
+  fill(m, kLists, kLength);
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  REQUIRE(heap.forwarding.compact_end.page() - first() > 300);
+  const u64 before = built.load();
+  touch_every_other(80);  // the stock is 64
+  CHECK_EQ(built.load(), before);
+  REQUIRE(step_to(test, m, layout::Phase::Idle));
+  for (u32 list = 0; list < kLists; list++) CHECK(list_intact(m, list, kLength));
+}
+
 }  // namespace

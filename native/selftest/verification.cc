@@ -407,3 +407,32 @@ TEST(verification_level_4_looks_at_pages_that_a_fault_builds_and_at_their_neighb
     }
   }
 }
+
+TEST(verification_of_cards_finds_a_store_without_one_in_objects_of_every_kind) {
+  constexpr u32 kLength = 20'000;
+  enum class Where { Nowhere, Node, LargeRefs, LargeValues, WithCard, Marked };
+  for (const Where where : {Where::Nowhere, Where::Node, Where::LargeRefs, Where::LargeValues, Where::WithCard, Where::Marked}) {
+    const std::string said = finding(0, [=](Program& p) -> const char* {
+      p.m.push(p.m.alloc_refs(kLength));
+      p.m.push(p.m.alloc_values(kLength));
+      if (!p.to_remark()) return kNever;
+      const u32 born = p.m.alloc_node();  // nothing has marked it
+      u32 slot = 0;
+      switch (where) {
+        case Where::Nowhere: break;
+        case Where::Node: slot = p.node(kNodes / 2) + 5; break;
+        case Where::LargeRefs: slot = p.m.root(1) + 2 + kLength - 1; break;
+        case Where::LargeValues: slot = p.m.root(2) + 2 + 2 * (kLength - 1); break;
+        case Where::WithCard: p.m.set_right(p.node(kNodes / 2), born); break;
+        case Where::Marked: p.m.store(p.node(kNodes / 2) + 5, p.node(3)); break;
+      }
+      if (slot) p.m.store(slot, born);
+      if (where == Where::LargeValues) p.m.store(slot + 1, layout::kTagRef);
+      const std::string found = p.heap().verification.check_cards();
+      std::fputs(found.c_str(), stderr);
+      return nullptr;
+    });
+    if (where == Where::Nowhere || where == Where::WithCard || where == Where::Marked) CHECK_EQ(said, std::string());
+    else CHECK(says(said, " and its card is clean: a store without the write barrier"));
+  }
+}
