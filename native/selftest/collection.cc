@@ -81,6 +81,37 @@ TEST(large_objects_keep_their_place_and_their_references_are_translated) {
   CHECK_EQ(test.heap->statistics.largeFreed.load(), 3u);
 }
 
+TEST(objects_of_every_length_keep_what_is_in_them_wherever_they_begin_in_a_block) {
+  for (const u32 threads : {1u, 2u}) {
+    HeapOptions options = small_heap();
+    options.collector_threads = threads;
+    TestHeap test(options);
+    REQUIRE(test.heap);
+    NativeMutator m(test, 64);
+    // A block of live bits is of 64 granules: these are of one granule to more than two blocks, each next to garbage of another length.
+    constexpr u32 kMost = 140, kRounds = 20, kObjects = kMost * kRounds;
+    m.push(m.alloc_refs(kObjects));
+    const auto words_of = [](u32 i) { return 2 * (i % kMost); };
+    for (u32 i = 0; i < kObjects; i++) {
+      const u32 object = m.alloc_bytes(4 * words_of(i));
+      for (u32 word = 0; word < words_of(i); word++) m.store(object + 2 + word, i + word);
+      m.store_ref(m.root(0) + 2 + i, object);
+      m.alloc_bytes(8 * (i * 7 % 67));
+    }
+    for (u32 round = 0; round < 2; round++) {
+      m.collect();
+      u32 wrong = 0;
+      for (u32 i = 0; i < kObjects; i++) {
+        const u32 object = m.load(m.root(0) + 2 + i);
+        wrong += m.load(object) != test.bytes || m.load(object + 1) != 4 * words_of(i) << 2;
+        for (u32 word = 0; word < words_of(i); word++) wrong += m.load(object + 2 + word) != i + word;
+      }
+      CHECK_EQ(wrong, 0u);
+      for (u32 i = 0; i < 1'000; i++) m.alloc_bytes(100);
+    }
+  }
+}
+
 TEST(exhaustion_is_an_answer_and_the_heap_goes_on) {
   HeapOptions options = small_heap();
   options.max_bytes = 4 * kMiB;

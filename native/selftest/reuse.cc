@@ -178,6 +178,53 @@ TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
   CHECK_EQ(lists.intact(), Lists::kLists);
 }
 
+TEST(holes_are_allocated_into_again_some_cycles_after_objects_did_not_fit_into_them) {
+  TestHeap test(scaled_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  Lists lists(test, m);
+  lists.replace_some(20'000 / kScale);
+  const Statistics& statistics = test.heap->statistics;
+  const u32 held = m.push(0);
+  u64 flips = statistics.flips.load();
+  for (u32 i = 0; i < 200'000 / kScale && statistics.flips.load() == flips; i++) {
+    m.set_root(held, m.alloc_bytes(20'000));
+    lists.replace_some(1);
+  }
+  CHECK(statistics.flips.load() > flips);
+  m.set_root(held, 0);
+  const u64 holes = statistics.holesReused.load();
+  for (const u64 cycles = statistics.collections.load(); statistics.collections.load() < cycles + 40 && statistics.holesReused.load() < holes + 1'000;) lists.replace_some(1'000);
+  CHECK(statistics.holesReused.load() >= holes + 1'000);
+  CHECK_EQ(lists.intact(), Lists::kLists);
+}
+
+TEST(dead_space_knows_how_much_of_it_is_left_whatever_is_taken) {
+  DeadSpace dead;
+  std::vector<Extent> runs = {{10, 3}, {20, 1}, {30, 6}};
+  std::vector<Hole> holes = {{50 * kGranulesPerPage, 40}, {60 * kGranulesPerPage, 200}, {70 * kGranulesPerPage, kGranulesPerPage}};
+  constexpr u64 kInHoles = 40 + 200 + kGranulesPerPage;
+  dead.set(runs, holes, 10 * u64{kGranulesPerPage} + kInHoles);
+  CHECK_EQ(dead.pages(), 11u);
+  Extent run = dead.take_run(1, 2);
+  CHECK(run.first == 10 && run.pages == 2);
+  CHECK_EQ(dead.pages(), 9u);
+  run = dead.take_run(2, 4);  // one page of the first run and the second run are too short: lost
+  CHECK(run.first == 30 && run.pages == 4);
+  CHECK_EQ(dead.pages(), 3u);
+  CHECK_EQ(dead.take_run(3, 3).pages, 0u);
+  CHECK_EQ(dead.pages(), 1u);
+  CHECK(dead.has_holes() && dead.next_hole().granules == 40);
+  const Hole hole = dead.take_hole(100);  // the first hole waits for something shorter
+  CHECK(hole.first == 60 * kGranulesPerPage && hole.granules == 200);
+  CHECK_EQ(dead.pages(), 1u);
+  CHECK_EQ(dead.take_hole(kGranulesPerPage).granules, kGranulesPerPage);
+  CHECK_EQ(dead.pages(), 0u);
+  CHECK_EQ(dead.take_hole(1).granules, 40u);
+  CHECK(!dead.has_holes());
+  CHECK_EQ(dead.take_hole(1).granules, 0u);
+}
+
 TEST(holes_of_dense_runs_that_became_fillers_are_not_allocated_into_if_nothing_moves_after_all) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);

@@ -156,6 +156,50 @@ TEST(survey_a_reference_stored_after_it_is_translated) {
   CHECK_EQ(test.heap->verification.take_violation(), std::string());
 }
 
+TEST(survey_faults_on_pages_that_stay_as_they_are_take_no_memory) {
+  HeapOptions options = stepping_heap();
+  options.max_bytes = options.min_bytes = 64 * kMiB;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  Heap& heap = *test.heap;
+  NativeMutator m(test, 64);
+  // Pages of one array of bytes each. A fault maps 64 of them.
+  constexpr u32 kAround = 64, kFaults = 100, kPages = kFaults * kAround;
+  const u32 table = m.push(m.alloc_refs(kPages));
+  for (u32 i = 0; i < kPages; i++) m.store_ref(m.root(table) + 2 + i, m.alloc_bytes(kPageSize - kGranuleSize));
+  m.push(0);
+  build_list(m, 1, 10'000, 1);
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  const u64 kept = heap.statistics.pagesKept.load();
+  for (u32 page = heap.forwarding.begin.page(); page + kAround <= kPages; page += kAround) m.load(heap.ref(PageIndex{page}.first_granule()).word);
+  CHECK(heap.statistics.pagesKept.load() - kept > kPages / 2);
+  CHECK(heap.statistics.barrierFaults.load() > kFaults / 2);
+  CHECK_EQ(heap.compaction.overflow_used(), 0u);
+  m.collect();
+  CHECK(list_intact(m, 1, 10'000));
+}
+
+TEST(pages_that_were_dead_before_the_flip_are_the_first_that_faults_build_in) {
+  HeapOptions options = stepping_heap();
+  options.max_bytes = options.min_bytes = 64 * kMiB;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  Heap& heap = *test.heap;
+  NativeMutator m(test, 64);
+  m.push(0);
+  for (u32 i = 0; i < 200'000; i++) m.alloc_node();  // one run of 1170 pages
+  build_list(m, 0, 60'000, 1);
+  REQUIRE(step_to(test, m, layout::Phase::Compact));
+  // More than the stock that the kernel would have to fill up, here and there.
+  const u32 first = heap.forwarding.to_begin.page(), end = heap.forwarding.compact_end.page();
+  REQUIRE(end - first > 300);
+  for (u32 page = first; page < end; page += 2) m.load(heap.ref(PageIndex{page}.first_granule()).word);
+  CHECK(heap.statistics.pagesBuiltByMutators.load() > 150);
+  CHECK_EQ(heap.compaction.overflow_used(), 0u);
+  m.collect();
+  CHECK(list_intact(m, 0, 60'000));
+}
+
 // Between plan and flip nothing may be told by where the flip before put what was born black: an array that has come to lie there
 // since was taken for it, and another page was called intact in its place.
 TEST(survey_calls_pages_intact_of_an_array_that_lies_where_objects_slid_to_before) {
