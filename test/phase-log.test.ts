@@ -36,13 +36,16 @@ describe.each(collectors)('%s', (collector) => {
     for (let i = 0; i < 5; i++) heap.collectSync()
     const { pauses } = heap.stats()
     const kind: keyof HeapStatistics['pauses'] = collector === 'concurrent' ? 'remark' : 'pause'
-    const { count, p50, max, buckets } = pauses[kind]
+    const { count, sum, p50, max, buckets } = pauses[kind]
     expect(count).toBeGreaterThanOrEqual(5)
     expect(buckets.reduce((sum, [, n]) => sum + n, 0)).toBe(count)
     const edges = buckets.map(([edge]) => edge)
     expect(edges).toEqual([...edges].sort((a, b) => a - b))
     // A percentile is the upper edge of its bucket, but no larger than the maximum.
     expect([...edges, max]).toContain(p50)
+    // In the same unit, and of the same durations.
+    expect(sum).toBeGreaterThanOrEqual(max)
+    expect(sum).toBeLessThanOrEqual(max * count + 0.001)
     expect(edges.at(-1)).toBeGreaterThanOrEqual(max)
     expect(edges.at(-1)).toBeLessThanOrEqual(max * 1.04 + 0.001)
   })

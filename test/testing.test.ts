@@ -52,3 +52,60 @@ describe('glissade/testing refuses', () => {
     expect(tuned({ young: undefined, reuse: 0 }, () => 7)).toBe(7)
   })
 })
+
+describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reaches the core', () => {
+  /** So many nodes of 24 bytes, all but one in 16 on a list if they are to be kept: the list's slot. */
+  function fill(heap: Heap, nodes: number, kept: boolean): number {
+    const node = heap.defineShape('Node', { next: 'ref', key: 'f64' })
+    return heap.run((m) => {
+      const list = m.roots.table('ref', 1)
+      for (let i = 0; i < nodes; i++) {
+        const ref = m.alloc(node)
+        if (!kept || i % 16 === 0) continue
+        m.setRef(ref, node.at.next, list.get(0))
+        list.set(0, ref)
+      }
+      return list.base
+    })
+  }
+  const make = (options: Parameters<typeof tuned>[0], more: object = {}): Heap =>
+    tuned(options, () => Heap.create({ maxBytes: '64m', collector: 'concurrent', ...more }))
+
+  it('minBytes: where the first cycle begins', async () => {
+    using late = make({ minBytes: 2 ** 26 })
+    fill(late, 300_000, false)
+    expect(late.phaseLog()).toEqual([])
+    using early = make({ minBytes: 2 ** 20 })
+    fill(early, 300_000, false)
+    // It has been asked for; the collector's thread may need some time to begin.
+    for (let i = 0; i < 3000 && early.phaseLog().length === 0; i++) await new Promise((done) => setTimeout(done, 10))
+    expect(early.phaseLog()[0]?.phase).toBe('mark')
+  })
+
+  it('young: which cycles keep the marks', () => {
+    for (const young of [0, 2]) {
+      using heap = make({ young })
+      for (let i = 0; i < 8; i++) {
+        fill(heap, 1000, false)
+        heap.collectSync()
+      }
+      expect(heap.stats().raw.counters['youngCycles'] > 0).toBe(young === 2)
+    }
+  })
+
+  it('overdraft: from when on neighbours are built', () => {
+    for (const overdraft of [1, 10_000]) {
+      using heap = make({ overdraft }, { stepping: true })
+      const slot = fill(heap, 200_000, true)
+      while (step(heap) !== 'compact');
+      heap.run((m) => {
+        // Every other page: each is made from two, which those beside it need as well.
+        const end = m.rootsI32[slot]
+        for (let ref = end - 2048 * 150; ref < end; ref += 2048) m.i32[ref]
+      })
+      const { pagesBuiltBeside, pagesBuiltByMutators } = heap.stats().raw.counters
+      expect(pagesBuiltByMutators).toBeGreaterThan(50)
+      expect(pagesBuiltBeside > 0).toBe(overdraft === 1)
+    }
+  })
+})

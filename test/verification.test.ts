@@ -50,6 +50,23 @@ describe.runIf(configurations.some((c) => c.concurrent))('a violation of a cycle
     expect(status).toBe(0)
   })
 
+  it('is told again when it is found again', () => {
+    const { out, error } = run(`
+      console.log(told(() => m.poll()))
+      while (heap.verify().ok) {
+        if (step(heap) !== 'mark') continue
+        const other = m.alloc(node)
+        const again = table.get(0) + node.at.next
+        m.i32[again] = other
+        m.cards[again >>> 8] = 0
+      }
+      while (step(heap) === 'mark');
+      m.setRef(table.get(0), node.at.next, 0)
+      console.log(told(() => m.poll()))`)
+    expect(out).toMatch(new RegExp(`^ERR_INVALID_HEAP ${found.source}\nERR_INVALID_HEAP ${found.source}\n$`))
+    expect(error.split('\n').length).toBe(3)
+  })
+
   it('is on stderr before a program can die of it', () => {
     const { error } = run(`process.kill(process.pid, 'SIGKILL')`)
     expect(error).toMatch(new RegExp(`^glissade: verification: ${found.source}\n$`))

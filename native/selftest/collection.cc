@@ -112,6 +112,46 @@ TEST(objects_of_every_length_keep_what_is_in_them_wherever_they_begin_in_a_block
   }
 }
 
+TEST(a_fresh_window_that_allocation_has_outgrown_is_given_up_and_nothing_moves) {
+  HeapOptions options = stepping_heap();
+  options.fresh_windows = true;
+  options.max_bytes = options.min_bytes = 16 * kMiB;
+  options.buffer_limit = 33 * kMiB;  // the moving space is 1.25 times the maximum
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  Heap& heap = *test.heap;
+  NativeMutator m(test, 64);
+  constexpr u32 kNodes = 170'000;  // 4 MB live, one more among them dead
+  m.push(m.alloc_refs(3 * kMiB / 4 - 16));
+  m.push(0);
+  for (u32 i = 0; i < kNodes; i++) {
+    const u32 node = m.alloc_node();
+    m.set_key(node, i);
+    m.init_left(node, m.root(1));
+    m.set_root(1, node);
+    if (i % 4 == 0) m.alloc_node();
+  }
+  m.store_ref(m.root(0) + 2, m.root(1));
+  REQUIRE(step_to(test, m, layout::Phase::Prepare));
+  const auto outgrown = [&] { return heap.forwarding.to_black_begin.page() + (heap.moving.top - heap.moving.black_begin) > heap.moving.large_low; };
+  CHECK(!outgrown());
+  const u64 stalls = heap.statistics.allocationStalls.load();
+  while (!outgrown() && heap.statistics.allocationStalls.load() == stalls) m.alloc_node();
+  REQUIRE(outgrown());
+  const u32 before = m.root(1);
+  REQUIRE(step_to(test, m, layout::Phase::Idle));
+  CHECK_EQ(heap.statistics.flips.load(), 0u);
+  CHECK_EQ(heap.statistics.flipsCancelled.load(), 1u);
+  CHECK_EQ(m.root(1), before);
+  CHECK(list_intact(m, 1, kNodes));
+  CHECK_EQ(m.load(m.root(0) + 2), before);
+  // The next one has room again.
+  m.collect();
+  CHECK_EQ(heap.statistics.flips.load(), 1u);
+  CHECK(m.root(1) != before);
+  CHECK(list_intact(m, 1, kNodes));
+}
+
 TEST(exhaustion_is_an_answer_and_the_heap_goes_on) {
   HeapOptions options = small_heap();
   options.max_bytes = 4 * kMiB;
