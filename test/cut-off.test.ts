@@ -1,5 +1,6 @@
 // Portable collectors, whose work a vm timeout or the end of the stack cuts off: no `finally` runs for the first, and the
 // second may come at every call.
+import { spawnSync } from 'node:child_process'
 import { createContext, runInContext } from 'node:vm'
 import { Heap, type Ref } from 'glissade'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -183,5 +184,28 @@ it.each(['stop-the-world', 'none'] as const)(
       }
       expect(cutOff).toBeGreaterThan(length < LARGE_BYTES ? 2 : 0)
     }
+  },
+)
+
+// In a process of its own: what is not there any more must not be written to.
+it.each(['stop-the-world', 'none'])(
+  'a run (%s) whose buffers were transferred away ends with its own error',
+  (collector) => {
+    const source = `
+    import { Heap } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)}
+    const heap = Heap.create({ maxBytes: '1m', collector: '${collector}' })
+    try {
+      heap.run((m) => {
+        const { buffer } = m.rootsI32
+        structuredClone(buffer, { transfer: [buffer] })
+        throw new Error('mine')
+      })
+    } catch (error) {
+      console.log(error.message)
+    }`
+    const { status, signal, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+      encoding: 'utf8',
+    })
+    expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: 'mine\n' })
   },
 )

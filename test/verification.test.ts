@@ -1,5 +1,6 @@
 // What the collector's own verification finds in a cycle that nobody asked for: the program hears of it at once.
 import { spawnSync } from 'node:child_process'
+import { Heap } from 'glissade'
 import { describe, expect, it } from 'vitest'
 import { configurations } from './conformance/configurations.js'
 
@@ -75,5 +76,14 @@ describe.runIf(configurations.some((c) => c.concurrent))('a violation of a cycle
   it('is thrown by the collection that somebody waits for', () => {
     const { out } = run(`console.log(told(() => heap.collectSync())); console.log(told(() => m.poll()))`)
     expect(out).toMatch(new RegExp(`^ERR_INVALID_HEAP ${found.source}\nnothing\n$`))
+  })
+})
+
+describe.runIf(configurations.some((c) => c.concurrent))('checks that the collector made of itself', () => {
+  it.each([0, 1, 2, 3])('are counted, level %d', (verify) => {
+    using heap = Heap.create({ maxBytes: '4m', collector: 'concurrent', verify })
+    for (let i = 0; i < 3; i++) heap.collectSync()
+    const { verifications } = heap.stats().raw.counters
+    expect(verifications > 0).toBe(verify > 0)
   })
 })
