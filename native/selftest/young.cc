@@ -185,6 +185,25 @@ TEST(marks_are_not_kept_when_anything_has_moved) {
   m.unpark();
 }
 
+TEST(a_heap_that_wants_no_young_cycles_has_none) {
+  HeapOptions options = small_heap();
+  options.young = Young::Never;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  const Statistics& s = test.heap->statistics;
+  m.push(0);
+  build_list(m, 0, 10'000, 0);
+  while (s.flipsSkipped.load() < 4) {  // cycles that begin by themselves, and after which marks could be kept
+    for (u32 i = 0; i < 20'000; i++) m.alloc_node();
+    m.park();
+    test.heap->rest();
+    m.unpark();
+  }
+  CHECK_EQ(s.youngCycles.load(), 0u);
+  CHECK(list_intact(m, 0, 10'000));
+}
+
 // The policy by itself (young-cycles.h). Times are in nanoseconds, room in pages.
 
 TEST(a_young_cycle_pays_only_where_most_of_what_is_new_dies) {
