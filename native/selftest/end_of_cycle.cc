@@ -18,14 +18,6 @@ void let_end(TestHeap& test, NativeMutator& m) {
   m.unpark();
 }
 
-/// Garbage that nothing lives in, until a cycle has begun by itself and is over.
-void let_a_cycle_begin(TestHeap& test, NativeMutator& m) {
-  for (const u64 cycles = test.heap->statistics.collections.load(); test.heap->statistics.collections.load() == cycles;) {
-    for (u32 i = 0; i < 10'000; i++) m.alloc_node();
-    let_end(test, m);
-  }
-}
-
 u32 resident_pages(const u8* begin, std::size_t bytes) {
   u32 pages = 0;
   for (std::size_t at = 0; at < bytes; at += kPageSize) pages += resident(begin + at);

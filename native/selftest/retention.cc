@@ -113,12 +113,14 @@ TEST(free_pages_above_what_lives_go_back_without_a_flip) {
   NativeMutator m(test, 64);
   build_and_drop(test, m, kNodes);
   m.set_root(0, 0);
-  const u64 flips = test.heap->statistics.flips.load();
-  const u64 returned = test.heap->statistics.pagesReturned.load();
+  const Statistics& statistics = test.heap->statistics;
+  const u64 flips = statistics.flips.load(), stalls = statistics.allocationStalls.load();
+  const u64 returned = statistics.pagesReturned.load();
   allocate_until(test, m, [&] { return resident_pages(*test.heap) < kMost; });
   CHECK(resident_pages(*test.heap) < kMost);
-  CHECK(test.heap->statistics.pagesReturned.load() > returned);
-  CHECK_EQ(test.heap->statistics.flips.load(), flips);
+  CHECK(statistics.pagesReturned.load() > returned);
+  // On a busy machine the program may outrun the collector: then it is compacted for.
+  CHECK(statistics.flips.load() - flips <= statistics.allocationStalls.load() - stalls);
 }
 
 TEST(memory_that_was_needed_a_moment_ago_stays) {
