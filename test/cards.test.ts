@@ -1,8 +1,8 @@
 // Invariant 8, seen from outside: while a cycle rests between its trace and its remark, verify finds a reference that was
 // stored without its card, and finds nothing where the barrier was used.
-import { Heap, type Ref } from 'glissade'
+import { Heap, Tag, Tagged, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { concurrent, overAll } from './conformance/configurations.js'
 
 overAll(
@@ -79,3 +79,90 @@ overAll(
   },
   concurrent,
 )
+
+// The card of the slot, not of the object that has it: in an array the two are far apart.
+overAll('the card of a slot', ({ options }) => {
+  const LENGTH = 5000
+
+  describe.each([false, true])('checked: %s', (checked) => {
+    it('is marked by every store of a reference', () => {
+      using heap = Heap.create({ maxBytes: '8m', ...options, checked })
+      const refs = heap.defineArray('Refs', 'ref')
+      const values = heap.defineArray('Values', 'value')
+      // Slots of a fixed object that are more than a card away from its header.
+      const wide = heap.defineShape('Wide', {
+        ...Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`f${i}`, 'f64' as const])),
+        v: 'value' as const,
+        r: 'ref' as const,
+      })
+      heap.run((m) => {
+        using scope = m.scope()
+        const [refArray, valueArray, object] = [
+          scope.newArray(refs, LENGTH),
+          scope.newArray(values, LENGTH),
+          scope.new(wide),
+        ]
+        const at = values.elementsAt
+        const stores: Record<string, [store: (i: number) => void, word: (i: number) => number]> = {
+          setElementRef: [(i) => m.setElementRef(refArray.ref, i, object.ref), (i) => refArray.ref + 2 + i],
+          'setRef of an element': [(i) => m.setRef(refArray.ref, 2 + i, object.ref), (i) => refArray.ref + 2 + i],
+          setValueRef: [(i) => m.setValueRef(valueArray.ref, at + i, object.ref), (i) => valueArray.ref + 2 * (at + i)],
+          copyValue: [
+            (i) => m.copyValue(valueArray.ref, at + i, (valueArray.ref >>> 1) + at),
+            (i) => valueArray.ref + 2 * (at + i),
+          ],
+          'a handle’s set of a ref': [(i) => refArray.set(i, object), (i) => refArray.ref + 2 + i],
+          'a handle’s set of a value': [(i) => valueArray.set(i, object), (i) => valueArray.ref + 2 * (at + i)],
+          'setRef of a slot': [() => m.setRef(object.ref, wide.at.r, refArray.ref), () => object.ref + wide.at.r],
+          'setValueRef of a slot': [
+            () => m.setValueRef(object.ref, wide.at.v, refArray.ref),
+            () => object.ref + 2 * wide.at.v,
+          ],
+          'a handle’s ref property': [() => (object.r = refArray), () => object.ref + wide.at.r],
+          'a handle’s value property': [() => (object.v = refArray), () => object.ref + 2 * wide.at.v],
+        }
+        m.setValueRef(valueArray.ref, at, object.ref)
+        for (const [name, [store, word]] of Object.entries(stores)) {
+          for (const i of [0, 300, 2600, LENGTH - 1]) {
+            m.cards.fill(0)
+            store(i)
+            expect(m.cards[word(i) >>> 8], `${name}, ${i}`).toBe(1)
+          }
+        }
+      })
+      heap.assertValid()
+    })
+
+    it('is marked in root tables, by globals and by scopes, also in slots that were used before', () => {
+      using heap = Heap.create({ maxBytes: '8m', ...options, checked })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        const refs = m.roots.table('ref', LENGTH)
+        const values = m.roots.table('value', LENGTH)
+        using scope = m.scope()
+        const object = scope.new(node)
+        const marks = (what: string, store: () => number): void => {
+          m.rootCards.fill(0)
+          const word = store()
+          expect(m.rootCards[word >>> 8], what).toBe(1)
+        }
+        for (const i of [0, 300, LENGTH - 1]) {
+          marks(`table of refs, ${i}`, () => (refs.set(i, object.ref), refs.base + i))
+          marks(`table of values, ${i}`, () => {
+            values.set(i, new Tagged(Tag.Ref, object.ref))
+            return 2 * (values.base + i)
+          })
+        }
+        for (let round = 0; round < 3; round++) {
+          marks('a global', () => heap.global(object).handle._slot)
+          heap.global(object).release()
+          marks('a global in the place of another', () => heap.global(object).handle._slot)
+          m.scoped((inner) => {
+            for (let i = 0; i < 3; i++) marks('a scope', () => inner.keep(object)._slot)
+            marks('an outer scope', () => scope.keep(object)._slot)
+          })
+        }
+      })
+    })
+  })
+})
