@@ -86,6 +86,12 @@ overAll('handles', (configuration) => {
           says(() => object.as(numbers), 'ERR_WRONG_SHAPE', /^the object is a 'Node', not a 'Numbers'$/)
           says(() => object.as(undefined as never), 'ERR_WRONG_SHAPE', /^a handle is typed by a shape; got undefined$/)
           says(() => scope.handle(object.ref, 5 as never), 'ERR_WRONG_SHAPE', /^a handle is typed by a shape; got 5$/)
+          expect(scope.handle(0)).toBe(null)
+          says(
+            () => scope.handle(0 as Ref, node),
+            'ERR_BAD_REF',
+            /^a Ref is an even word index inside the heap; got 0$/,
+          )
           says(
             () => m.alloc(foreign),
             'ERR_WRONG_SHAPE',
@@ -226,6 +232,148 @@ overAll('handles', (configuration) => {
         })
       })
     })
+  })
+
+  it('does not store the object that took the slot of a dead handle', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', v: 'value' })
+      heap.run((m) => {
+        const holder = m.scope().new(node)
+        const dead = m.scoped((scope) => scope.new(node))
+        m.scoped((scope) => {
+          const taker = scope.new(node)
+          expect(taker._slot).toBe(dead._slot)
+          expect(failure(() => (holder.next = dead)).code).toBe('ERR_HANDLE_DEAD')
+          expect(failure(() => (holder.v = dead)).code).toBe('ERR_HANDLE_DEAD')
+          expect(failure(() => scope.new(node, { next: dead })).code).toBe('ERR_HANDLE_DEAD')
+          expect(failure(() => scope.keep(dead)).code).toBe('ERR_HANDLE_DEAD')
+          expect([holder.next, holder.v]).toEqual([null, 0])
+        })
+      })
+    })
+  })
+
+  it('takes into a slot of numbers what fits into it, and nothing else', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Numbers', { i32: 'i32', u32: 'u32', u16: 'u16', u8: 'u8' })
+      const ranges = {
+        i32: [-(2 ** 31), 2 ** 31 - 1],
+        u32: [0, 2 ** 32 - 1],
+        u16: [0, 2 ** 16 - 1],
+        u8: [0, 255],
+      } as const
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(shape)
+          for (const kind of ['i32', 'u32', 'u16', 'u8'] as const) {
+            const array = scope.newArray(heap.defineArray(kind, kind), 1)
+            const [least, most] = ranges[kind]
+            for (const fits of [least, most, 0, 1]) {
+              object[kind] = fits
+              array.set(0, fits)
+              expect([object[kind], array.get(0)]).toEqual([fits, fits])
+            }
+            for (const bad of [least - 1, most + 1, 0.5, NaN, Infinity, '1', null, undefined, true] as never[]) {
+              for (const store of [() => (object[kind] = bad), () => object.set(kind, bad), () => array.set(0, bad)]) {
+                const { code, message } = failure(store)
+                expect(code).toBe('ERR_BAD_VALUE')
+                expect(message).toMatch(/takes a whole number that fits into \d+ bits \([iu]\d+\); got/)
+              }
+            }
+            expect([object[kind], array.get(0)]).toEqual([1, 1])
+          }
+        })
+      })
+    })
+  })
+
+  it('tells handles of two heaps apart, also where their Refs are the same', () => {
+    withHeap(configuration, {}, (heap) => {
+      withHeap(configuration, {}, (other) => {
+        heap.run((m) => {
+          other.run((n) => {
+            const a = m.scope().new(heap.defineShape('Node', { next: 'ref' }))
+            const b = n.scope().new(other.defineShape('Node', { next: 'ref' }))
+            expect(b.ref).toBe(a.ref)
+            expect([a.is(b as never), b.is(a as never), a.is(a)]).toEqual([false, false, true])
+          })
+        })
+      })
+    })
+  })
+
+  it('says of a handle whether it may be used', () => {
+    const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
+    const node = heap.defineShape('Node', { next: 'ref' })
+    const { inScope, released, kept } = heap.run((m) => {
+      const scope = m.scope()
+      const inScope = scope.new(node)
+      const [released, kept] = [heap.global(inScope), heap.global(inScope)]
+      expect([inScope.alive, released.handle.alive]).toEqual([true, true])
+      released.release()
+      return { inScope, released, kept }
+    })
+    expect([inScope.alive, released.handle.alive, kept.handle.alive]).toEqual([false, false, true])
+    heap.close()
+    expect(kept.handle.alive).toBe(false)
+  })
+
+  it('ends with an inner run the scopes that it opened, also when it throws', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const outer = m.scope()
+        const made = [outer.new(node, { key: 0 })]
+        heap.run((inner) => made.push(inner.scope().new(node, { key: 1 })))
+        const thrown = (): void =>
+          heap.run((inner) => {
+            made.push(inner.scope().new(node, { key: 2 }))
+            throw new TypeError('of the program')
+          })
+        expect(thrown).toThrow(TypeError)
+        expect(made.map(({ alive }) => alive)).toEqual([true, false, false])
+        // What is made now belongs to the scope that is still open.
+        const global = heap.global(outer.new(node, { key: 3 }))
+        const weak = heap.weak(global.handle)
+        expect([made[0].key, weak.get()?.key]).toEqual([0, 3])
+      })
+    })
+  })
+
+  it('lets go at the end of a scope of what it made while an inner one was open', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        m.scoped((outer) => {
+          const late = m.scoped((inner) => [
+            outer.new(node),
+            outer.keep(inner.new(node)),
+            outer.newArray(heap.defineArray('Refs', 'ref'), 3),
+          ])
+          expect(late.map(({ alive }) => alive)).toEqual([true, true, true])
+          expect(heap.verify().objects).toBe(3)
+        })
+        expect(heap.verify().objects).toBe(0)
+      })
+    })
+  })
+
+  it('lets globals go in any order, and all that are left with the heap', () => {
+    const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
+    const node = heap.defineShape('Node', { key: 'i32' })
+    const globals = heap.run((m) =>
+      m.scoped((scope) => Array.from({ length: 12 }, (_, key) => heap.global(scope.new(node, { key })))),
+    )
+    const released = new Set<number>()
+    for (const key of [3, 11, 0, 10, 5]) {
+      globals[key].release()
+      released.add(key)
+      expect(globals.map(({ open }) => open)).toEqual(globals.map((_, at) => !released.has(at)))
+    }
+    heap.collectSync()
+    heap.run(() => globals.forEach((g, key) => released.has(key) || expect(g.handle.key).toBe(key)))
+    heap.close()
+    expect(globals.filter(({ open }) => open)).toEqual([])
   })
 
   it('refuses handles of another heap, and reads outside a scope or run', () => {

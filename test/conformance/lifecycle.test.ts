@@ -167,7 +167,10 @@ overAll('lifecycle', (configuration) => {
   it.runIf(!configuration.concurrent)('says so when its own buffer was transferred away', () => {
     const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
     const node = heap.defineShape('Node', { next: 'ref' })
+    const kept = heap.run((m) => m.scoped((scope) => heap.global(scope.new(node))))
+    expect(kept.handle.alive).toBe(true)
     heap.run((m) => structuredClone(m.i32, { transfer: [m.i32.buffer as ArrayBuffer] }))
+    expect(kept.handle.alive).toBe(false)
     expect(failure(() => heap.run((m) => m.alloc(node)))).toMatchObject({ code: 'ERR_HEAP_CLOSED' })
     expect(failure(() => heap.collectSync()).message).toMatch(
       /own buffer was transferred .* transfer copies, which m.copy/,

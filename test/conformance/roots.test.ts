@@ -145,6 +145,9 @@ overAll('roots', (configuration) => {
         expect(failure(() => other.limitIndex).code).toBe('ERR_STACK_LIMIT_TAKEN')
         expect(stack.overflowOrPoll(100)).toBe(false)
         expect(stack.top).toBe(100)
+        // The last slot is one of those that there are.
+        expect(stack.overflowOrPoll(stack.capacity)).toBe(false)
+        expect(stack.top).toBe(stack.capacity)
         expect(stack.overflowOrPoll(stack.capacity + 1)).toBe(true)
         expect(stack.top).toBe(stack.capacity)
         stack.free()
