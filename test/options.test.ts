@@ -69,6 +69,42 @@ describe('options', () => {
     expect(refused({ maxBytes })).toBe(sentence)
   })
 
+  it('refuses sizes and numbers that are one too small or one too large, and takes the others', () => {
+    const size = (bytes: number): string =>
+      bytes % 2 ** 30 === 0 ? `${bytes / 2 ** 30}g` : bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20}m` : `${bytes / 1024}k`
+    const limits = Object.entries({ ...OPTIONS, ...OPTIONS.stress.members }).flatMap(([name, spec]) =>
+      'min' in spec ? [{ name, inStress: name in OPTIONS.stress.members, ...spec }] : [],
+    )
+    // Those that the documentation has.
+    expect(Object.fromEntries(limits.map(({ name, min, max }) => [name, [min, max]]))).toEqual({
+      maxBytes: [2 ** 20, 4 * 2 ** 30],
+      maxRootBytes: [64 * 1024, 2 ** 30],
+      collectorThreads: [0, 16],
+      verify: [0, 4],
+      everyAllocations: [0, 2 ** 31 - 1],
+      everyBytes: [0, 2 ** 31 - 1],
+      sitePeriod: [0, 2 ** 31 - 1],
+    })
+    for (const { name, kind, min, max, inStress } of limits) {
+      const as = (given: number): HeapOptions => (inStress ? { stress: { [name]: given } } : { [name]: given })
+      const called = inStress ? `stress.${name}` : name
+      for (const bad of [min - 1, max + 1]) {
+        const rule =
+          kind === 'integer'
+            ? `lies between ${min} and ${max}`
+            : bad < min
+              ? `is at least ${size(min)}`
+              : `is at most ${size(max)}`
+        expect(refused(as(bad))).toBe(`option ${called} ${rule}; got ${bad}`)
+      }
+      for (const good of [min, max]) {
+        using heap = Heap.create({ maxBytes: '1m', collector: 'none', ...as(good) })
+        const parsed: Record<string, unknown> = { ...heap.options, ...heap.options.stress }
+        expect(parsed[name]).toBe(good)
+      }
+    }
+  })
+
   it.each<[number | string, number]>([
     ['64m', 64 * 2 ** 20],
     ['1g', 2 ** 30],
