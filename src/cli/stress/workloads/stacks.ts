@@ -7,8 +7,8 @@ import { Mismatch, same, type Activity, type Workload, type WorkloadContext } fr
 /** The control word that counts flips (ARCHITECTURE.md). */
 const EPOCH = 3
 
-/** A slot of the model: a box by its number, or a plain integer. */
-type ModelSlot = { readonly box: number } | number
+/** A slot of the model: a box by its number, and by that of the box that it refers to (its own: none), or a plain integer. */
+type ModelSlot = { readonly box: number; readonly below: number } | number
 
 export const stacks: Workload = {
   name: 'stacks',
@@ -85,8 +85,10 @@ class Stacks implements Activity {
     const below = slot > 0 ? this.#boxAt(m, slot - 1) : 0
     if (below === 0) m.setValueInt(box, this.#box.at.below, number)
     else m.setValueRef(box, this.#box.at.below, below as Ref)
-    this.#put(m, slot, { box: number }, box)
-    this.#model.push({ box: number })
+    const beneath = this.#model[slot - 1]
+    const content = { box: number, below: typeof beneath === 'object' ? beneath.box : number }
+    this.#put(m, slot, content, box)
+    this.#model.push(content)
   }
   #pop(slots: number): void {
     this.#model.length -= slots
@@ -118,6 +120,12 @@ class Stacks implements Activity {
     const box = found.payload as Ref
     same(() => `${where()} (ref ${box}): its shape`, m.shapeOf(box), this.#box.id)
     same(() => `${where()} (ref ${box}): its number`, m.i32[box + this.#box.at.number], expected.box)
+    // What lay below it, which may have been popped since, or replaced.
+    const word = box + 2 * this.#box.at.below
+    const isBox = m.i32[word + 1] === Tag.Ref
+    same(() => `${where()} (ref ${box}): whether it refers to a box`, isBox, expected.below !== expected.box)
+    const below = isBox ? m.i32[m.i32[word] + this.#box.at.number] : m.i32[word]
+    same(() => `${where()} (ref ${box}): the number of what it refers to`, below, expected.below)
   }
 
   /** Popped slots may name what is garbage by now: a flip leaves zeros there, so that a raised top finds nothing stale. */
