@@ -6,9 +6,12 @@ import { WORKLOADS } from '../dist/cli/stress/workloads.js'
 import { oracleHere } from '../dist/testing/differential.js'
 
 function stress(...args: string[]) {
+  return stressWith({}, ...args)
+}
+function stressWith(variables: Record<string, string>, ...args: string[]) {
   const run = spawnSync(process.execPath, ['dist/cli/main.js', 'stress', ...args], {
     encoding: 'utf8',
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', ...variables },
   })
   return { status: run.status, out: run.stdout, err: run.stderr }
 }
@@ -36,6 +39,13 @@ describe('glissade stress', () => {
     expect(report['verifications']).toBeGreaterThan(0)
   })
 
+  it('takes its seed from GLISSADE_SEED, where none is given', () => {
+    const args = ['--seconds', '1', '--collector', 'none', '--workload', 'lists', '--json']
+    const seedOf = (...more: string[]): unknown =>
+      (JSON.parse(stressWith({ GLISSADE_SEED: '1234567' }, ...args, ...more).out) as { seed: number }).seed
+    expect([seedOf(), seedOf('--seed', '8')]).toEqual([1_234_567, 8])
+  })
+
   it('success says what was exercised', () => {
     const { status, out } = stress(
       '--seconds',
@@ -55,8 +65,8 @@ describe('glissade stress', () => {
 
   // A heap that may only move pages calls it an error when one cannot be moved.
   it.runIf(concurrent)('a failure prints the seed and the one command that replays it, and exits 1', () => {
-    const refused = ['--seconds', '10', '--seed', '9', '--collector', 'concurrent', '--inject', 'move:EBUSY=0.5']
-    const fixed = ['--faults', 'sigbus', '--relocation', 'move', '--workload', 'lists,graphs', '--heap', '4m']
+    const refused = ['--seconds', '10', '--seed=9', '--collector', 'concurrent', '--inject', 'move:EBUSY=0.5']
+    const fixed = ['--faults', 'sigbus', '--relocation', 'move', '--workload', 'lists, graphs', '--heap', '4m']
     const { status, out } = stress(...refused, ...fixed, '--json')
     expect(status).toBe(1)
     const report = JSON.parse(out) as { passed: boolean; failures: { seed: number; what: string; replay: string }[] }
@@ -66,6 +76,8 @@ describe('glissade stress', () => {
     expect(replay).toMatch(/^npx glissade stress --seconds 10 .*--inject move:EBUSY=0\.5 /)
     expect(replay).toContain(`--seed ${seed}`)
     expect(replay.match(/--seed/g)).toHaveLength(1)
+    // What a shell would take apart is quoted.
+    expect(replay).toContain(" --workload 'lists, graphs' --heap 4m ")
   })
 
   it.runIf(concurrent)('many threads take on no more than their share of the root areas', () => {
