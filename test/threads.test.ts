@@ -93,6 +93,35 @@ overAll(
       expect(failure(() => Heap.attach(token)).code).toBe('ERR_HEAP_CLOSED')
     })
 
+    it('is not opened by a token whose shapes are not those of the heap', () => {
+      using heap = Heap.create({ maxBytes: '4m', ...options })
+      heap.defineShape('Node', { next: 'ref', n: 'i32' })
+      heap.defineArray('Bytes', 'u8')
+      const token = heap.share()
+      const [node, bytes] = token.shapes
+      for (const wrong of [
+        { ...node, slots: { next: 'ref', n: 'i32', more: 'f64' } },
+        { ...node, slots: {} },
+        // As long, with its reference in another place, with two, with none, with a value.
+        { ...node, slots: { n: 'i32', next: 'ref' } },
+        { ...node, slots: { next: 'ref', n: 'ref' } },
+        { ...node, slots: { next: 'i32', n: 'i32' } },
+        { ...node, slots: { next: 'value' } },
+        { ...node, slots: 'ref' },
+        { ...node, id: bytes.id },
+        { ...bytes, slots: 'u16' },
+        { ...bytes, slots: { a: 'f64' } },
+        { ...bytes, id: bytes.id + 1 },
+        { ...bytes, id: 1 },
+        { ...bytes, id: -1 },
+        { ...bytes, id: '2' },
+      ]) {
+        const { code, message } = failure(() => Heap.attach({ ...token, shapes: [wrong] } as never))
+        expect(code).toBe('ERR_BAD_SHAPE')
+        expect(message).toMatch(/^shape '(Node|Bytes)' of the token is not shape .* of the heap$/)
+      }
+    })
+
     it('is opened by a thread again that has closed it', async () => {
       const heap = Heap.create({ maxBytes: '4m', ...options })
       const program = `

@@ -200,6 +200,26 @@ describe.each(configurations)('verify knows every rule ($name)', ({ options }) =
       /^shape 'Refs'/,
     ],
     [
+      'a shape without the references that it has',
+      ({ m, node }) => void m.control[shapeWord(node.id, ShapeWord.SlotCount)]--,
+      /^its references are not where they were defined$/,
+      /^shape 'Node'/,
+    ],
+    [
+      'a shape with its references elsewhere',
+      ({ m, node }) => void m.control[shapeWord(node.id, ShapeWord.SlotStart)]++,
+      /^its references are not where they were defined$/,
+      /^shape 'Node'/,
+    ],
+    [
+      'a value that became a reference without a tag',
+      ({ m, node }) => {
+        m.control[layout.SLOT_MAP_BASE + m.control[shapeWord(node.id, ShapeWord.SlotStart)]] ^= 1
+      },
+      /^its references are not where they were defined$/,
+      /^shape 'Node'/,
+    ],
+    [
       'a shape count that leaves one out',
       ({ m }) => void m.control[Word.ShapeCount]--,
       /^the shape count is below a defined id$/,

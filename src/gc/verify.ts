@@ -22,7 +22,7 @@ import {
   areaBlock,
   slotWords,
 } from '../heap/layout.js'
-import { SLOT_BYTES } from '../heap/shapes.js'
+import { hasSlotMap, SLOT_BYTES, slotMapOf } from '../heap/shapes.js'
 
 /** One broken rule. */
 export interface Violation {
@@ -116,6 +116,9 @@ class Verification {
       }
       const isFixed = control[entry + ShapeWord.Kind] === ShapeKind.Fixed
       if (isFixed === shape.array) this.#report(`its kind word is ${control[entry + ShapeWord.Kind]}`, where)
+      if (!hasSlotMap(control, shape.id, shape.array ? [] : slotMapOf(shape))) {
+        this.#report('its references are not where they were defined', where)
+      }
     }
   }
 

@@ -158,21 +158,23 @@ export class ShapeTable {
       checkName(name)
       if (typeof slots === 'string') {
         checkKind(`array shape '${name}'`, slots)
-        this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]))
+        this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]), [])
         this.#add(new ArrayShape(id, name, slots))
       } else {
         checkSlots(name, slots)
         const layout = layOut(name, slots)
-        this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules)
+        this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules, layout.map)
         this.#add(fixedShape(id, name, slots, layout))
       }
     }
   }
-  #checkDefined(id: number, name: string, kind: number, size: number): void {
+  #checkDefined(id: number, name: string, kind: number, size: number, map: readonly number[]): void {
     const control = this.#control
     const entry = SHAPE_BASE + id * SHAPE_WORDS
     const known = Number.isInteger(id) && id >= FIRST_SHAPE && id < control[Word.ShapeCount]
-    if (known && control[entry + ShapeWord.Kind] === kind && control[entry + ShapeWord.Size] === size) return
+    const same = known && control[entry + ShapeWord.Kind] === kind && control[entry + ShapeWord.Size] === size
+    // A reference where the collector sees none would be lost, and a number where it sees one followed.
+    if (same && hasSlotMap(control, id, map)) return
     throw new HeapError('ERR_BAD_SHAPE', `shape '${name}' of the token is not shape ${show(id)} of the heap`)
   }
   describeAll(): ShapeDescription[] {
@@ -242,6 +244,21 @@ function layOut(name: string, slots: SlotTable): FixedLayout {
     )
   }
   return { granules, at, map }
+}
+
+/** Whether the collector is told of these entries for shape `id`: the same references in the same places. */
+export function hasSlotMap(control: Int32Array, id: number, map: readonly number[]): boolean {
+  const entry = SHAPE_BASE + id * SHAPE_WORDS
+  const start = SLOT_MAP_BASE + control[entry + ShapeWord.SlotStart]
+  return control[entry + ShapeWord.SlotCount] === map.length && map.every((slot, i) => control[start + i] === slot)
+}
+
+/** What {@link layOut} said of a shape's references. */
+export function slotMapOf({ slots, at }: Shape<SlotTable>): number[] {
+  return Object.entries(slots)
+    .filter(([, kind]) => kind === 'ref' || kind === 'value')
+    .map(([slot, kind]) => ((at[slot] * SLOT_BYTES[kind]) << 1) | (kind === 'value' ? 1 : 0))
+    .sort((a, b) => a - b)
 }
 
 function checkName(name: string): void {
