@@ -149,6 +149,32 @@ describe.each(collectors)('%s', (collector) => {
   })
 })
 
+it('a stop-the-world collection begins when twice of what was live is in use, or an eighth of the heap', () => {
+  using heap = Heap.create({ maxBytes: '32m', collector: 'stop-the-world' })
+  const numbers = heap.defineArray('Numbers', 'f64')
+  const usedAtBegin = (): number =>
+    heap.run((m) => {
+      const known = heap.phaseLog().length
+      while (heap.phaseLog().length === known) m.allocArray(numbers, 63)
+      return heap.phaseLog()[known].bytesUsed
+    })
+  /** Up to an object, or to a whole TLAB. */
+  const near = (bytes: number, limit: number): void => {
+    expect(bytes).toBeLessThanOrEqual(limit)
+    expect(bytes).toBeGreaterThan(limit - 65_536 - 512)
+  }
+  near(usedAtBegin(), 4 * 2 ** 20)
+  near(usedAtBegin(), 4 * 2 ** 20)
+  heap.run((m) => {
+    const table = m.roots.table('ref', 16_384)
+    for (let i = 0; i < 16_384; i++) table.set(i, m.allocArray(numbers, 63))
+  })
+  heap.collectSync()
+  const { bytesLive } = heap.stats()
+  expect(bytesLive).toBe(16_384 * 512)
+  near(usedAtBegin(), 2 * bytesLive)
+})
+
 it('no allocation waits for a collector that does nothing', () => {
   using heap = Heap.create({ maxBytes: '4m', collector: 'none' })
   const bytes = heap.defineArray('Bytes', 'u8')

@@ -296,6 +296,19 @@ overAll(
       })
     })
 
+    it('leave room for larger and larger objects, where smaller ones have been', () => {
+      withHeap(configuration, { maxBytes: '4m' }, (heap) => {
+        const kinds = [heap.defineArray('Refs', 'ref'), heap.defineArray('Numbers', 'i32')]
+        heap.run((m) => {
+          // Three after each other, none of which fits into the places of those before it alone.
+          for (let words = 10_000; words < 200_000; words += 1024)
+            for (const kind of kinds) for (let i = 0; i < 3; i++) m.allocArray(kind, words)
+        })
+        heap.collectSync()
+        expect(heap.verify().objects).toBe(0)
+      })
+    })
+
     it('are counted and timed, sync and async', async () => {
       const heap = Heap.create({ maxBytes: '8m', ...configuration.options })
       const node = heap.defineShape('Node', { next: 'ref' })

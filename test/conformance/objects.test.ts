@@ -1,5 +1,5 @@
 // Objects, arrays and values keep what was stored in them, through collections that move them.
-import { Tag, Tagged, type Ref, type SlotKind } from 'glissade'
+import { type Handle, Tag, Tagged, type Ref, type SlotKind, layout } from 'glissade'
 import { expect, it } from 'vitest'
 import { failure, overAll, withHeap } from './configurations.js'
 
@@ -228,6 +228,54 @@ overAll('objects', (configuration) => {
         }
         expect(failure(() => m.identityHash(0 as Ref)).message).toMatch(/at 0, which is null: test for it first/)
         expect([...m.i32.subarray(0, 4)]).toEqual([0, 0, 0, 0])
+      })
+    })
+  })
+
+  it('has as many shapes as there is room for, and slots with references, and is whole when one more is refused', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { control } = heap._core.views
+      // As if all but two were taken.
+      control[layout.Word.SlotMapLength] = layout.MAX_SLOT_MAP - 2
+      expect(failure(() => heap.defineShape('Three', { a: 'ref', b: 'value', c: 'ref' }))).toEqual({
+        code: 'ERR_BAD_SHAPE',
+        message: "shape 'Three': all shapes of a heap together have at most 262144 ref and value slots",
+      })
+      expect(control[layout.Word.ShapeCount]).toBe(layout.FIRST_SHAPE)
+      const pair = heap.defineShape('Pair', { a: 'ref', b: 'value' })
+      expect(failure(() => heap.defineShape('One', { a: 'ref' })).code).toBe('ERR_BAD_SHAPE')
+      control[layout.Word.ShapeCount] = layout.MAX_SHAPES - 1
+      const last = heap.defineShape('Last', { n: 'f64' })
+      expect(last.id).toBe(layout.MAX_SHAPES - 1)
+      expect(failure(() => heap.defineArray('None', 'u8'))).toEqual({
+        code: 'ERR_BAD_SHAPE',
+        message: "shape 'None': a heap has at most 65534 shapes",
+      })
+      expect(control[layout.Word.ShapeCount]).toBe(layout.MAX_SHAPES)
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(pair, { a: scope.new(last, { n: 0.5 }), b: scope.new(last, { n: 1.5 }) })
+          heap.collectSync()
+          expect([object.a?.as(last).n, (object.b as Handle).as(last).n]).toEqual([0.5, 1.5])
+          expect(heap.verify()).toMatchObject({ ok: true, objects: 3 })
+        })
+      })
+    })
+  })
+
+  it('lets no object become one that has a value where it has none, or none where it has one', () => {
+    withHeap(configuration, {}, (heap) => {
+      const number = heap.defineShape('Number', { n: 'f64', next: 'ref' })
+      const value = heap.defineShape('Value', { v: 'value', next: 'ref' })
+      const twin = heap.defineShape('Twin', { w: 'value', next: 'ref' })
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const [a, b] = [scope.new(number), scope.new(value)]
+          expect(failure(() => m.setShape(a.ref, value)).code).toBe('ERR_WRONG_SHAPE')
+          expect(failure(() => m.setShape(b.ref, number)).code).toBe('ERR_WRONG_SHAPE')
+          m.setShape(b.ref, twin)
+          expect([m.shapeOf(a.ref), m.shapeOf(b.ref)]).toEqual([number.id, twin.id])
+        })
       })
     })
   })

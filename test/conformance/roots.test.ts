@@ -287,6 +287,28 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it('makes areas of zeros, whatever was where they lie', () => {
+    withHeap(configuration, { maxRootBytes: '64k' }, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      heap.run((m) => {
+        for (const kind of ['ref', 'value'] as const) {
+          for (const make of [() => m.roots.table(kind, 2000), () => m.roots.stack(kind, 2000)]) {
+            const area = make()
+            const slots = kind === 'ref' ? m.rootsI32 : m.rootsF64
+            expect(slots.subarray(area.base, area.base + 2000).every((slot) => slot === 0)).toBe(true)
+            const made = m.alloc(cell)
+            for (let i = 0; i < 2000; i++) area.set(i, (kind === 'ref' ? made : new Tagged(Tag.Ref, made)) as never)
+            area.top = 2000
+            area.free()
+          }
+        }
+        m.roots.table('ref', 10_000).top = 10_000
+        heap.collectSync()
+        expect(heap.verify()).toMatchObject({ ok: true, objects: 0 })
+      })
+    })
+  })
+
   it('gives root areas back at the end of a `using` block', () => {
     withHeap(configuration, { maxRootBytes: '1m' }, (heap) => {
       heap.run((m) => {

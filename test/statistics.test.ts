@@ -1,0 +1,44 @@
+// What a collector counts under its own names, and what of it is told under the public ones.
+import { describe, expect, it } from 'vitest'
+import type { HeapCore } from '../dist/heap/heap-core.js'
+import type { RawStatistics } from '../dist/gc/collector.js'
+import { statisticsOf } from '../dist/gc/statistics.js'
+
+function told(raw: Partial<RawStatistics>): ReturnType<typeof statisticsOf> {
+  const statistics = (): RawStatistics => ({ counters: {}, histograms: {}, ...raw })
+  const core = {
+    collector: { name: 'none', statistics },
+    views: { control: new Int32Array(16) },
+    options: { maxBytes: 7 },
+  }
+  return statisticsOf(core as unknown as HeapCore)
+}
+
+describe('statistics', () => {
+  it('add up what was refused, whichever call it was', () => {
+    const errors = { move: { EBUSY: 2, ENOMEM: 1 }, copy: { EBUSY: 3 }, mremap: {} }
+    expect(told({ errors }).fallbacks).toEqual({ EBUSY: 5, ENOMEM: 1 })
+    expect(told({}).fallbacks).toEqual({})
+  })
+
+  it('have 0 for what a collector does not count, and the first name that it has', () => {
+    const nothing = { moved: 0, copied: 0, zeroFilled: 0, kept: 0 }
+    expect(told({})).toMatchObject({ collections: 0, bytesAllocated: 0, bytesLive: 0, bytesUsed: 0, barrierFaults: 0 })
+    expect(told({}).pages).toEqual(nothing)
+    expect(told({}).pauses.flip).toMatchObject({ count: 0, max: 0, buckets: [] })
+    const counters = {
+      cycles: 3,
+      bytesAllocated: 4,
+      bytesLive: 5,
+      bytesUsed: 6,
+      barrierFaults: 7,
+      pagesMoved: 8,
+      pagesKept: 9,
+    }
+    expect(told({ counters })).toMatchObject({
+      ...{ collections: 3, bytesAllocated: 4, bytesLive: 5, bytesUsed: 6, barrierFaults: 7, maxBytes: 7 },
+      pages: { ...nothing, moved: 8, kept: 9 },
+      raw: { counters },
+    })
+  })
+})
