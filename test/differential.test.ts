@@ -1,8 +1,9 @@
 // The differential oracle over thousands of short programs, within a time that `npm test` can afford. Millions run in
 // `npm run stress -- --workload differential`.
 import { seedFromEnvironment } from 'glissade/testing'
-import { describe, expect, it } from 'vitest'
-import { explain, Oracle, oracleHere, REFERENCES } from '../dist/testing/differential.js'
+import { describe, expect, it, vi } from 'vitest'
+import { explain, Oracle, oracleHere, REFERENCES, type OracleConfiguration } from '../dist/testing/differential.js'
+import { World, type ProgramTrace } from '../dist/testing/program.js'
 import { shrink } from '../dist/testing/shrink.js'
 
 const PROGRAMS = 2_500
@@ -59,6 +60,43 @@ describe('the differential oracle', () => {
     const [, needed] = /needed for it: operations (.*) of (\d+)/.exec(text) ?? []
     // One operation makes something, one is the safepoint that loses it; now and then a third is in the game.
     expect(needed.split(', ').length, text).toBeLessThanOrEqual(4)
+  })
+
+  it('every concurrent configuration has its share of the programs', async () => {
+    using oracle = new Oracle(configurations)
+    const counts = new Map(configurations.map(({ name }) => [name, 0]))
+    for (let seed = 1; seed <= 60; seed++) {
+      for (const name of Object.keys((await oracle.compare(seed)).results))
+        counts.set(name, (counts.get(name) ?? 0) + 1)
+    }
+    for (const { name } of REFERENCES) expect(counts.get(name)).toBe(60)
+    expect([...counts].filter(([, count]) => count === 0)).toEqual([])
+  })
+
+  it('a collector differs that fails beside the program, damages what it does not reach, or lets it read something else', async () => {
+    const answer = async (safepoint: OracleConfiguration['safepoint']): Promise<Set<string>> => {
+      using oracle = new Oracle([REFERENCES[0], { ...REFERENCES[1], name: 'other', safepoint }])
+      const results = new Set<string>()
+      for (let seed = 8; seed <= 80; seed += 8) results.add((await oracle.compare(seed)).results['other'])
+      return results
+    }
+    const failing = await answer((_heap, _random, later) => later(Promise.reject(new TypeError('beside it'))))
+    expect(failing).toContain('TypeError: beside it')
+    // Where null points: no object is there, so the graph stays what it is.
+    const damaging = await answer((heap) => void (heap._core.views.i32[2] = 1))
+    expect([...damaging].join()).toMatch(/HeapError: the heap is damaged in 1 places/)
+    const run = vi.spyOn(World.prototype, 'run')
+    try {
+      using oracle = new Oracle(REFERENCES)
+      expect((await oracle.compare(1)).agree).toBe(true)
+      const trace = run.mock.results.at(-1)?.value as ProgramTrace
+      run.mockImplementationOnce(function (this: World, ...args) {
+        return { ...World.prototype.run.apply(this, args), read: trace.read + 1 }
+      })
+      expect((await oracle.compare(1)).agree).toBe(false)
+    } finally {
+      run.mockRestore()
+    }
   })
 
   it('making a list smaller keeps what is needed and nothing else', async () => {

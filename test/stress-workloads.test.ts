@@ -21,7 +21,7 @@ const LEAST: { readonly [workload: string]: readonly [changed: number, redirecte
   lists: [0.4, 1],
   trees: [0.9, 1],
   graphs: [0.3, 1],
-  tables: [0.65, 0.3],
+  tables: [0.75, 0.3],
   values: [0.6, 0.9],
   arrays: [0.9, 1],
   fragmentation: [1, 1],
@@ -47,16 +47,17 @@ function damages(heap: Heap, random: Random): Damage[] {
   while (found.length < DAMAGES) {
     // Arrays have more to damage than what they hold, and are fewer.
     const ref = random.chance(0.4) ? largest : random.pick(objects)
-    const words = 2 * granulesAt(control, i32, ref) - 2
-    if (words === 0) continue
+    const end = ref + 2 * granulesAt(control, i32, ref)
+    // Zero is what is there where nothing has been stored.
+    const stored = Array.from({ length: end - ref - 2 }, (_, i) => ref + 2 + i).filter((word) => i32[word] !== 0)
+    if (stored.length === 0) continue
     const refs = new Set<number>()
     forEachReferenceSlot(heap._core, ref, (word, isValue) => {
       if (i32[word] !== 0 && (!isValue || i32[word + 1] === Tag.Ref)) refs.add(word).add(isValue ? word + 1 : word)
     })
-    const word = ref + 2 + random.below(words)
+    const word = random.pick(stored)
     if (!refs.has(word)) {
-      // Zero is what is there where nothing has been stored.
-      if (i32[word] !== 0) found.push({ redirects: false, word, content: i32[word] ^ (1 << random.below(8)) })
+      found.push({ redirects: false, word, content: i32[word] ^ (1 << random.below(8)) })
     } else if (i32[word] !== Tag.Ref) {
       const target = i32[word]
       const others = objects.filter((other) => i32[other] === i32[target] && other !== target)

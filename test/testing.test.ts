@@ -1,8 +1,9 @@
 // glissade/testing: what it cannot do is an error that says so.
 import { Heap } from 'glissade'
-import { corrupt, step, tuned } from 'glissade/testing'
-import { describe, expect, it } from 'vitest'
-import { configurations, failure } from './conformance/configurations.js'
+import { corrupt, seedFromEnvironment, step, tuned } from 'glissade/testing'
+import { describe, expect, it, vi } from 'vitest'
+import { loadNative } from '../dist/gc/native-loader.js'
+import { concurrent, configurations, failure } from './conformance/configurations.js'
 
 describe('glissade/testing refuses', () => {
   it.each([-1, NaN, 1.5, 2 ** 31, 'x' as never])('step(heap, %s)', (gates) => {
@@ -109,5 +110,38 @@ describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reache
       expect(pagesBuiltByMutators).toBeGreaterThan(50)
       expect(pagesBuiltBeside > 0).toBe(overdraft === 1)
     }
+  })
+})
+
+describe('glissade/testing', () => {
+  it.runIf(concurrent.length > 0)('tunes what is made inside, and nothing after it, also where that throws', () => {
+    const binding = loadNative().exports as { create: (options: object) => unknown }
+    const create = vi.spyOn(binding, 'create')
+    const made = (): unknown => {
+      Heap.create({ maxBytes: '1m', collector: 'concurrent' }).close()
+      return create.mock.lastCall?.[0]
+    }
+    try {
+      const plain = made()
+      expect(plain).not.toHaveProperty('young')
+      expect(tuned({ young: 2, overdraft: 7 }, made)).toEqual({ ...(plain as object), young: 2, overdraft: 7 })
+      expect(made()).toEqual(plain)
+      const failing = (): void => {
+        throw new TypeError('inside')
+      }
+      expect(() => tuned({ young: 2 }, failing)).toThrow('inside')
+      expect(made()).toEqual(plain)
+    } finally {
+      create.mockRestore()
+    }
+  })
+
+  it('takes a seed from the environment, where there is one', () => {
+    vi.stubEnv('GLISSADE_SEED', '12345')
+    vi.stubEnv('GLISSADE_OTHER_SEED', String(2 ** 32 + 7))
+    expect([seedFromEnvironment(), seedFromEnvironment('GLISSADE_OTHER_SEED')]).toEqual([12345, 7])
+    vi.unstubAllEnvs()
+    const drawn = seedFromEnvironment('GLISSADE_NO_SUCH_SEED')
+    expect(Number.isInteger(drawn) && drawn >= 0 && drawn < 2 ** 32).toBe(true)
   })
 })
