@@ -1,4 +1,5 @@
 // How benchmarks make figures of what they measured: percentiles, latency that leaves nothing out, medians, ratios, tables.
+import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 
 interface Latency {
@@ -27,7 +28,10 @@ interface Clock {
 }
 const load = async <T>(name: string): Promise<T> =>
   (await import(new URL(`../dist/bench/${name}.js`, import.meta.url).href)) as T
-const { summarise } = await load<{ summarise(values: readonly number[]): Latency }>('measure')
+const { peakRssMiB, summarise } = await load<{
+  peakRssMiB(): number
+  summarise(values: readonly number[]): Latency
+}>('measure')
 const { median, mergeRuns } = await load<{
   median(values: readonly number[]): number
   mergeRuns(of: { bench: string; workload: string; system: string }, outcomes: readonly Outcome[]): Row
@@ -51,6 +55,15 @@ describe('percentiles of a list', () => {
     expect(many).toEqual({ count: 20_000, p50: 10_000, p99: 19_800, p999: 19_980, p9999: 19_998, max: 20_000 })
     expect(summarise([])).toEqual({ count: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0 })
   })
+})
+
+it.runIf(process.platform === 'linux')('peak memory is what the kernel says, in units of 1024 × 1024', () => {
+  const kernel = (): number =>
+    Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024
+  const before = kernel()
+  const told = peakRssMiB()
+  expect(told).toBeGreaterThanOrEqual(before)
+  expect(told).toBeLessThanOrEqual(kernel())
 })
 
 describe('the clock of steps', () => {

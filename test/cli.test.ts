@@ -1,5 +1,8 @@
 // The `glissade` program as a process: what it prints, where, and its exit status.
 import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 function glissade(args: string[], env: Record<string, string> = {}) {
@@ -56,4 +59,17 @@ describe('wrong use exits 2 with a sentence', () => {
     expect(glissade(['--help']).status).toBe(0)
     expect(glissade(['--version']).out).toMatch(/^\d+\.\d+\.\d+\n$/)
   })
+})
+
+it('what goes wrong that is nobody’s wrong use exits 1 with what it was', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'glissade-cli-'))
+  try {
+    mkdirSync(join(folder, 'a.json'))
+    const { status, out, err } = glissade(['bench', '--from', folder])
+    expect({ status, out }).toEqual({ status: 1, out: '' })
+    expect(err).toMatch(/^glissade: EISDIR: .* \(EISDIR\)\n$/)
+    expect(glissade(['bench', '--from', folder], { GLISSADE_TRACE: '1' }).err).toMatch(/\n +at readReport/)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })

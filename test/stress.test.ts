@@ -126,6 +126,7 @@ describe('glissade stress', () => {
   it.each([
     [['--seconds', '0'], /--seconds takes a whole number between 1 and/],
     [['--seed', 'x'], /--seed takes a whole number/],
+    [['--seed', ''], /--seed takes a whole number; got ''/],
     [['--heap', '64q'], /--heap: "64q" is not a size/],
     [['--heap', '1k'], /--heap lies between 1m and 4g/],
     [['--collector', 'g1'], /--collector is one of auto, concurrent/],

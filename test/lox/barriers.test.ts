@@ -77,13 +77,11 @@ describe.runIf(availableCollectors.includes('concurrent'))('while a cycle is bet
     })
     const run = (text: string): void => expect(lox.run(text), errors).toBe('ok')
     try {
-      // No text of it says what fields a Bare has: they lie beside it.
-      run(`class Thing { name() { return "thing"; } }
-class Bare {}
-fun set(o, v) { o.beside = v; }
-${before}
-// What is made from here on lies in other cards.
-for (var i = 0; i < 100; i = i + 1) Thing();`)
+      // What a text before says of a class has its place in the object: the field of a Bare has not.
+      run('class Thing { name() { return "thing"; } } class Bare {}')
+      run(`fun set(o, v) { o.beside = v; } ${before}`)
+      // What is made from here on lies in other cards.
+      run('for (var i = 0; i < 100; i = i + 1) Thing();')
       let round = 0
       for (; step(lox.heap) === 'mark'; round++) {
         run(store(round))

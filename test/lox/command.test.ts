@@ -28,6 +28,17 @@ describe('exit codes and channels', () => {
   it('0: prints on standard output and nothing on standard error', () => {
     expect(lox([file('print "hello";')])).toEqual({ code: 0, out: 'hello\n', err: '' })
   })
+  it('0: prints all of it, however much it is', () => {
+    const lines = Array.from({ length: 30_000 }, (_, i) => `line ${i}\n`)
+    const program = 'for (var i = 0; i < 30000; i = i + 1) { print "line " + text(i); }'
+    // Lox has no text of a number: digit by digit.
+    const digits = Array.from({ length: 10 }, (_, d) => `if (d == ${d}) return "${d}";`).join(' ')
+    const text = `fun digit(d) { ${digits} } fun text(n) { var t = ""; var p = 1; while (p * 10 <= n) p = p * 10;
+while (p >= 1) { var d = 0; while (n >= p) { n = n - p; d = d + 1; } t = t + digit(d); p = p / 10; } return t; }`
+    const { code, out, err } = lox([file(`${text} ${program}`)])
+    expect({ code, err, length: out.length }).toEqual({ code: 0, err: '', length: lines.join('').length })
+    expect(out === lines.join('')).toBe(true)
+  })
   it('65: syntax errors', () => {
     expect(lox([file('print 1;\nprint ;')])).toEqual({
       code: 65,
@@ -77,7 +88,17 @@ describe('options', () => {
   })
   it('--gc-log writes a line for each collection', () => {
     const many = file('fun f() {} for (var i = 0; i < 300000; i = i + 1) { fun g() { return i; } }')
-    expect(lox(['--gc-log', '--heap', '1m', '--collector', 'stop-the-world', many]).err).toMatch(/^\[gc \d.*live/)
+    const begin = performance.now()
+    const { err } = lox(['--gc-log', '--heap', '1m', '--collector', 'stop-the-world', many])
+    const seconds = (performance.now() - begin) / 1000
+    const logged = err.trimEnd().split('\n')
+    for (const [i, line] of logged.entries()) {
+      const [, at, number] =
+        /^\[gc (\d+\.\d{3}) s\] (\d+): [\d.]+ MiB live, [\d.]+ MiB allocated, \d+ pages placed$/.exec(line) ?? []
+      expect(Number(number), line).toBe(i + 1)
+      expect(Number(at), line).toBeLessThan(seconds)
+    }
+    expect(logged.length).toBeGreaterThan(3)
   })
   it('--show-code writes the generated JavaScript', () => {
     expect(lox(['--show-code', file('fun f(a) { return a; }')]).err).toContain('= function f1_f(sp) {')
