@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <unordered_set>
 
@@ -20,25 +22,35 @@ std::string name(Ref ref) { return "ref " + std::to_string(ref.word); }
 
 }  // namespace
 
-void Verification::fail(const std::string& what) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (has_violation()) return;
-  // At once: the program may crash of the damage before it comes to the error. In a fault, too, so not by stdio.
-  const std::string line = "glissade: verification: " + what + "\n";
-  const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+// Some checks are made in a fault: no memory, no lock (invariant 10).
+void Verification::fail(const char* what) {
+  // acquire: pairs with the release of the thread that took the last one, which has left `violation_` by then.
+  for (Report report = Report::None; !report_.compare_exchange_weak(report, Report::AtWork, std::memory_order_acquire, std::memory_order_relaxed); report = Report::None) {
+    if (report == Report::There) return;
+    cpu_pause();  // somebody writes or takes one: for no longer than that, and touching no page that could be missing
+  }
+  const int length = std::snprintf(violation_, sizeof violation_, "glissade: verification: %s\n", what);
+  // At once: the program may crash of the damage before it comes to the error.
+  const ssize_t written = write(STDERR_FILENO, violation_, std::min(static_cast<std::size_t>(length), sizeof violation_ - 1));
 #ifdef GLISSADE_DEBUG
   std::abort();
 #endif
   static_cast<void>(written);
-  violation_ = what;
-  has_violation_.store(true, std::memory_order_release);
+  std::snprintf(violation_, sizeof violation_, "%s", what);
+  report_.store(Report::There, std::memory_order_release);
+}
+
+void Verification::fail_page(u32 page, const char* what) {
+  char text[96];
+  std::snprintf(text, sizeof text, "page %u %s", page, what);
+  fail(text);
 }
 
 std::string Verification::take_violation() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  std::string taken;
-  taken.swap(violation_);
-  has_violation_.store(false, std::memory_order_relaxed);
+  Report there = Report::There;
+  if (!report_.compare_exchange_strong(there, Report::AtWork, std::memory_order_acquire, std::memory_order_relaxed)) return {};
+  std::string taken = violation_;
+  report_.store(Report::None, std::memory_order_release);
   return taken;
 }
 
@@ -74,9 +86,9 @@ void Verification::check_marking() {
     if (!seen.insert(step.ref.word).second) continue;
     std::string why;
     const std::string from = step.parent.is_null() ? "a root" : name(step.parent);
-    if (!is_object(step.ref, why)) return fail(why + ", held by " + from);
+    if (!is_object(step.ref, why)) return fail((why + ", held by " + from).c_str());
     if (!wants(2)) continue;  // level 1 looks at the roots alone
-    if (!heap_.is_marked(step.ref)) return fail(name(step.ref) + ", held by " + from + ", is not marked (invariant 6)");
+    if (!heap_.is_marked(step.ref)) return fail((name(step.ref) + ", held by " + from + ", is not marked (invariant 6)").c_str());
     const u8* object = heap_.address(step.ref);
     const u32 shape = word_at(object);
     const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
@@ -134,23 +146,23 @@ void Verification::check_forwarding() {
   while ((at = next_live(heap_.blocks, at, f.black_begin)) < f.black_begin) {
     const u8* object = heap_.granule_address(at);
     const u32 shape = word_at(object);
-    if (shape != layout::kFillerShape && !heap_.shapes.is_defined(shape)) return fail("live bits at granule " + std::to_string(at.index) + " without an object");
+    if (shape != layout::kFillerShape && !heap_.shapes.is_defined(shape)) return fail(("live bits at granule " + std::to_string(at.index) + " without an object").c_str());
     const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
     if (at >= f.prefix_end && at.index % kGranulesPerPage == 0 && f.of(at).index == round_up(next, kGranulesPerPage) && is_full_run(at)) {
       next = f.of(at).index;
     }
     for (u32 i = 0; i < granules; i++) {
       const Granule g{at.index + i};
-      if (!heap_.blocks.is_live(g)) return fail("a hole in the live bits of granule " + std::to_string(at.index));
+      if (!heap_.blocks.is_live(g)) return fail(("a hole in the live bits of granule " + std::to_string(at.index)).c_str());
       const u32 expected = g < f.prefix_end ? g.index : next++;
       if (f.of(g).index != expected) {
-        return fail("granule " + std::to_string(g.index) + " is forwarded to " + std::to_string(f.of(g).index) + ", naive sliding says " +
-                    std::to_string(expected));
+        return fail(("granule " + std::to_string(g.index) + " is forwarded to " + std::to_string(f.of(g).index) + ", naive sliding says " +
+                     std::to_string(expected)).c_str());
       }
     }
     at.index += granules;
   }
-  if (next != f.compact_end.index) fail("compaction ends at " + std::to_string(f.compact_end.index) + ", naive sliding at " + std::to_string(next));
+  if (next != f.compact_end.index) fail(("compaction ends at " + std::to_string(f.compact_end.index) + ", naive sliding at " + std::to_string(next)).c_str());
 }
 
 // A page that is placed by its source loses it when another builder is quicker: then there is nothing to compare with.
@@ -160,7 +172,7 @@ void Verification::check_page(u32 page, PageContent content, const u8* buffer) {
   checks_.fetch_add(1, std::memory_order_relaxed);
   const u8* made = content == PageContent::Source ? heap_.space.from_page({heap_.builder.source_page(page)}) : buffer;
   const bool right = content == PageContent::Zero ? expected_.accepts_empty(page) : expected_.accepts(page, made);
-  if (!right && is_undisturbed(page)) fail("page " + std::to_string(page) + " is not what its sources give, word by word");
+  if (!right && is_undisturbed(page)) fail_page(page, "is not what its sources give, word by word");
 }
 
 void Verification::check_rebuilt(u32 page, PageContent content, const u8* buffer) {
@@ -168,7 +180,7 @@ void Verification::check_rebuilt(u32 page, PageContent content, const u8* buffer
   u8 again[kPageSize];
   const PageContent second = heap_.builder.build(page, again);
   if ((second != content || std::memcmp(again, buffer, kPageSize) != 0) && is_undisturbed(page)) {
-    fail("page " + std::to_string(page) + " built twice is not the same (invariant 1)");
+    fail_page(page, "built twice is not the same (invariant 1)");
   }
 }
 

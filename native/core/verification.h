@@ -12,7 +12,6 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -51,12 +50,15 @@ class Verification {
   }
   /// The first violation since the last call; empty if none.
   std::string take_violation();
-  bool has_violation() const { return has_violation_.load(std::memory_order_acquire); }
+  bool has_violation() const { return report_.load(std::memory_order_acquire) == Report::There; }
   /// Checks made so far, whatever they found.
   u64 count() const { return checks_.load(std::memory_order_relaxed); }
 
  private:
-  void fail(const std::string& what);
+  enum class Report : u8 { None, AtWork, There };
+
+  void fail(const char* what);
+  void fail_page(u32 page, const char* what);
   bool is_object(Ref ref, std::string& why) const;
   bool is_undisturbed(u32 page) const;
   /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
@@ -66,9 +68,8 @@ class Verification {
   ExpectedPages expected_;
   u32 level_ = 0;
   std::atomic<u64> checks_{0};
-  std::mutex mutex_;
-  std::string violation_;
-  std::atomic<bool> has_violation_{false};
+  char violation_[256];  // of whoever has set `report_` to AtWork; readable while it is There
+  std::atomic<Report> report_{Report::None};
 };
 
 }  // namespace glissade
