@@ -1,12 +1,12 @@
-// Portable collectors, whose work a vm timeout or the end of the stack cuts off: no `finally` runs for the first, and the
-// second may come at every call.
+// Work in JavaScript that a vm timeout or the end of the stack cuts off, of portable collectors and of checked heaps: no
+// `finally` runs for the first, and the second may come at every call.
 import { spawnSync } from 'node:child_process'
 import { createContext, runInContext } from 'node:vm'
 import { Heap, type Ref } from 'glissade'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { PortableSpace } from '../src/gc/portable-space.js'
 import { LARGE_BYTES } from '../dist/heap/layout.js'
-import { failure } from './conformance/configurations.js'
+import { concurrent, failure, overAll } from './conformance/configurations.js'
 
 const { Int32Array: Words } = globalThis
 const { copyWithin } = Words.prototype
@@ -208,4 +208,63 @@ it.each(['stop-the-world', 'none'])(
     })
     expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: 'mine\n' })
   },
+)
+
+overAll(
+  'cut off between a collection and what a checked heap makes of it',
+  ({ options }) => {
+    const overflow = function (): never {
+      throw new RangeError('end of the stack')
+    } as never
+    const ways = {
+      'the end of the stack': (safepoint: () => void) => {
+        globalThis.Int32Array = overflow
+        expect(safepoint).toThrow('end of the stack')
+        globalThis.Int32Array = Words
+      },
+      'a vm timeout': (safepoint: () => void) =>
+        cutOff(() => {
+          globalThis.Int32Array = stuck
+          safepoint()
+        }),
+    }
+
+    it.each(Object.entries(ways))('%s: no object is called stale that is not', (_name, way) => {
+      using heap = Heap.create({ maxBytes: '4m', checked: true, stress: { everyAllocations: 1 }, ...options })
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(node))
+        const safepoints = [() => heap.collectSync(), () => void m.alloc(node), () => m.reserve(16)]
+        for (const safepoint of safepoints) {
+          for (const use of [
+            (ref: Ref) => (m.i32[ref + node.at.key] = 1),
+            (ref: Ref) => m.shapeOf(ref),
+            (ref: Ref) => table.set(0, ref),
+            (ref: Ref) => m.scoped((scope) => scope.handle(ref, node).key),
+            (ref: Ref) => m.identityHash(ref),
+          ]) {
+            const stale = table.get(0) as Ref
+            way(safepoint)
+            use(table.get(0) as Ref)
+            expect(failure(() => use(stale)).code).toBe('ERR_STALE_REF')
+          }
+        }
+      })
+      heap.assertValid()
+    })
+
+    it('the root area that was being made is free again', () => {
+      using heap = Heap.create({ maxBytes: '4m', checked: true, ...options })
+      const way = ways['the end of the stack']
+      heap.run((m) => {
+        for (let i = 0; i < 300; i++) {
+          way(() => heap.collectSync())
+          way(() => m.roots.stack('ref', 1))
+        }
+        m.roots.stack('ref', 1)
+      })
+    })
+  },
+  concurrent,
 )

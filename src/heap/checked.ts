@@ -56,13 +56,13 @@ export class CheckedState {
 
   forgetObjects(): void {
     const words = CHUNK_GRANULES / 32
+    this.#cachedStart = this.#cachedEnd = 0
     for (let chunk = 0; chunk < this.#touched.length; chunk++) {
       if (this.#touched[chunk] === 0) continue
-      this.#touched[chunk] = 0
       for (let w = chunk * words; w < (chunk + 1) * words; w++) this.#past[w] |= this.#starts[w]
       this.#starts.fill(0, chunk * words, (chunk + 1) * words)
+      this.#touched[chunk] = 0 // last: whoever is cut off here begins again
     }
-    this.#cachedStart = this.#cachedEnd = 0
   }
 
   objectAt(ref: number): void {
@@ -81,6 +81,7 @@ export class CheckedState {
    * Brings the table up to the current epoch, for collectors that do not tell where objects went. At the end of every
    * safepoint, when roots are published: later, an object may be held by a local alone. It stops the other threads, and
    * while it waits for its turn to do so, they may stop this one: so it is a safepoint itself, where it does anything.
+   * The end of the stack, or a vm timeout, may cut it off: then the next check does it, before it calls anything stale.
    */
   sync(): void {
     if (this.#retrace === null || !this.behind || this.#core.closed) return
@@ -108,6 +109,7 @@ export class CheckedState {
     if (ref < 0 || ref >= this.#core.views.i32.length) {
       throw new HeapError('ERR_BAD_REF', `${what}: ${ref} is outside the heap's ${this.#core.views.i32.length} words`)
     }
+    this.sync()
     if (!this.#has(this.#starts, ref)) {
       if (this.#has(this.#past, ref)) {
         throw new HeapError(
@@ -248,6 +250,7 @@ export class CheckedState {
   /** The object that covers a word of the heap buffer, or an error. */
   #locate(word: number, what: string): number {
     this.#core.checkRunning(what)
+    this.sync()
     if (word >= this.#cachedStart && word < this.#cachedEnd) return this.#cachedStart
     if (word < 0 || word >= this.#core.views.i32.length) {
       throw new HeapError('ERR_BOUNDS', `${what} is outside the heap's ${this.#core.views.i32.length} words`)

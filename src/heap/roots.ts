@@ -36,7 +36,12 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     core.checkOpen()
     // The border takes 32 bits: more slots than the region has bytes are none of its business.
     const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true)
-    if (core.running) core.checked?.sync()
+    try {
+      if (core.running) core.checked?.sync()
+    } catch (error) {
+      if (area >= 0) core.collector.freeArea(area)
+      throw error
+    }
     if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
     const control = core.views.control
     const block = areaBlock(area)
