@@ -179,6 +179,13 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       expect(failure(() => m.setElementRef(array, 3, object)).message).toMatch(/index 3 of a 'Refs' with 3 elements/)
       expect(failure(() => m.setElementRef(array, -1, object)).code).toBe('ERR_BOUNDS')
       expect(failure(() => m.setElementRef(object, 0, object)).code).toBe('ERR_WRONG_SHAPE')
+      for (const bad of ['1', '', null, true, [], 1n, Symbol('slot')] as never[]) {
+        expect(failure(() => m.setElementRef(array, bad, object)).message).toMatch(
+          /^setElementRef: index .* of a 'Refs'/,
+        )
+        expect(failure(() => m.setRef(object, bad, object)).message).toMatch(/^setRef: no slot of 'Node' lies at/)
+      }
+      expect(failure(() => m.setRef(object, String(node.at.next) as never, object)).code).toBe('ERR_BOUNDS')
       expect(failure(() => m.setValueInt(object, node.at.v, 0.5)).code).toBe('ERR_BAD_VALUE')
       expect(failure(() => m.setValueTagged(object, node.at.v, Tag.Ref as never, 1)).code).toBe('ERR_BAD_VALUE')
       expect(failure(() => m.setValueRef(object, node.at.v, 0 as Ref)).message).toMatch(/null is setValueNil/)

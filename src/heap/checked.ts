@@ -135,16 +135,16 @@ export class CheckedState {
     const shape = this.checkObject(object, what)
     if (shape.array) {
       if (shape.kind !== kind) throw this.#wrongKind(shape, shape.kind, kind, `${what} ${verb}`)
-      const index = at - shape.elementsAt
+      const index = typeof at === 'number' ? at - shape.elementsAt : at // text would be added as text
       const length = this.#core.views.i32[object + 1] >>> FLAG_BITS
       if (!Number.isInteger(index) || index < 0 || index >= length) {
         throw new HeapError('ERR_BOUNDS', `${what}: index ${show(index)} of a '${shape.name}' with ${length} elements`)
       }
       return
     }
-    const bytes = SLOT_BYTES[kind]
+    const byte = typeof at === 'number' ? at * SLOT_BYTES[kind] : -1
     for (const [name, slotKind] of Object.entries(shape.slots)) {
-      if (shape.at[name] * SLOT_BYTES[slotKind] !== at * bytes) continue
+      if (shape.at[name] * SLOT_BYTES[slotKind] !== byte) continue
       if (slotKind === kind) return
       throw this.#wrongKind(shape, `${slotKind} in slot '${name}'`, kind, `${what} ${verb}`)
     }
@@ -178,7 +178,8 @@ export class CheckedState {
     }
     return {
       setRef: (object, at, ref) => storeRef(object, at, ref, 'setRef'),
-      setElementRef: (array, index, ref) => storeRef(array, 2 + index, ref, 'setElementRef'),
+      setElementRef: (array, index, ref) =>
+        storeRef(array, typeof index === 'number' ? 2 + index : index, ref, 'setElementRef'),
       setValueRef: (object, at, ref) => {
         this.checkSlot(object, at, 'value', 'setValueRef')
         this.checkObject(ref, 'setValueRef (the stored Ref; null is setValueNil)')

@@ -78,21 +78,21 @@ abstract class RootArea<K extends RootKind> implements Disposable {
 
   protected store(index: number, content: RootContent<K>): void {
     this.checkSlot(index)
-    const { rootsI32, rootsF64 } = this.core.views
-    if (this.kind === 'ref') {
-      if (typeof content !== 'number' || (content | 0) !== content || content < 0 || (content & 1) !== 0) {
-        throw new HeapError(
-          'ERR_BAD_REF',
-          `a slot of a ref area takes a Ref (even) or 0 for null; got ${show(content)}`,
-        )
-      }
-      this.core.checkRef(content as Ref, 'a root slot')
-      rootsI32[this.base + index] = content
-    } else {
-      if (content instanceof Tagged && content.tag === Tag.Ref)
-        this.core.checkRef(content.payload as Ref, 'a root slot')
-      writeValue(rootsI32, rootsF64, this.base + index, content as RawValue)
+    const { i32, rootsI32, rootsF64 } = this.core.views
+    if (this.kind === 'ref') this.#checkRef(content, i32.length)
+    else if (content instanceof Tagged && content.tag === Tag.Ref) this.#checkRef(content.payload, i32.length)
+    if (this.kind === 'ref') rootsI32[this.base + index] = content as Ref | 0
+    else writeValue(rootsI32, rootsF64, this.base + index, content as RawValue)
+  }
+  /** A collection follows what a root slot holds, wherever it leads. */
+  #checkRef(ref: unknown, end: number): void {
+    if (typeof ref !== 'number' || !Number.isInteger(ref) || ref < 0 || ref >= end || (ref & 1) !== 0) {
+      throw new HeapError(
+        'ERR_BAD_REF',
+        `a slot of a ${this.kind} area takes a Ref (even, inside the heap) or ${this.kind === 'ref' ? '0 for null' : 'a value without one'}; got ${show(ref)}`,
+      )
     }
+    this.core.checkRef(ref as Ref | 0, 'a root slot')
   }
 
   /** Gives the area back; its slots are roots no longer. Twice is once. */

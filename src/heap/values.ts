@@ -103,7 +103,7 @@ export function writeValue(i32: Int32Array, f64: Float64Array, index: number, va
 }
 
 export function checkUserTag(tag: number): void {
-  if (tag >= Tag.User0 && tag <= Tag.User3) return
+  if (Number.isInteger(tag) && tag >= Tag.User0 && tag <= Tag.User3) return
   throw new HeapError(
     'ERR_BAD_VALUE',
     `${show(tag)} is not one of the embedder's tags, Tag.User0 to Tag.User3: other tags have their own setters`,

@@ -125,7 +125,7 @@ overAll('objects', (configuration) => {
   it('makes tagged words of the embedder’s tags and 32 bits only', () => {
     withHeap(configuration, {}, (heap) => {
       const shape = heap.defineShape('Box', { v: 'value' })
-      for (const tag of [Tag.Nil, Tag.Int, Tag.User3 + 1, 0, NaN, 'x', undefined]) {
+      for (const tag of [Tag.Nil, Tag.Int, Tag.User3 + 1, 0, NaN, 'x', undefined, Symbol('tag'), Tag.User0 + 0.5]) {
         expect(failure(() => new Tagged(tag as never, 0)).message).toMatch(
           /is not one of the embedder's tags, Tag.User0 to/,
         )

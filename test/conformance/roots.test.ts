@@ -192,7 +192,10 @@ overAll('roots', (configuration) => {
         expect(failure(() => refs.get(-1)).code).toBe('ERR_BOUNDS')
         expect(failure(() => refs.get(refs.capacity)).code).toBe('ERR_BOUNDS')
         expect(failure(() => refs.get(0.5)).code).toBe('ERR_BOUNDS')
-        expect(failure(() => refs.set(0, 3 as Ref)).code).toBe('ERR_BAD_REF')
+        for (const bad of [3, -2, 0.5, m.i32.length, 2 ** 31 - 2]) {
+          expect(failure(() => refs.set(0, bad as Ref)).code).toBe('ERR_BAD_REF')
+          if (bad !== 0.5) expect(failure(() => values.set(0, new Tagged(Tag.Ref, bad))).code).toBe('ERR_BAD_REF')
+        }
         expect(failure(() => (values.top = values.capacity + 1)).code).toBe('ERR_BOUNDS')
         expect(failure(() => (values.top = -1)).code).toBe('ERR_BOUNDS')
         expect(failure(() => values.set(0, 'text' as never)).code).toBe('ERR_BAD_VALUE')
