@@ -23,7 +23,9 @@ overAll(
           const slot = old + node.at.next
           m.i32[slot] = white
           m.cards[slot >>> 8] = 0
-          const bare = heap.verify().violations.map((v) => v.what)
+          const violations = heap.verify().violations
+          const bare = violations.map((v) => v.what)
+          for (const { where } of violations) expect(where).toBe(`card table, Node@${old}.next`)
           m.setRef(old, node.at.next, white)
           const barriered = heap.verify().violations.map((v) => v.what)
           expect(barriered).toEqual([])

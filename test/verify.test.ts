@@ -111,8 +111,30 @@ describe.each(configurations)('verify ($name)', ({ options, concurrent }) => {
     expect(violation.path[2]).toBe(violation.where)
   })
 
+  it('names a root slot once where the root itself is wrong', () => {
+    using heap = Heap.create({ maxBytes: '4m', ...options })
+    heap.run((m) => {
+      const table = m.roots.table('ref', 8)
+      table.top = 1
+      m.rootsI32[table.base] = 7
+      const [violation] = heap.verify().violations
+      m.rootsI32[table.base] = 0
+      expect(violation.what).toMatch(/is odd/)
+      expect(violation.path).toEqual([violation.where])
+    })
+  })
+
   it('finds nothing in a heap that is in order', () => {
     expect(damaged(() => {})).toEqual([])
+  })
+
+  it('takes no other options than it has', () => {
+    using heap = Heap.create({ maxBytes: '1m', ...options })
+    expect(heap.verify({ afterCollection: undefined }).ok).toBe(true)
+    for (const bad of [null, 5, 'x', [], { aftercollection: true }, { afterCollection: 1 }] as never[]) {
+      expect(failure(() => heap.verify(bad)).code).toBe('ERR_OPTION')
+      expect(failure(() => heap.assertValid(bad)).code).toBe('ERR_OPTION')
+    }
   })
 })
 

@@ -4,6 +4,7 @@
 // ranges it calls free, which must read as zeros). The thread runs, all other mutators are stopped; like any safepoint it
 // wants every live reference in a published root slot. A violation says what is wrong, where, and how a root reaches it.
 
+import { HeapError, show } from '../heap/errors.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import {
   AreaKind,
@@ -52,7 +53,22 @@ const MOST_VIOLATIONS = 100
 const PAGE_WORDS = PAGE_BYTES / 4
 
 export function verify(core: HeapCore, options: VerifyOptions = {}): VerifyReport {
+  checkOptions(options)
   return new Verification(core, options).run()
+}
+
+function checkOptions(options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new HeapError('ERR_OPTION', `verify takes an object of options; got ${show(options)}`)
+  }
+  for (const [name, value] of Object.entries(options)) {
+    if (name !== 'afterCollection') {
+      throw new HeapError('ERR_OPTION', `unknown option '${name}' of verify: the only one is 'afterCollection'`)
+    }
+    if (value !== undefined && typeof value !== 'boolean') {
+      throw new HeapError('ERR_OPTION', `option afterCollection of verify is true or false; got ${show(value)}`)
+    }
+  }
 }
 
 class Verification {
@@ -95,7 +111,12 @@ class Verification {
   /** Cards mean something between the trace and the remark of a cycle; the collector can tell which slots they must cover. */
   #verifyCards(): void {
     const violation = this.#core.collector.cardViolation()
-    if (violation !== '') this.#report(violation, 'card table')
+    if (violation === '') return
+    const [, word, ref] = /^word (\d+) of the marked object at ref (\d+)/.exec(violation) ?? []
+    this.#report(
+      violation,
+      ref === undefined ? 'card table' : `card table, ${this.#slotName(Number(ref), Number(word))}`,
+    )
   }
 
   #report(what: string, where: string, path: readonly string[] = []): void {
@@ -191,7 +212,7 @@ class Verification {
   // ---- objects
 
   #reach(ref: number, parent: number, where: () => string): void {
-    const path = (): string[] => [...this.#pathOf(parent), where()]
+    const path = (): string[] => (parent < 0 ? [where()] : [...this.#pathOf(parent), where()])
     if ((ref & 1) === 0 && this.#isSet(this.#starts, ref)) return
     const words = this.#checkHeader(ref, where, path)
     if (words === 0) return
