@@ -3,9 +3,10 @@
 // Several threads may ask first: the one that exchanges the word decides, and the others take its answer.
 
 import { threadId } from 'node:worker_threads'
-import { HeapError, show } from './errors.js'
+import { HeapError } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { FIRST_SHAPE, FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord } from './layout.js'
+import { noObjectAt } from './objects.js'
 import type { Ref } from './values.js'
 
 // Threads begin far from each other in the sequence.
@@ -40,8 +41,5 @@ function refuse(object: Ref, kind: number): never {
   if (object !== 0 && kind > ShapeKind.Fixed && kind <= ShapeKind.ArrayU8) {
     throw new HeapError('ERR_WRONG_SHAPE', 'identityHash is for fixed shapes: an array keeps its length in that word')
   }
-  throw new HeapError(
-    'ERR_BAD_REF',
-    `identityHash: no object begins at ${show(object)}${object === 0 ? ', which is null: test for it first' : ': was the Ref kept across a safepoint?'}`,
-  )
+  throw noObjectAt(object, 'identityHash')
 }

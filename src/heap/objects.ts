@@ -22,8 +22,16 @@ export function shapeAt(core: HeapCore, ref: Ref, what: string): AnyShape {
       `${what}: another thread defined the shape of the object at ${ref}: define shapes before heap.share()`,
     )
   }
+  throw noObjectAt(ref, what)
+}
+
+/** For what takes a Ref and got this. */
+export function noObjectAt(ref: unknown, what: string): HeapError {
+  if (typeof ref !== 'number' || !Number.isInteger(ref)) {
+    return new HeapError('ERR_BAD_REF', `${what}: a Ref is a whole number; got ${show(ref)}`)
+  }
   const why = ref === 0 ? ', which is null: test for it first' : ': was the Ref kept across a safepoint?'
-  throw new HeapError('ERR_BAD_REF', `${what}: no object begins at ${show(ref)}${why}`)
+  return new HeapError('ERR_BAD_REF', `${what}: no object begins at ${ref}${why}`)
 }
 
 /** `m.setShape`: one store of word 0, after the check that the collector's view of the object does not change. */

@@ -122,6 +122,23 @@ overAll('objects', (configuration) => {
     })
   })
 
+  it('says what is no Ref at all', () => {
+    withHeap(configuration, {}, (heap) => {
+      heap.run((m) => {
+        for (const bad of [undefined, null, 'x', 1.5, NaN, {}] as never[]) {
+          for (const use of [() => m.readString(bad), () => m.identityHash(bad), () => m.copyOut(bad)]) {
+            expect(failure(use)).toEqual({
+              code: 'ERR_BAD_REF',
+              message: expect.stringMatching(
+                /^(readString|identityHash|copyOut): a Ref is a whole number; got /,
+              ) as string,
+            })
+          }
+        }
+      })
+    })
+  })
+
   it('makes tagged words of the embedder’s tags and 32 bits only', () => {
     withHeap(configuration, {}, (heap) => {
       const shape = heap.defineShape('Box', { v: 'value' })
