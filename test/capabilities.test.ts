@@ -84,6 +84,7 @@ describe('with something missing', () => {
   it('addon not built, or not loadable', () => {
     const unbuilt = chooseMode({ platform: 'linux', reason: 'the native addon has not been built' })
     expect(unbuilt.remedies[0]).toMatch(/npm run build:native/)
+    expect(unbuilt.remedies[0]).toMatch(/node-gyp && npm explore glissade -- npm run build:native/)
     const broken = chooseMode({ platform: 'linux', reason: 'the native addon could not be loaded: wrong ELF class' })
     expect(broken.reasons[0]).toMatch(/wrong ELF class/)
     expect(broken.remedies[0]).toMatch(/rebuild/)

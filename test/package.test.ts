@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { expect, it } from 'vitest'
@@ -15,6 +16,15 @@ it('every entry of "exports" points at a file that the build writes', () => {
       expect(readFileSync(file, 'utf8').length, file).toBeGreaterThan(0)
     }
   }
+})
+
+it('what the README links to is in the package', () => {
+  const run = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { encoding: 'utf8' })
+  const [{ files }] = JSON.parse(run.stdout) as [{ files: { path: string }[] }]
+  const packed = files.map(({ path }) => path)
+  const links = [...readFileSync('README.md', 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link]) => link)
+  expect(links.length).toBeGreaterThan(5)
+  expect(links.filter((link) => !packed.includes(link))).toEqual([])
 })
 
 it('every command in "bin" is a file that can be run', () => {

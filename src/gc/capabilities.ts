@@ -116,6 +116,11 @@ interface Obstacle {
   readonly remedy: string
 }
 
+/** npm builds nothing when it installs the package. */
+const BUILD =
+  'npm run build:native, or where glissade is a dependency ' +
+  'npm install --save-dev node-gyp && npm explore glissade -- npm run build:native'
+
 function whatPreventsConcurrent(probe: Probe | NoProbe, request: ModeRequest): Obstacle[] {
   if (!isProbe(probe)) {
     if (probe.platform !== 'linux') {
@@ -130,9 +135,9 @@ function whatPreventsConcurrent(probe: Probe | NoProbe, request: ModeRequest): O
       {
         reason: probe.reason,
         remedy: /not been built/.test(probe.reason)
-          ? 'build the addon: npm run build:native (needs g++ 12 or later, make and python3)'
+          ? `build the addon: ${BUILD} (needs g++ 12 or later, make and python3)`
           : /could not be loaded/.test(probe.reason)
-            ? 'rebuild the addon for this machine: npm run build:native'
+            ? `rebuild the addon for this machine: ${BUILD}`
             : /GLISSADE_NATIVE=none/.test(probe.reason)
               ? 'unset GLISSADE_NATIVE'
               : '',
