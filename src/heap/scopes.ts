@@ -39,7 +39,7 @@ interface Chunk {
 }
 
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
-  let slots = Math.min(FIRST_SLOTS << chunks.length, MOST_SLOTS)
+  let slots = Math.min(FIRST_SLOTS * 2 ** chunks.length, MOST_SLOTS) // no shift: there may be more than 20
   // Handles are their thread's: what keeps them goes with it.
   let area = core.createArea(kind, slots, core.mutatorIndex, false)
   while (area < 0 && slots > FIRST_SLOTS) {

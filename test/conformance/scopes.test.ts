@@ -215,6 +215,28 @@ overAll('what keeps handles', (configuration) => {
     })
   })
 
+  it('finds room for handles in forty places of a page each', () => {
+    withHeap(configuration, { maxRootBytes: '512k' }, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const tables: Disposable[] = []
+        const full = failure(() => {
+          for (;;) tables.push(m.roots.table('ref', 1))
+        })
+        expect(full.code).toBe('ERR_ROOTS_EXHAUSTED')
+        for (let i = 0; i < 80; i += 2) tables[i][Symbol.dispose]()
+        m.scoped((scope) => {
+          let last = scope.new(node, { key: 7 })
+          for (let i = 0; i < 39 * 1024; i++) last = scope.keep(last)
+          heap.assertValid()
+          if (configuration.collects) heap.collectSync()
+          expect(last.key).toBe(7)
+        })
+        for (let i = 1; i < tables.length; i += 2) tables[i][Symbol.dispose]()
+      })
+    })
+  })
+
   it('leaves no root behind, however its scopes nest and wherever they end', () => {
     withHeap(configuration, {}, (heap) => {
       const shape = heap.defineShape('Node', { next: 'ref' })
