@@ -52,6 +52,35 @@ overAll('stress', (configuration) => {
     })
   })
 
+  it('tells call sites apart whatever the program has made of its stack traces', () => {
+    const { stackTraceLimit, prepareStackTrace } = Error
+    const structured = (_: Error, frames: NodeJS.CallSite[]): NodeJS.CallSite[] => frames
+    // As under --frozen-intrinsics.
+    Object.defineProperty(Error, 'stackTraceLimit', { writable: false })
+    try {
+      expect(withHeap(configuration, { stress: { everySite: true } }, build)).toBe(configuration.collects ? 2 : 0)
+    } finally {
+      Object.defineProperty(Error, 'stackTraceLimit', { writable: true })
+    }
+    for (const [limit, prepare] of [
+      [0, prepareStackTrace],
+      [1, prepareStackTrace],
+      [Infinity, structured],
+    ] as const) {
+      Error.stackTraceLimit = limit
+      Error.prepareStackTrace = prepare
+      let collections
+      try {
+        collections = withHeap(configuration, { stress: { everySite: true } }, build)
+        expect([Error.stackTraceLimit, Error.prepareStackTrace]).toEqual([limit, prepare])
+      } finally {
+        Error.stackTraceLimit = stackTraceLimit
+        Error.prepareStackTrace = prepareStackTrace
+      }
+      expect(collections).toBe(configuration.collects ? 2 : 0)
+    }
+  })
+
   it('everySafepoint has every poll due, whatever came before it', () => {
     withHeap(configuration, { stress: { everySafepoint: true } }, (heap) => {
       const cell = heap.defineShape('Cell', { next: 'ref' })

@@ -106,7 +106,7 @@ export const OPTIONS = {
       everySite: {
         kind: 'flag',
         default: false,
-        doc: 'Collect at the first allocation of each distinct call stack.',
+        doc: 'Collect at the first allocation of each distinct call stack (its innermost frames).',
       },
       sitePeriod: {
         kind: 'integer',

@@ -163,12 +163,28 @@ function checkReservation(bytes: unknown): void {
 /** Where this module lies: frames from there, and from text it generated, are not the program's. */
 const LIBRARY = new URL('.', import.meta.url).href
 
+/** Innermost frames that tell call stacks apart, the library's own included. */
+const SITE_FRAMES = 10
+
 /** A hash of the call stack outside the library: what stress by site takes for a site. */
 function callSite(): number {
   let hash = 0x811c9dc5
-  for (const frame of (new Error().stack ?? '').split('\n').slice(1)) {
+  for (const frame of callStack().split('\n')) {
     if (frame.includes(LIBRARY)) continue
     for (let i = 0; i < frame.length; i++) hash = Math.imul(hash ^ frame.charCodeAt(i), 0x01000193)
   }
   return hash
+}
+
+/** As text, and of that many frames, whatever the program has made of its own stacks (frozen, they stay as they are). */
+function callStack(): string {
+  const { stackTraceLimit, prepareStackTrace } = Error
+  try {
+    Reflect.set(Error, 'stackTraceLimit', SITE_FRAMES)
+    Reflect.set(Error, 'prepareStackTrace', (_: Error, frames: NodeJS.CallSite[]) => frames.join('\n'))
+    return new Error().stack ?? ''
+  } finally {
+    Reflect.set(Error, 'stackTraceLimit', stackTraceLimit)
+    Reflect.set(Error, 'prepareStackTrace', prepareStackTrace)
+  }
 }
