@@ -88,6 +88,9 @@ describe('with something missing', () => {
     const broken = chooseMode({ platform: 'linux', reason: 'the native addon could not be loaded: wrong ELF class' })
     expect(broken.reasons[0]).toMatch(/wrong ELF class/)
     expect(broken.remedies[0]).toMatch(/rebuild/)
+    const disabled = 'Cannot load native addon because loading addons is disabled.' // as Node says
+    const refused = chooseMode({ platform: 'linux', reason: `the native addon could not be loaded: ${disabled}` })
+    expect(refused.remedies[0]).toMatch(/^let Node load addons: no --no-addons/)
   })
 })
 

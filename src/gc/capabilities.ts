@@ -136,11 +136,13 @@ function whatPreventsConcurrent(probe: Probe | NoProbe, request: ModeRequest): O
         reason: probe.reason,
         remedy: /not been built/.test(probe.reason)
           ? `build the addon: ${BUILD} (needs g++ 12 or later, make and python3)`
-          : /could not be loaded/.test(probe.reason)
-            ? `rebuild the addon for this machine: ${BUILD}`
-            : /GLISSADE_NATIVE=none/.test(probe.reason)
-              ? 'unset GLISSADE_NATIVE'
-              : '',
+          : /addons is disabled/.test(probe.reason)
+            ? 'let Node load addons: no --no-addons, and --allow-addons where it runs with --permission'
+            : /could not be loaded/.test(probe.reason)
+              ? `rebuild the addon for this machine: ${BUILD}`
+              : /GLISSADE_NATIVE=none/.test(probe.reason)
+                ? 'unset GLISSADE_NATIVE'
+                : '',
       },
     ]
   }
