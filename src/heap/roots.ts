@@ -95,12 +95,11 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     this.core.checkRef(ref as Ref | 0, 'a root slot')
   }
 
-  /** Gives the area back; its slots are roots no longer. Twice is once. */
+  /** Gives the area back; its slots are roots no longer. Twice is once, and once the heap was closed there is nothing to give. */
   free(): void {
     if (this.freed) return
-    this.checkUsable()
     this.freed = true
-    this.core.collector.freeArea(this.index)
+    if (!this.core.closed) this.core.collector.freeArea(this.index)
   }
   [Symbol.dispose](): void {
     this.free()
@@ -176,7 +175,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
 
   override free(): void {
     super.free()
-    if (this.#limitIndex < 0) return
+    if (this.#limitIndex < 0 || this.core.closed) return
     const { control } = this.core.views
     control[this.#block + MutatorWord.StackLimitArea] = -1
     control[this.#block + MutatorWord.StackLimit] = 0

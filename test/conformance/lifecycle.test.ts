@@ -137,12 +137,18 @@ overAll('lifecycle', (configuration) => {
   it('says so when anything is used after close, and closes once', async () => {
     const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
     const node = heap.defineShape('Node', { next: 'ref' })
-    const { m, handle, allocate } = heap.run((m) => {
+    const { m, handle, allocate, kept } = heap.run((m) => {
       expect(failure(() => heap.close()).code).toBe('ERR_RUNNING')
-      return { m, handle: m.scope().new(node), allocate: m.allocator(node) }
+      const handle = m.scope().new(node)
+      const stack = m.roots.stack('ref', 1)
+      expect(stack.limitIndex).toBeGreaterThan(0)
+      const kept: Disposable[] = [stack, m.roots.table('value', 1), m.scope(), heap.global(handle), heap.weak(handle)]
+      return { m, handle, allocate: m.allocator(node), kept }
     })
     heap.close()
     heap.close()
+    // As the end of a `using` block does it: twice, and with nothing left to give back.
+    for (const disposable of [...kept, ...kept]) disposable[Symbol.dispose]()
     expect(heap.closed).toBe(true)
     const uses = [
       () => heap.run(() => 0),
