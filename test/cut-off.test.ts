@@ -236,6 +236,7 @@ overAll(
         const table = m.roots.table('ref', 1)
         table.set(0, m.alloc(node))
         const safepoints = [() => heap.collectSync(), () => void m.alloc(node), () => m.reserve(16)]
+        let moved = 0
         for (const safepoint of safepoints) {
           for (const use of [
             (ref: Ref) => (m.i32[ref + node.at.key] = 1),
@@ -247,9 +248,13 @@ overAll(
             const stale = table.get(0) as Ref
             way(safepoint)
             use(table.get(0) as Ref)
+            // On a busy machine a timeout may come before the collection.
+            if (table.get(0) === stale) continue
+            moved++
             expect(failure(() => use(stale)).code).toBe('ERR_STALE_REF')
           }
         }
+        expect(moved).toBeGreaterThan(0)
       })
       heap.assertValid()
     })

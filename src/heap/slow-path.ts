@@ -164,7 +164,7 @@ function checkReservation(bytes: unknown): void {
 const LIBRARY = new URL('.', import.meta.url).href
 
 /** Innermost frames that tell call stacks apart, the library's own included. */
-const SITE_FRAMES = 10
+const SITE_FRAMES = 11
 
 /** A hash of the call stack outside the library: what stress by site takes for a site. */
 function callSite(): number {
