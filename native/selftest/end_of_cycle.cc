@@ -206,11 +206,12 @@ TEST(a_closed_heap_reads_as_zeros_but_for_its_control_words_and_holds_no_memory)
     NativeMutator m(test, 4096);
     m.push(0);
     build_list(m, 0, 50'000, 1);
+    m.push(0);  // an even slot for what is large: see roots.cc
     m.push(m.alloc_refs(50'000));
     m.push(m.alloc_bytes(100'000));
-    m.store(m.root(2) + 2, 1);
+    m.store(m.root(3) + 2, 1);
     m.collect();
-    m.store_ref(m.root(1) + 2, m.root(0));
+    m.store_ref(m.root(2) + 2, m.root(0));
     m.set_left(m.root(0), m.left(m.root(0)));
     const i32 table = heap.create_area(layout::AreaKind::RefTable, 16, -1);
     AreaView area;
