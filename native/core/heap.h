@@ -193,9 +193,9 @@ class Heap {
 
   // gates.cc
   void open_gates();
-  class Waiting;
 
   // collector-thread.cc
+  class Waiting;
   static void* collector_entry(void* heap);
   void collector_loop();
   bool wait_for_memory();
