@@ -16,6 +16,7 @@ const collector = 'native/core/collector.cc'
 const placement = 'native/core/placement.cc'
 const prepare = 'native/core/prepare.cc'
 const blocks = 'native/core/block-table.h'
+const weakSlots = 'native/core/weak-slots.cc'
 
 export const MUTANTS = [
   // ── the mutator's side
@@ -177,19 +178,83 @@ export const MUTANTS = [
   },
   {
     name: 'weak-kept',
-    what: 'weak references to dead objects are not cleared',
-    file: collector,
-    find: 'if (area.words[i] != 0 && !is_marked({area.words[i]})) area.words[i] = 0;',
-    replace: '',
+    what: 'weak slots of dead objects are not cleared',
+    file: weakSlots,
+    find: 'if (!settles(slot, marker, visited)) waiting_[kept++] = slot;',
+    replace: 'settles(slot, marker, visited);',
     stress: of('weak'),
+    tests: ['weak'],
   },
   {
     name: 'weak-cleared-early',
-    what: 'weak references to live objects are cleared',
-    file: collector,
-    find: 'if (area.words[i] != 0 && !is_marked({area.words[i]})) area.words[i] = 0;',
-    replace: 'area.words[i] = 0;',
+    what: 'weak slots that the remark pause is the first to look at are cleared, whatever they hold',
+    file: weakSlots,
+    find: 'if (settles(slot, marker, visited)) continue;',
+    replace: 'settles(slot, marker, visited);',
+    stress: of('weak', 'ephemerons'),
+    tests: ['weak'],
+  },
+  {
+    name: 'weak-stores-unseen',
+    what: 'a weak root slot that is stored into while marking is not looked at again',
+    file: marking,
+    find: 'if (area.is_weak()) return note_weak_roots(area, begin, end);',
+    replace: 'if (area.is_weak()) return;',
     stress: of('weak'),
+  },
+  {
+    name: 'weak-first-card',
+    what: 'the slots of a large weak array that lie on its first card are not looked at again',
+    file: marking,
+    find: '(std::max(begin, kGranuleSize) - kGranuleSize) / kind.step()',
+    replace: '(begin - kGranuleSize) / kind.step()',
+    stress: of('ephemerons'),
+    tests: ['weak'],
+  },
+  {
+    name: 'ephemeron-split-by-a-card',
+    what: 'of a pair that lies on two cards, the part on the other one is not looked at',
+    file: marking,
+    find: '/ kind.step() * kind.step();',
+    replace: '/ kind.slot_bytes() * kind.slot_bytes();',
+    stress: of('ephemerons'),
+    tests: ['weak'],
+  },
+  {
+    name: 'ephemeron-value-lost',
+    what: 'the value of an ephemeron whose key lives is not marked',
+    file: weakSlots,
+    find: '    marker.visit(value);\n    visited++;',
+    replace: '    visited++;',
+    stress: of('ephemerons'),
+    tests: ['weak'],
+  },
+  {
+    name: 'ephemeron-value-strong',
+    what: 'the value of an ephemeron lives whether or not its key does: one that leads to its own key lives for ever',
+    file: weakSlots,
+    find: '  if (!ref.is_null() && !heap_.is_marked(ref)) return false;\n  if (!slot.has_value()) return true;',
+    replace:
+      '  if (!ref.is_null() && !heap_.is_marked(ref) && !slot.has_value()) return false;\n  if (!slot.has_value()) return true;',
+    stress: of('ephemerons'),
+    tests: ['value_lives'],
+  },
+  {
+    name: 'ephemeron-cleared-by-half',
+    what: 'of an ephemeron only the key is cleared',
+    file: weakSlots,
+    find: '    if (slot.has_value()) std::memcpy(',
+    replace: '    if (false) std::memcpy(',
+    stress: of('ephemerons'),
+    tests: ['value_lives'],
+  },
+  {
+    name: 'ephemerons-in-one-round',
+    what: 'ephemerons are followed once: the value of a key that is itself a value is lost',
+    file: marking,
+    find: '    if (weak_.settle(marker) == 0) return true;',
+    replace: '    weak_.settle(marker);\n    return marker.drain(budget);',
+    stress: of('ephemerons'),
   },
   {
     name: 'tlab-open-at-remark',

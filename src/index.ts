@@ -25,7 +25,15 @@ export type { CollectorName, HistogramSummary, PhaseChange } from './gc/collecto
 export { ERROR_CODES, HeapError, type ErrorCode } from './heap/errors.js'
 export { layout, Tag, type UserTag } from './heap/layout.js'
 export { OPTIONS, type HeapOptions, type ParsedOptions } from './heap/options.js'
-export { Shape, ArrayShape, type AnyShape, type SlotKind, type SlotTable } from './heap/shapes.js'
+export {
+  Shape,
+  ArrayShape,
+  type AnyShape,
+  type ArrayOptions,
+  type SlotKind,
+  type SlotTable,
+  type WeakArray,
+} from './heap/shapes.js'
 export { Tagged, type PlainNumber, type RawValue, type Ref } from './heap/values.js'
 export type { Mutator } from './heap/mutator.js'
 export type { ArrayAllocator, FixedAllocator } from './heap/allocation.js'

@@ -54,10 +54,10 @@ bool Heap::remark_pause(bool last) {
         injection::delay(injection::Delay::Remark);
         c.done = heap.marking.remark(c.last);
         if (c.done) {
+          heap.marking.clear_weak();
           if (heap.verification.wants(1)) heap.verification.check_marking();
           // From here every reachable object is marked, and what is born is black (invariant 6).
           heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
-          heap.clear_dead_weak_refs();
           heap.marked_begin_ = heap.moving.begin;
           heap.marked_end_ = heap.moving.top;
           heap.forget_dead();
@@ -77,15 +77,6 @@ bool Heap::is_marked(Ref ref) const {
   const Granule g = granule(ref);
   const u32 page = g.page();
   return page >= moving.large_low ? large_objects.is_marked(page) : blocks.is_live(g);
-}
-
-void Heap::clear_dead_weak_refs() {
-  roots.for_each([&](const AreaView& area) {
-    if (!area.is_weak()) return;
-    for (u32 i = 0; i < area.top; i++) {
-      if (area.words[i] != 0 && !is_marked({area.words[i]})) area.words[i] = 0;
-    }
-  });
 }
 
 void Heap::mark() {

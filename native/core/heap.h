@@ -217,7 +217,6 @@ class Heap {
   u64 wanted_pages() const;
   double room();
   void set_limits(u64 took_ns);
-  void clear_dead_weak_refs();
 
   // reuse.cc
   void forget_dead();

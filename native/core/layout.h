@@ -55,6 +55,7 @@ inline constexpr u32 kShapeKind = 0;
 inline constexpr u32 kShapeSize = 1;
 inline constexpr u32 kShapeSlotStart = 2;
 inline constexpr u32 kShapeSlotCount = 3;
+inline constexpr u32 kShapeWeak = 3;          // of an array: Weak
 inline constexpr u32 kSlotMapBase = kShapeBase + kShapeWords * kMaxShapes;
 inline constexpr u32 kMaxSlotMap = 262144;
 inline constexpr u32 kControlWords = kSlotMapBase + kMaxSlotMap;
@@ -64,13 +65,18 @@ enum class ShapeKind : i32 {
   Fixed = 1, ArrayRef = 2, ArrayValue = 3, ArrayF64 = 4, ArrayI32 = 5, ArrayU32 = 6, ArrayU16 = 7, ArrayU8 = 8
 };
 
+/// Which elements of a reference array are weak; Keys: the even ones, each the key of the odd one after it.
+inline constexpr i32 kWeakElements = 1, kWeakKeys = 2;
+enum class Weak : i32 { None = 0, Elements = kWeakElements, Keys = kWeakKeys };
+
 /// Free memory: a walker takes it as "empty to the end of this TLAB".
 inline constexpr u32 kFreeShape = 0;
 /// Dead space with a length: word 1 is granules << 2.
 inline constexpr u32 kFillerShape = 1;
 inline constexpr u32 kFirstShape = 2;
 
-/// High word of a reference in a value slot.
+/// High words of value slots: undefined, a reference.
+inline constexpr u32 kTagUndefined = 0x7FFD0000;
 inline constexpr u32 kTagRef = 0x7FFE0000;
 
 /// cards[slot word index >> kCardShift]: one card is 1 KiB.

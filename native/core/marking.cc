@@ -15,6 +15,9 @@ namespace {
 /// Pause budgets: beyond them remark gives up and precleaning goes on.
 constexpr u64 kRemarkCards = 512;
 constexpr u64 kRemarkObjects = 2'000;
+constexpr u64 kRemarkWeakSlots = 16 * 1024;
+/// Ephemerons are followed round by round so often before each key is watched.
+constexpr u32 kEphemeronRounds = 4;
 /// A piece of a large array counts as so many objects.
 constexpr u32 kPieceBytes = 16 * 1024;
 constexpr u64 kPieceObjects = 256;
@@ -32,12 +35,25 @@ void Marker::visit_value(u64 bits) {
 }
 
 void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
+  const ShapeEntry& entry = heap_.shapes[shape];
+  if (entry.weak() != layout::Weak::None) [[unlikely]] return note_weak(object, entry, begin, end);
   // Backwards: the stack gives the first slot first, and what a program links first it has mostly allocated beside it.
   for_each_slot_backwards(heap_.shapes, shape, begin, end, [&](u32 offset, bool is_value) {
     // A value is read as 64 bits at once: a tag and a payload of different stores are told apart by the store order.
     if (is_value) visit_value(load64(object + offset));
     else visit_word(load32(object + offset));
   });
+}
+
+void Marker::note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end) {
+  const WeakKind kind{shape.is_value_array(), shape.weak() == layout::Weak::Keys};
+  const u32 length = (load32(object + 4) >> layout::kFlagBits) * kind.slot_bytes();
+  // Pairs are noted whole, whatever part of one was asked for.
+  const u32 first = (std::max(begin, kGranuleSize) - kGranuleSize) / kind.step() * kind.step();
+  const u32 last = std::min(static_cast<u32>(round_up(end - kGranuleSize, kind.step())), length);
+  if (first >= last) return;
+  u8* elements = const_cast<u8*>(object) + kGranuleSize;
+  work_.weak.push_back({elements + first, elements + last, kind});
 }
 
 template <bool Parallel>
@@ -77,8 +93,10 @@ void Marker::mark_and_scan(Ref ref) {
 u64 Marker::done() const { return marked + pieces_ * kPieceObjects; }
 
 bool Marker::drain(u64 budget) {
-  if (parallel_) drain_some<true>(done() + budget);
-  else drain_some<false>(done() + budget);
+  const u64 goal = done() + budget;
+  if (parallel_) drain_some<Way::Parallel>(goal);
+  else if (told_) drain_some<Way::Telling>(goal);
+  else drain_some<Way::Alone>(goal);
   return idle();
 }
 
@@ -98,7 +116,7 @@ bool Marker::scan_array_piece() {
   return true;
 }
 
-template <bool Parallel>
+template <Marker::Way kWay>
 void Marker::drain_some(u64 goal) {
   MarkStack& refs = work_.refs;
   u32 queue[kRing];
@@ -127,7 +145,11 @@ void Marker::drain_some(u64 goal) {
     head = (head + 1) % kRing;
     queued--;
     fetched--;
-    mark_and_scan<Parallel>(Ref{word});
+    const u64 before = marked;
+    mark_and_scan<kWay == Way::Parallel>(Ref{word});
+    if constexpr (kWay == Way::Telling) {
+      if (marked != before) told_->key_marked(word, *this);
+    }
     if (done() >= goal) {
       while (queued) refs.push(queue[(head + --queued) % kRing]);
       return;
@@ -179,6 +201,7 @@ void Marking::note(const Marker& marker) {
 }
 
 void Marking::begin(bool young) {
+  weak_.forget();
   if (!young) {
     end_.store(0, std::memory_order_relaxed);
     heap_.clear_marks();
@@ -200,7 +223,9 @@ void Marking::mark_from_roots(bool young) {
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) {
       visit_stack(marker, area.index, true);
-    } else if (!area.is_weak()) {
+    } else if (area.is_weak()) {
+      note_weak_roots(area, 0, area.top);
+    } else {
       const u8* words = reinterpret_cast<const u8*>(area.words);
       for (u32 i = 0; i < area.top; i++) {
         if (area.is_value()) marker.visit_value(load64(words + i * 8ull));
@@ -209,8 +234,13 @@ void Marking::mark_from_roots(bool young) {
     }
   });
   counting_ = true;
-  trace();
+  trace_whole();
   counting_ = false;
+}
+
+void Marking::note_weak_roots(const AreaView& area, u32 begin, u32 end) {
+  if (begin >= end) return;
+  weak_.note({reinterpret_cast<u8*>(area.words + begin), reinterpret_cast<u8*>(area.words + end), WeakKind{false, false}});
 }
 
 void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
@@ -265,6 +295,33 @@ void Marking::trace() {
   });
 }
 
+/// Traces, and follows ephemerons, until neither finds anything.
+void Marking::trace_whole() {
+  for (u32 round = 0;; round++) {
+    trace();
+    for (MarkWork& work : work_) weak_.note_all(work.weak);
+    Marker marker(heap_, false, work_[0]);
+    if (weak_.settle(marker) == 0) return;
+    if (round < kEphemeronRounds) continue;
+    trace_telling(marker, ~u64{0} >> 1);
+    note(marker);
+  }
+}
+
+/// Traces to the end, and follows each ephemeron as soon as its key is marked. False: the budget ended first.
+bool Marking::trace_telling(Marker& marker, u64 budget) {
+  weak_.watch();
+  marker.tell(&weak_);
+  bool done;
+  do {
+    done = marker.drain(budget);
+    weak_.note_all(work_[0].weak);
+  } while (done && weak_.settle_noted(marker) != 0);
+  marker.tell(nullptr);
+  weak_.unwatch();
+  return done;
+}
+
 void Marking::trace_with(Marker& marker, bool alone) {
   const u32 workers = alone ? 1 : heap_.workers.count();
   bool counted = false;  // among the hungry
@@ -314,7 +371,7 @@ u64 Marking::take_cards() {
     heap_.cards.take_dirty(written.begin, end, [&](std::size_t card) { heap_cards_.push_back(static_cast<u32>(card)); });
   });
   heap_.roots.for_each([&](const AreaView& area) {
-    if (area.is_stack() || area.is_weak()) return;
+    if (area.is_stack()) return;
     const std::size_t first = area.first_word >> layout::kCardShift;
     const std::size_t words = std::size_t{area.top} * area.slot_bytes() / 4;
     heap_.root_cards.take_dirty(first, first + ((words + (1u << layout::kCardShift) - 1) >> layout::kCardShift),
@@ -334,6 +391,7 @@ void Marking::visit_root_card(Marker& marker, u32 card) {
   const u8* base = reinterpret_cast<const u8*>(area.words);
   const u32 begin = first - area.first_word;
   const u32 end = std::min(begin + (1u << layout::kCardShift), area.top * (area.slot_bytes() / 4));
+  if (area.is_weak()) return note_weak_roots(area, begin, end);
   for (u32 word = begin; word < end;) {
     if (area.is_value()) {
       marker.visit_value(load64(base + word * 4ull));
@@ -356,7 +414,7 @@ u64 Marking::preclean() {
     if (area.is_stack()) visit_stack(marker, area.index, true);
   });
   note(marker);
-  trace();
+  trace_whole();
   constexpr u64 kObjectsPerCard = 32;
   return dirty + (heap_.statistics.objectsMarked.load(std::memory_order_relaxed) - marked_before) / kObjectsPerCard;
 }
@@ -374,10 +432,23 @@ bool Marking::remark(bool last) {
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, false);
   });
-  const bool done = marker.drain(last ? ~u64{0} >> 1 : kRemarkObjects);
+  const bool done = finish_in_pause(marker, last);
   note(marker);
-  // What is not finished stays on the mark stack, which the next preclean goes on with.
+  // What is not finished stays on the mark stack, and noted, which the next preclean goes on with.
   return done;
 }
+
+/// False: there is more to mark, or there are more weak slots to look at, than the pause's budget allows.
+bool Marking::finish_in_pause(Marker& marker, bool last) {
+  const u64 budget = last ? ~u64{0} >> 1 : kRemarkObjects;
+  for (u32 round = 0;; round++) {
+    if (!(round < kEphemeronRounds ? marker.drain(budget) : trace_telling(marker, budget))) return false;
+    weak_.note_all(work_[0].weak);
+    if (!last && weak_.noted() > kRemarkWeakSlots) return false;
+    if (weak_.settle(marker) == 0) return true;
+  }
+}
+
+void Marking::clear_weak() { Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting()); }
 
 }  // namespace glissade

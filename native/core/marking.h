@@ -6,6 +6,8 @@
 // invariant 6 hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
 // shadow or has been visited, and the mark stacks are empty.
 //
+// Weak slots are looked at when a trace is complete, and ephemerons may then go on with it (weak-slots.h): that is a whole trace.
+//
 // Each marker has a private stack and a short queue between "popped" and "scanned". An object's block is prefetched when it
 // enters the queue; its header when it is a few places from the end, unless its mark can be seen by then: in most graphs
 // half of the references lead to what has been marked. Whole chunks of work go through a shared bag when others are idle.
@@ -19,21 +21,25 @@
 #include <vector>
 
 #include "mark-stack.h"
+#include "weak-slots.h"
 #include "units.h"
 
 namespace glissade {
 
 class Heap;
+struct AreaView;
+struct ShapeEntry;
 
 /// A large array whose slots from byte `begin` on have not been visited yet.
 struct ArrayPiece {
   u32 page, begin;
 };
 
-/// What is left to do; it outlives the marker that was interrupted in it.
+/// What is left to do; it outlives the marker that was interrupted in it. And where the marker found weak slots.
 struct MarkWork {
   MarkStack refs;
   std::vector<ArrayPiece> arrays;
+  std::vector<WeakRange> weak;
   bool empty() const { return refs.empty() && arrays.empty(); }
 };
 
@@ -57,6 +63,11 @@ class Marker {
   /// Visits the slots of marked objects that a card of the heap buffer covers.
   void scan_card(std::size_t card);
 
+  /// The slots from `begin` to `end` (bytes) of a weak array are left to weak-slots.h.
+  void note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end);
+  /// Tells `weak` of each object that is marked from now on; nullptr: nobody.
+  void tell(WeakSlots* weak) { told_ = weak; }
+
   MarkStack& stack() { return work_.refs; }
   u64 marked = 0;
   u32 end = 0;  // of the highest object marked that can move, in granules
@@ -64,7 +75,8 @@ class Marker {
   u64 take_granules() { return std::exchange(granules_, 0); }
 
  private:
-  template <bool Parallel>
+  enum class Way { Alone, Parallel, Telling };
+  template <Way kWay>
   void drain_some(u64 goal);
   template <bool Parallel>
   void mark_and_scan(Ref ref);
@@ -79,12 +91,13 @@ class Marker {
   Heap& heap_;
   bool parallel_;
   MarkWork& work_;
+  WeakSlots* told_ = nullptr;
   u64 granules_ = 0, pieces_ = 0;
 };
 
 class Marking {
  public:
-  explicit Marking(Heap& heap) : heap_(heap), work_(1) {}
+  explicit Marking(Heap& heap) : heap_(heap), work_(1), weak_(heap) {}
 
   /// Clears marks and cards, unless the cycle is a young one. Afterwards stores are tracked.
   void begin(bool young);
@@ -96,21 +109,28 @@ class Marking {
   u64 preclean();
   /// In the pause. False: more was dirty than the pause's budget allows; go back to precleaning (`last` forbids that).
   bool remark(bool last);
+  /// In the pause, when remark is done: clears the weak slots whose objects are dead.
+  void clear_weak();
   /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.
   u32 end() const { return end_.load(std::memory_order_relaxed); }
 
  private:
   void note(const Marker& marker);
   void trace();
+  void trace_whole();
+  bool finish_in_pause(Marker& marker, bool last);
+  bool trace_telling(Marker& marker, u64 budget);
   void trace_with(Marker& marker, bool alone);
   u64 take_cards();
   void visit_root_card(Marker& marker, u32 card);
   void visit_stack(Marker& marker, u32 area, bool concurrent);
+  void note_weak_roots(const AreaView& area, u32 begin, u32 end);
 
   Heap& heap_;
   std::deque<MarkWork> work_;     // of each worker; between traces only the first has any
   std::vector<u32> heap_cards_, root_cards_;
   std::atomic<u32> end_{0};       // relaxed: the end of a trace, or the pause, publishes it
+  WeakSlots weak_;
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.

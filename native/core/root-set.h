@@ -6,8 +6,8 @@
 //   differs. A stack is short (an operand stack of 16 384 values is 128 KiB: about 10 µs).
 // - a *table* may be long (a million handles); its stores are card-marked, and remark visits dirty cards only.
 // `top` is a control word that the mutator writes at its safepoints; [0, top) is initialised (invariant 7). What lies
-// above reads as zero after a flip, and in a stack after each remark pause, too (reuse.cc). Weak tables are not visited; the
-// remark pause clears their dead slots (decision 007).
+// above reads as zero after a flip, and in a stack after each remark pause, too (reuse.cc). Weak tables are tables whose slots
+// are not visited but looked at (weak-slots.h).
 //
 // Mutators, parked or running, create and free areas, and the collector begins and ends cycles, under the space's lock; a
 // collector thread reads the table at any time, so an area's kind is stored last when it is made and first when it goes.

@@ -21,11 +21,13 @@ struct ShapeEntry {
   i32 kind;
   i32 size;
   i32 slot_start;
-  i32 slot_count;
+  i32 slot_count;  // of an array: layout::Weak
 
   bool is_fixed() const { return kind == static_cast<i32>(layout::ShapeKind::Fixed); }
   bool is_ref_array() const { return kind == static_cast<i32>(layout::ShapeKind::ArrayRef); }
   bool is_value_array() const { return kind == static_cast<i32>(layout::ShapeKind::ArrayValue); }
+  /// Weak slots are not followed by marking; to whatever moves objects they are like any other.
+  layout::Weak weak() const { return is_fixed() ? layout::Weak::None : static_cast<layout::Weak>(slot_count); }
   bool has_references() const {
     return is_fixed() ? slot_count != 0 : kind <= static_cast<i32>(layout::ShapeKind::ArrayValue);
   }

@@ -24,6 +24,8 @@ namespace glissade {
   X(precleanRounds, "rounds of concurrent card scanning")                                 \
   X(cardsScanned, "dirty cards scanned, in preclean and remark")                          \
   X(remarkRetries, "remark pauses given up because too much was dirty")                   \
+  X(weakLooks, "looks at weak slots and ephemerons, in all rounds of precleaning and remark") \
+  X(weakCleared, "weak slots and ephemerons whose object or key was found dead")          \
   X(pagesMoved, "pages placed by UFFDIO_MOVE")                                            \
   X(pagesCopied, "pages placed by UFFDIO_COPY")                                           \
   X(pagesZeroFilled, "pages placed by UFFDIO_ZEROPAGE")                                   \

@@ -69,8 +69,8 @@ void Verification::check_marking() {
   };
   std::vector<Step> stack;
   std::unordered_set<u32> seen;
+  // Weak slots as well: whose object is dead has been cleared.
   heap_.roots.for_each([&](const AreaView& area) {
-    if (area.is_weak()) return;
     const u8* words = reinterpret_cast<const u8*>(area.words);
     for (u32 i = 0; i < area.top; i++) {
       if (area.is_value()) {
@@ -106,6 +106,7 @@ std::string Verification::check_cards() {
   const auto check_object = [&](Ref ref) {
     const u8* object = heap_.address(ref);
     const u32 shape = word_at(object);
+    if (heap_.shapes[shape].weak() != layout::Weak::None) return;  // what it holds needs no mark
     const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
     for_each_slot(heap_.shapes, shape, kGranuleSize, granules * kGranuleSize, [&](u32 offset, bool is_value) {
       if (is_value && word_at(object + offset + 4) != layout::kTagRef) return;

@@ -56,7 +56,9 @@ class TestHeap {
     for (u32 slot : slots) control[layout::kSlotMapBase + control[layout::kSlotMapLengthWord]++] = static_cast<i32>(slot);
     return define(layout::ShapeKind::Fixed, static_cast<i32>(granules), start, static_cast<i32>(slots.size()));
   }
-  u32 define_array(layout::ShapeKind kind, i32 log2) { return define(kind, log2, 0, 0); }
+  u32 define_array(layout::ShapeKind kind, i32 log2, layout::Weak weak = layout::Weak::None) {
+    return define(kind, log2, 0, static_cast<i32>(weak));
+  }
 
   Heap* heap = nullptr;
   u32 node = 0, refs = 0, values = 0, bytes = 0;

@@ -3,11 +3,11 @@
 //
 // Objects are numbered in the order of a breadth-first walk from the roots (areas by index, slots in order); the hash
 // takes in, per object, shape name, word 1 and all payload words, with a reference replaced by the number of its object.
-// Weak areas are left out: what they hold depends on when collections happen.
+// Weak areas and the elements of weak arrays are left out: what they hold depends on when collections happen.
 
 import type { HeapCore } from '../heap/heap-core.js'
-import { Tag } from '../heap/layout.js'
-import { granulesAt } from './shape-reader.js'
+import { Tag, WeakElements } from '../heap/layout.js'
+import { granulesAt, weakElements } from './shape-reader.js'
 import { forEachReferenceSlot, forEachRootSlot } from './trace.js'
 
 export interface GraphHash {
@@ -76,6 +76,7 @@ export function graphHash(core: HeapCore): GraphHash {
     }
     hasher.add(shapeNumbers.get(id) as number)
     hasher.add(i32[ref + 1])
+    if (weakElements(control, id) !== WeakElements.None) continue
     let word = ref + 2
     const end = ref + granulesAt(control, i32, ref) * 2
     forEachReferenceSlot(core, ref, (slot, isValue) => {

@@ -1,6 +1,6 @@
 // Shapes as a collector or a verifier reads them: from the control words, by id.
 
-import { SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord } from '../heap/layout.js'
+import { SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord, WeakElements } from '../heap/layout.js'
 
 export const entryOf = (shapeId: number): number => SHAPE_BASE + shapeId * SHAPE_WORDS
 
@@ -10,6 +10,12 @@ export function isPointerFree(control: Int32Array, shapeId: number): boolean {
   const kind = control[entry + ShapeWord.Kind]
   if (kind === ShapeKind.Fixed) return control[entry + ShapeWord.SlotCount] === 0
   return kind !== ShapeKind.ArrayRef && kind !== ShapeKind.ArrayValue
+}
+
+/** Which elements of the shape's objects are weak: a {@link WeakElements}. */
+export function weakElements(control: Int32Array, shapeId: number): number {
+  const entry = entryOf(shapeId)
+  return control[entry + ShapeWord.Kind] === ShapeKind.Fixed ? WeakElements.None : control[entry + ShapeWord.Weak]
 }
 
 /** Granules of the object at `ref`, header included; for arrays from their length. */

@@ -4,15 +4,15 @@
 // One collection, on the mutator's own thread at a safepoint:
 //   mark     from the strong root areas; live-word bits for the moving space, a flag for large objects
 //   offsets  exclusive scan of the live bits: every live object's new address is known, nothing has moved yet
-//   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2); a weak root slot
-//            whose object is dead becomes 0
+//   clear    weak root slots and elements of weak arrays whose objects are dead
+//   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2)
 //   slide    runs of live words move down, in address order, so no run overwrites one that has not moved
 //   zero     everything above the new top; dead large objects; root areas at and above their tops
 //
 // Checked heaps slide into a fresh window of addresses instead of to the bottom, so that a stale Ref finds no object.
 //
 // It may be cut off anywhere, by a vm timeout (for which no `finally` runs) or an exception. Up to `offsets` nothing of the
-// program's has changed, and the next collection begins afresh. From `update` on there is no way back: the heap is torn, and
+// program's has changed, and the next collection begins afresh. From `clear` on there is no way back: the heap is torn, and
 // says so for ever after. The one exception that a program goes on after, a stack overflow, is met before anything is begun.
 //
 // Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is twice what is live
@@ -36,6 +36,7 @@ import { Histogram } from './histogram.js'
 import { LiveMap } from './live-map.js'
 import { PortableCollector } from './portable-collector.js'
 import { entryOf, granulesAt } from './shape-reader.js'
+import { WeakArrays } from './weak-arrays.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
 /** Calls of {@link descend} that take more stack than a collection, with the compilation of its functions. */
@@ -46,6 +47,7 @@ export class StopTheWorldCollector extends PortableCollector {
   readonly #live: LiveMap
   readonly #checked: boolean
   readonly #pauses = new Histogram()
+  readonly #weak: WeakArrays
   /** Mark stack: objects that are marked and not yet scanned. */
   #pending = new Int32Array(1 << 12)
   #pendingCount = 0
@@ -56,11 +58,16 @@ export class StopTheWorldCollector extends PortableCollector {
   #wordsCopied = 0
   #wordsKept = 0
   #objectsMarked = 0
+  #weakCleared = 0
 
   constructor(memory: PortableMemory, maxBytes: number, checked: boolean) {
     super(memory, maxBytes)
     this.#checked = checked
     this.#live = new LiveMap(memory.geometry.movingStart, memory.geometry.end)
+    this.#weak = new WeakArrays(this.views, {
+      isMarked: (ref) => this.#isLiveObject(ref),
+      mark: (ref) => this.#markRef(ref),
+    })
     this.#threshold = this.#minThreshold
   }
 
@@ -105,6 +112,7 @@ export class StopTheWorldCollector extends PortableCollector {
     const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
     this.note('compact')
     this.torn = true
+    this.#clearWeak()
     this.#updateRoots()
     this.#updateObjects(oldStart, oldTop)
     const largeBytes = space.sweepLarge()
@@ -134,6 +142,7 @@ export class StopTheWorldCollector extends PortableCollector {
   #forgetMarks(): void {
     const { space } = this
     this.#pendingCount = 0
+    this.#weak.forget()
     this.#live.clear(space.windowStart, space.top)
     for (const object of space.large.values()) object.marked = false
   }
@@ -143,7 +152,11 @@ export class StopTheWorldCollector extends PortableCollector {
     const { i32 } = this.views
     const markSlot = (word: number): void => this.#markRef(i32[word])
     this.#forEachStrongSlot((ref) => this.#markRef(ref))
-    while (this.#pendingCount > 0) this.#forEachSlot(this.#pending[--this.#pendingCount], markSlot)
+    while (this.#pendingCount > 0) {
+      const ref = this.#pending[--this.#pendingCount]
+      this.#weak.markValuesOf(ref)
+      if (!this.#weak.takes(ref)) this.#forEachSlot(ref, markSlot)
+    }
   }
 
   #markRef(ref: number): void {
@@ -224,9 +237,18 @@ export class StopTheWorldCollector extends PortableCollector {
     return this.space.isLarge(ref) ? ref : this.#live.forward(ref)
   }
 
+  #clearWeak(): void {
+    this.#weakCleared += this.#weak.clearDead()
+    this.#forEachRoot(true, (ref) => {
+      if (this.#isLiveObject(ref)) return undefined
+      this.#weakCleared++
+      return 0
+    })
+  }
+
   #updateRoots(): void {
     this.#forEachRoot(false, (ref) => this.#forward(ref))
-    this.#forEachRoot(true, (ref) => (this.#isLiveObject(ref) ? this.#forward(ref) : 0))
+    this.#forEachRoot(true, (ref) => this.#forward(ref))
   }
 
   #updateObjects(start: number, end: number): void {
@@ -291,6 +313,7 @@ export class StopTheWorldCollector extends PortableCollector {
     return {
       bytesLive: this.#liveBytes,
       objectsMarked: this.#objectsMarked,
+      weakCleared: this.#weakCleared,
       pagesCopied: Math.ceil(this.#wordsCopied / PAGE_WORDS),
       pagesKept: Math.floor(this.#wordsKept / PAGE_WORDS),
     }

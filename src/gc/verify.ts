@@ -19,11 +19,12 @@ import {
   ShapeWord,
   SLOT_MAP_BASE,
   Tag,
+  WeakElements,
   Word,
   areaBlock,
   slotWords,
 } from '../heap/layout.js'
-import { hasSlotMap, SLOT_BYTES, slotMapOf } from '../heap/shapes.js'
+import { hasSlotMap, SLOT_BYTES, slotMapOf, weakWord } from '../heap/shapes.js'
 
 /** One broken rule. */
 export interface Violation {
@@ -85,6 +86,8 @@ class Verification {
   #count = 0
   #bytes = 0
   readonly #rootNames: string[] = []
+  /** By key: values of ephemerons whose keys have not been reached, as index of the array and word. */
+  readonly #waiting = new Map<number, { array: number; word: number }[]>()
 
   constructor(core: HeapCore, options: VerifyOptions) {
     const words = Math.ceil(core.views.f64.length / 32)
@@ -97,7 +100,10 @@ class Verification {
   run(): VerifyReport {
     this.#verifyShapes()
     this.#verifyAreas()
-    for (let k = 0; k < this.#count && this.#violations.length < MOST_VIOLATIONS; k++) this.#verifyPayload(k)
+    for (let k = 0; k < this.#count && this.#violations.length < MOST_VIOLATIONS; k++) {
+      this.#verifyValuesOf(k)
+      this.#verifyPayload(k)
+    }
     this.#verifyFreeMemory()
     this.#verifyCards()
     return {
@@ -137,7 +143,8 @@ class Verification {
       }
       const isFixed = control[entry + ShapeWord.Kind] === ShapeKind.Fixed
       if (isFixed === shape.array) this.#report(`its kind word is ${control[entry + ShapeWord.Kind]}`, where)
-      if (!hasSlotMap(control, shape.id, shape.array ? [] : slotMapOf(shape))) {
+      const map = shape.array ? [] : slotMapOf(shape)
+      if (!hasSlotMap(control, shape.id, map, shape.array ? weakWord(shape.weak) : map.length)) {
         this.#report('its references are not where they were defined', where)
       }
     }
@@ -280,7 +287,13 @@ class Verification {
     const shift = control[entry + ShapeWord.Size]
     if (kind === ShapeKind.ArrayRef || kind === ShapeKind.ArrayValue) {
       const step = kind === ShapeKind.ArrayRef ? 1 : 2
-      for (let e = 0; e < length; e++) this.#verifySlot(k, ref + 2 + e * step, step === 2)
+      const weak = control[entry + ShapeWord.Weak]
+      for (let e = 0; e < length; e++) {
+        const word = ref + 2 + e * step
+        if (weak === WeakElements.None) this.#verifySlot(k, word, step === 2)
+        else if (weak === WeakElements.Elements || e % 2 === 0) this.#verifyWeakSlot(k, word, step === 2)
+        else this.#verifyEphemeron(k, word - step, word, step === 2)
+      }
     }
     const end = ref * 4 + 8 + length * 2 ** shift
     for (let byte = end; byte % 8 !== 0; byte++) {
@@ -301,6 +314,39 @@ class Verification {
     const where = (): string => this.#slotName(this.#queue[k], word)
     const ref = isValue ? this.#valueRef(i32, word, where, () => [...this.#pathOf(k), where()]) : i32[word]
     if (ref !== 0) this.#reach(ref, k, where)
+  }
+
+  #isValueArray(k: number): boolean {
+    const { i32, control } = this.#core.views
+    return control[SHAPE_BASE + i32[this.#queue[k]] * SHAPE_WORDS + ShapeWord.Kind] === ShapeKind.ArrayValue
+  }
+
+  /** What a weak slot refers to is an object as long as no collection is under way, and need not be reached. */
+  #verifyWeakSlot(k: number, word: number, isValue: boolean): void {
+    const { i32, control } = this.#core.views
+    const where = (): string => this.#slotName(this.#queue[k], word)
+    const path = (): string[] => [...this.#pathOf(k), where()]
+    const ref = isValue ? this.#valueRef(i32, word, where, path) : i32[word]
+    if (ref !== 0 && control[Word.Phase] === Phase.Idle) this.#checkHeader(ref, where, path)
+  }
+
+  /** The value is reached when the key is, if that is a reference. */
+  #verifyEphemeron(k: number, keyWord: number, word: number, isValue: boolean): void {
+    const { i32 } = this.#core.views
+    const key = isValue && i32[keyWord + 1] !== Tag.Ref ? 0 : i32[keyWord]
+    if (key === 0 || this.#isSet(this.#starts, key)) return this.#verifySlot(k, word, isValue)
+    this.#verifyWeakSlot(k, word, isValue)
+    const others = this.#waiting.get(key)
+    if (others === undefined) this.#waiting.set(key, [{ array: k, word }])
+    else others.push({ array: k, word })
+  }
+
+  /** Values that have waited for object `k` of the queue, their key. */
+  #verifyValuesOf(k: number): void {
+    const values = this.#waiting.get(this.#queue[k])
+    if (values === undefined) return
+    this.#waiting.delete(this.#queue[k])
+    for (const { array, word } of values) this.#verifySlot(array, word, this.#isValueArray(array))
   }
 
   // ---- free memory

@@ -15,7 +15,7 @@ import { MutatorWord, Word, mutatorBlock } from './layout.js'
 import { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
 import { Global, Weak } from './scopes.js'
-import type { ArrayShape, Shape, SlotKind, SlotTable } from './shapes.js'
+import type { ArrayOptions, ArrayShape, Shape, SlotKind, SlotTable } from './shapes.js'
 
 /** What the layer above wires in. */
 export interface HeapParts {
@@ -65,10 +65,14 @@ export abstract class HeapBase implements Disposable {
     this._core.checkOpen()
     return this._core.shapes.defineFixed(name, slots)
   }
-  /** Defines a shape of arrays of one kind of element. */
-  defineArray<K extends SlotKind>(name: string, kind: K): ArrayShape<K> {
+  /** Defines a shape of arrays of one kind of element, which are strong unless `options.weak` says otherwise. */
+  defineArray<K extends SlotKind>(
+    name: string,
+    kind: K,
+    options?: K extends 'ref' | 'value' ? ArrayOptions : never,
+  ): ArrayShape<K> {
     this._core.checkOpen()
-    return this._core.shapes.defineArray(name, kind)
+    return this._core.shapes.defineArray(name, kind, options)
   }
 
   // ---- running

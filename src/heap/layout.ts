@@ -102,6 +102,8 @@ export const ShapeWord = {
   Size: 1,
   SlotStart: 2,
   SlotCount: 3,
+  /** Array: which elements are weak, see {@link WeakElements}. */
+  Weak: 3,
 } as const
 export const SLOT_MAP_BASE = SHAPE_BASE + SHAPE_WORDS * MAX_SHAPES
 export const MAX_SLOT_MAP = 262144
@@ -118,6 +120,9 @@ export const ShapeKind = {
   ArrayU16: 7,
   ArrayU8: 8,
 } as const
+
+/** Which elements of an array of references are weak. Keys: the even ones, each the key of the odd one after it. */
+export const WeakElements = { None: 0, Elements: 1, Keys: 2 } as const
 
 /** Free memory: a walker takes it as "empty to the end of this TLAB". */
 export const FREE_SHAPE = 0
@@ -179,6 +184,7 @@ export const layout = {
   MAX_SLOT_MAP,
   CONTROL_WORDS,
   ShapeKind,
+  WeakElements,
   FREE_SHAPE,
   FILLER_SHAPE,
   FIRST_SHAPE,

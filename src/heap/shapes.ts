@@ -20,6 +20,7 @@ import {
   SLOT_MAP_BASE,
   ShapeKind,
   ShapeWord,
+  WeakElements,
   Word,
 } from './layout.js'
 
@@ -51,6 +52,22 @@ const ARRAY_KINDS: { readonly [K in SlotKind]: number } = {
   u16: ShapeKind.ArrayU16,
   u8: ShapeKind.ArrayU8,
 }
+
+/**
+ * Which elements of an array do not keep what they refer to. `'elements'`: none does, and the collection that finds an object
+ * dead clears the elements that refer to it. `'keys'`: elements `2i` and `2i + 1` are a key and its value, an *ephemeron*
+ * (Hayes, OOPSLA 1997): the key is weak, the value is kept as long as the key is, also if it refers to the key itself, and both
+ * are cleared together. A key that is no reference keeps its value. A cleared `ref` is 0 (null), a cleared `value` undefined.
+ */
+export type WeakArray = 'elements' | 'keys'
+/** How an array shape differs from a plain one. */
+export interface ArrayOptions {
+  /** For arrays of `ref` and `value`. Without it all elements are strong. */
+  readonly weak?: WeakArray | undefined
+}
+const WEAK_WORDS: { readonly [W in WeakArray]: number } = { elements: WeakElements.Elements, keys: WeakElements.Keys }
+/** What the collector is told of an array shape's weak elements. */
+export const weakWord = (weak: WeakArray | null): number => (weak === null ? WeakElements.None : WEAK_WORDS[weak])
 
 declare const slotTypes: unique symbol
 
@@ -85,6 +102,8 @@ export class ArrayShape<K extends SlotKind = SlotKind> {
     readonly id: number,
     readonly name: string,
     readonly kind: K,
+    /** Which elements are weak; null: none. */
+    readonly weak: WeakArray | null = null,
   ) {
     this.shift = Math.log2(SLOT_BYTES[kind])
     this.elementsAt = GRANULE_BYTES >>> this.shift
@@ -98,6 +117,7 @@ export interface ShapeDescription {
   readonly id: number
   readonly name: string
   readonly slots: SlotTable | SlotKind
+  readonly weak?: WeakArray
 }
 
 interface FixedLayout {
@@ -136,49 +156,57 @@ export class ShapeTable {
       throw conflict(known, describe(slots))
     }
     const layout = layOut(name, slots)
-    const id = this.#register(name, ShapeKind.Fixed, layout.granules, layout.map)
+    const id = this.#register(name, ShapeKind.Fixed, layout.granules, layout.map, layout.map.length)
     return this.#add(fixedShape(id, name, slots, layout))
   }
 
-  defineArray<K extends SlotKind>(name: string, kind: K): ArrayShape<K> {
+  defineArray<K extends SlotKind>(name: string, kind: K, options: ArrayOptions = {}): ArrayShape<K> {
     checkName(name)
     checkKind(`array shape '${name}'`, kind)
+    const weak = checkArrayOptions(name, kind, options)
     const known = this.#byName.get(name)
     if (known) {
-      if (known.array && known.kind === kind) return known as ArrayShape<K>
-      throw conflict(known, `array of ${kind}`)
+      if (known.array && known.kind === kind && known.weak === weak) return known as ArrayShape<K>
+      throw conflict(known, describeArray(kind, weak))
     }
-    const id = this.#register(name, ARRAY_KINDS[kind], Math.log2(SLOT_BYTES[kind]), [])
-    return this.#add(new ArrayShape(id, name, kind))
+    const id = this.#register(name, ARRAY_KINDS[kind], Math.log2(SLOT_BYTES[kind]), [], weakWord(weak))
+    return this.#add(new ArrayShape(id, name, kind, weak))
   }
 
   /** Shapes that another isolate defined. Their control words exist already, and must say the same. */
   adopt(descriptions: readonly ShapeDescription[]): void {
-    for (const { id, name, slots } of descriptions.map((description) => Object(description) as ShapeDescription)) {
+    for (const { id, name, slots, weak } of descriptions.map(
+      (description) => Object(description) as ShapeDescription,
+    )) {
       checkName(name)
       if (typeof slots === 'string') {
         checkKind(`array shape '${name}'`, slots)
-        this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]), [])
-        this.#add(new ArrayShape(id, name, slots))
+        const elements = checkArrayOptions(name, slots, { weak })
+        this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]), [], weakWord(elements))
+        this.#add(new ArrayShape(id, name, slots, elements))
       } else {
         checkSlots(name, slots)
         const layout = layOut(name, slots)
-        this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules, layout.map)
+        this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules, layout.map, layout.map.length)
         this.#add(fixedShape(id, name, slots, layout))
       }
     }
   }
-  #checkDefined(id: number, name: string, kind: number, size: number, map: readonly number[]): void {
+  #checkDefined(id: number, name: string, kind: number, size: number, map: readonly number[], last: number): void {
     const control = this.#control
     const entry = SHAPE_BASE + id * SHAPE_WORDS
     const known = Number.isInteger(id) && id >= FIRST_SHAPE && id < control[Word.ShapeCount]
     const same = known && control[entry + ShapeWord.Kind] === kind && control[entry + ShapeWord.Size] === size
     // A reference where the collector sees none would be lost, and a number where it sees one followed.
-    if (same && hasSlotMap(control, id, map)) return
+    if (same && hasSlotMap(control, id, map, last)) return
     throw new HeapError('ERR_BAD_SHAPE', `shape '${name}' of the token is not shape ${show(id)} of the heap`)
   }
   describeAll(): ShapeDescription[] {
-    return this.all().map((s) => ({ id: s.id, name: s.name, slots: s.array ? s.kind : { ...s.slots } }))
+    return this.all().map((shape) => {
+      const { id, name } = shape
+      if (!shape.array) return { id, name, slots: { ...shape.slots } }
+      return shape.weak === null ? { id, name, slots: shape.kind } : { id, name, slots: shape.kind, weak: shape.weak }
+    })
   }
 
   #add<T extends { readonly id: number; readonly name: string }>(shape: T): T {
@@ -188,7 +216,8 @@ export class ShapeTable {
     return shape
   }
 
-  #register(name: string, kind: number, size: number, map: readonly number[]): number {
+  /** `last` is the entry's last word: what the map's length is, or which elements of an array are weak. */
+  #register(name: string, kind: number, size: number, map: readonly number[], last: number): number {
     const control = this.#control
     return this.#defining(() => {
       const id = control[Word.ShapeCount]
@@ -207,7 +236,7 @@ export class ShapeTable {
       control[entry + ShapeWord.Kind] = kind
       control[entry + ShapeWord.Size] = size
       control[entry + ShapeWord.SlotStart] = mapStart
-      control[entry + ShapeWord.SlotCount] = map.length
+      control[entry + ShapeWord.SlotCount] = last
       control[Word.SlotMapLength] = mapStart + map.length
       Atomics.store(control, Word.ShapeCount, id + 1)
       return id
@@ -246,11 +275,11 @@ function layOut(name: string, slots: SlotTable): FixedLayout {
   return { granules, at, map }
 }
 
-/** Whether the collector is told of these entries for shape `id`: the same references in the same places. */
-export function hasSlotMap(control: Int32Array, id: number, map: readonly number[]): boolean {
+/** Whether the collector is told of these entries for shape `id`, and this last word: the same references in the same places. */
+export function hasSlotMap(control: Int32Array, id: number, map: readonly number[], last: number): boolean {
   const entry = SHAPE_BASE + id * SHAPE_WORDS
   const start = SLOT_MAP_BASE + control[entry + ShapeWord.SlotStart]
-  return control[entry + ShapeWord.SlotCount] === map.length && map.every((slot, i) => control[start + i] === slot)
+  return control[entry + ShapeWord.SlotCount] === last && map.every((slot, i) => control[start + i] === slot)
 }
 
 /** What {@link layOut} said of a shape's references. */
@@ -291,6 +320,35 @@ function checkKind(what: string, kind: unknown): void {
   )
 }
 
+function checkArrayOptions(name: string, kind: SlotKind, options: unknown): WeakArray | null {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new HeapError(
+      'ERR_OPTION',
+      `array shape '${name}': options are an object like { weak: 'elements' }; got ${show(options)}`,
+    )
+  }
+  const unknown = Object.keys(options).find((option) => option !== 'weak')
+  if (unknown !== undefined) {
+    throw new HeapError('ERR_OPTION', `array shape '${name}': unknown option '${unknown}'; the only one is 'weak'`)
+  }
+  const { weak } = options as { weak?: unknown }
+  if (weak === undefined) return null
+  if (typeof weak !== 'string' || !Object.hasOwn(WEAK_WORDS, weak)) {
+    throw new HeapError('ERR_OPTION', `array shape '${name}': weak is 'elements' or 'keys'; got ${show(weak)}`)
+  }
+  if (kind !== 'ref' && kind !== 'value') {
+    throw new HeapError(
+      'ERR_OPTION',
+      `array shape '${name}': only arrays of 'ref' and 'value' can be weak; this one is of '${kind}'`,
+    )
+  }
+  return weak as WeakArray
+}
+
+function describeArray(kind: SlotKind, weak: WeakArray | null): string {
+  return `array of ${kind}${weak === null ? '' : ` with weak ${weak}`}`
+}
+
 function sameSlots(a: SlotTable, b: SlotTable): boolean {
   // Order counts: it decides the layout.
   return describe(a) === describe(b)
@@ -302,7 +360,7 @@ function describe(slots: SlotTable): string {
 }
 const shorten = (text: string): string => (text.length > 160 ? `${text.slice(0, 156)} … }` : text)
 function conflict(known: AnyShape, wanted: string): HeapError {
-  const was = known.array ? `array of ${known.kind}` : shorten(describe(known.slots))
+  const was = known.array ? describeArray(known.kind, known.weak) : shorten(describe(known.slots))
   return new HeapError(
     'ERR_SHAPE_CONFLICT',
     `shape '${known.name}' is already defined as ${was}; got ${shorten(wanted)}. A shape never changes: use another name`,

@@ -2,6 +2,7 @@
 
 import type { Workload } from './workload.js'
 import { arrays } from './workloads/arrays.js'
+import { ephemerons } from './workloads/ephemerons.js'
 import { exchange } from './workloads/exchange.js'
 import { fragmentation } from './workloads/fragmentation.js'
 import { graphs } from './workloads/graphs.js'
@@ -24,5 +25,6 @@ export const WORKLOADS: readonly Workload[] = [
   stacks,
   handles,
   weak,
+  ephemerons,
   exchange,
 ]

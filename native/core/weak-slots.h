@@ -1,0 +1,98 @@
+// Weak slots: which of them lose their object at the end of marking, and ephemerons on the way there.
+//
+// Weak are the slots of weak root tables, and of arrays whose shape says so: all elements, or the even ones, each the key
+// of the odd one after it. Such a pair is an ephemeron (Hayes 1997): the value is followed once the key is marked, and both
+// are cleared if it never is. A key that is no reference keeps its value as any slot would.
+//
+// Markers do not follow weak slots; they note where some are. Whenever a trace is complete the collector looks at what has been
+// noted. A slot whose object is marked is settled, as marks only grow; one whose object is not waits in a list. A store
+// afterwards dirties a card, which notes the slot again. So the remark pause looks at slots that wait and at those stored
+// into since, and clears what still waits then: it grows with the slots that die, not with those there are.
+// What a marked array's slots hold after the pause is marked (the young cycle after it, young-cycles.h, goes on from there).
+//
+// Called by the thread that drives the cycle, or runs the pause; `Marker::note` by every marker, into a list of its own.
+#pragma once
+
+#include <unordered_map>
+#include <vector>
+
+#include "layout.h"
+#include "units.h"
+
+namespace glissade {
+
+class Heap;
+class Marker;
+
+/// What a run of weak slots is made of.
+struct WeakKind {
+  bool is_value;  // 64-bit values, not refs
+  bool is_pairs;  // key, value, key, value…
+  u32 slot_bytes() const { return is_value ? 8 : 4; }
+  /// From one weak slot to the next.
+  u32 step() const { return slot_bytes() << (is_pairs ? 1 : 0); }
+};
+
+/// Where weak slots are: whole ones, or whole pairs but for a key that is the last element.
+struct WeakRange {
+  u8 *begin, *end;
+  WeakKind kind;
+};
+
+/// One of them; of a pair its key.
+class WeakSlot {
+ public:
+  WeakSlot(u8* at, WeakKind kind, bool has_value)
+      : bits_(reinterpret_cast<std::uintptr_t>(at) | (kind.is_value ? 1 : 0) | (has_value ? 2 : 0)) {}
+  u8* at() const { return reinterpret_cast<u8*>(bits_ & ~std::uintptr_t{3}); }
+  bool is_value() const { return bits_ & 1; }
+  /// A value that is alive as long as this slot's object.
+  bool has_value() const { return bits_ & 2; }
+  u8* value_at() const { return at() + (is_value() ? 8 : 4); }
+
+ private:
+  std::uintptr_t bits_;  // slots are aligned by 4
+};
+
+class WeakSlots {
+ public:
+  explicit WeakSlots(Heap& heap) : heap_(heap) {}
+
+  /// Nothing is noted, nothing waits.
+  void forget();
+  void note(WeakRange range) { noted_.push_back(range); }
+  /// The same of all in a marker's list, which is then empty.
+  void note_all(std::vector<WeakRange>& ranges);
+  /// Slots noted since the last `settle`.
+  u64 noted() const;
+
+  /// Looks at the slots that wait and at those noted, and visits the unmarked values of marked keys. No trace is under way.
+  /// How many it visited: if none, what waits now is dead unless somebody marks it.
+  u64 settle(Marker& marker);
+  /// In the pause, after a `settle` that visited nothing: clears what waits. How many slots (a pair is one).
+  u64 clear_waiting();
+
+  /// From here to `unwatch` a marker tells of each object that it marks, and a key's value is visited at once. In this way a
+  /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square.
+  void watch();
+  void key_marked(u32 word, Marker& marker);
+  /// What has been noted since `watch`: settled, or watched. How many values it visited.
+  u64 settle_noted(Marker& marker);
+  void unwatch();
+
+ private:
+  bool settles(WeakSlot slot, Marker& marker, u64& visited) const;
+  Ref referent(const u8* at, bool is_value) const;
+  void prefetch(const u8* at, bool is_value) const;
+  void watch_waiting(std::size_t index);
+
+  Heap& heap_;
+  std::vector<WeakRange> noted_;
+  std::vector<WeakSlot> waiting_;
+  // While watching: of each key the last pair that waits for it, and of each pair the one before (index + 1, 0: none).
+  bool watching_ = false;
+  std::unordered_map<u32, u32> last_of_key_;
+  std::vector<u32> previous_;
+};
+
+}  // namespace glissade
