@@ -41,3 +41,4 @@ export type { RootContent, RootKind, Roots, RootStack, RootTable } from './heap/
 export { Handle } from './heap/handles.js'
 export type { ArrayHandle, HandleValue, ObjectHandle, ObjectInit, SlotType } from './heap/handles.js'
 export type { Global, Scope, Weak } from './heap/scopes.js'
+export type { Guardian } from './heap/guardians.js'

@@ -36,6 +36,8 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kAreaCapacity: AreaWord.Capacity,
     kAreaTop: AreaWord.Top,
     kAreaOwner: AreaWord.Owner,
+    kAreaDue: AreaWord.Due,
+    kAreaDueArea: AreaWord.DueArea,
     kShapeBase: layout.SHAPE_BASE,
     kShapeWords: layout.SHAPE_WORDS,
     kMaxShapes: layout.MAX_SHAPES,

@@ -154,6 +154,7 @@ void Heap::run_cycle(bool forced) {
   const u64 marked = now_ns();
   Statistics::add(statistics.markNs, marked - started);
   injection::delay(injection::Delay::Reclaim);
+  marking.hand_over_due();
   reclaim();
   const bool moves = prepare(forced);
   Statistics::add(statistics.prepareNs, now_ns() - marked);

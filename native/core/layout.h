@@ -44,8 +44,10 @@ inline constexpr u32 kAreaStart = 1;          // 32-bit-word index into the cont
 inline constexpr u32 kAreaCapacity = 2;       // slots
 inline constexpr u32 kAreaTop = 3;            // slots
 inline constexpr u32 kAreaOwner = 4;          // mutator, -1: the heap's
+inline constexpr u32 kAreaDue = 5;            // guarded tables: how many objects have been handed over; written by the collector
+inline constexpr u32 kAreaDueArea = 6;        // … the table, of equal capacity, that they are handed over in
 
-enum class AreaKind : i32 { Free = 0, RefStack = 1, ValueStack = 2, RefTable = 3, ValueTable = 4, WeakRefTable = 5 };
+enum class AreaKind : i32 { Free = 0, RefStack = 1, ValueStack = 2, RefTable = 3, ValueTable = 4, WeakRefTable = 5, GuardedTable = 6 };
 
 // Shapes and the slot map.
 inline constexpr u32 kShapeBase = kAreaBase + kAreaWords * kMaxAreas;

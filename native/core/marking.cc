@@ -240,7 +240,8 @@ void Marking::mark_from_roots(bool young) {
 
 void Marking::note_weak_roots(const AreaView& area, u32 begin, u32 end) {
   if (begin >= end) return;
-  weak_.note({reinterpret_cast<u8*>(area.words + begin), reinterpret_cast<u8*>(area.words + end), WeakKind{false, false}});
+  weak_.note({reinterpret_cast<u8*>(area.words + begin), reinterpret_cast<u8*>(area.words + end),
+              WeakKind{false, false, area.is_guarded()}});
 }
 
 void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
@@ -450,5 +451,25 @@ bool Marking::finish_in_pause(Marker& marker, bool last) {
 }
 
 void Marking::clear_weak() { Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting()); }
+
+void Marking::hand_over_due() {
+  std::vector<DueObject> due = std::move(weak_.due());
+  weak_.due().clear();
+  if (due.empty()) return;
+  Marker marker(heap_, false, work_[0]);
+  for (const DueObject& object : due) marker.visit(object.ref);
+  trace_whole();
+  // Of weak arrays among what has been marked now, which no mutator knows yet.
+  clear_weak();
+  u64 handed_over = 0;
+  {
+    std::lock_guard<SpaceLock> lock(heap_.moving.lock);
+    for (const DueObject& object : due) {
+      const i32 area = heap_.roots.area_of_page(object.root_page);
+      if (area >= 0) handed_over += heap_.roots.hand_over(static_cast<u32>(area), object.ref);
+    }
+  }
+  Statistics::add(heap_.statistics.guardedDue, handed_over);
+}
 
 }  // namespace glissade

@@ -111,6 +111,10 @@ class Marking {
   bool remark(bool last);
   /// In the pause, when remark is done: clears the weak slots whose objects are dead.
   void clear_weak();
+  /// Objects are due that have not been handed over.
+  bool has_due() { return !weak_.due().empty(); }
+  /// After the pause: marks what is due with all that it leads to, and hands it over. No mutator can come to it before.
+  void hand_over_due();
   /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.
   u32 end() const { return end_.load(std::memory_order_relaxed); }
 

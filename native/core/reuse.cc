@@ -8,7 +8,7 @@
 // leaves behind, the short holes, adds up over the cycles until compacting wins more, and then everything slides as ever.
 // So it does if the program's objects turn out not to fit into the holes. Explicit collections always compact.
 //
-// Why nobody meets an object that is gone: a run or a hole has no live bit after remark, and is not given out before the pause
+// Why nobody meets an object that is gone: a run or a hole has no live bit when all is marked, and is not given out before the pause
 // that ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots, and
 // whoever reads them meanwhile would chase what was there long ago: of whatever lies there now it would mark the beginning,
@@ -51,7 +51,8 @@ void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
   moving.dead.clear();
   zero_above_stacks();
-  if (!may_reuse_) return;
+  // What is due has no mark yet, and may lie anywhere.
+  if (!may_reuse_ || marking.has_due()) return;
   const u32 top = moving.top, live_end = std::max(moving.begin, pages_for_granules(marking.end()));
   GLISSADE_ASSERT(next_live(blocks, {live_end * kGranulesPerPage}, {top * kGranulesPerPage}).index == top * kGranulesPerPage, "marked above the highest mark");
   const u64 held = moving.held_pages(), kept = retention.kept();

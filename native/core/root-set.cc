@@ -61,6 +61,8 @@ i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
   layout::store_word(e[layout::kAreaCapacity], static_cast<i32>(slots));
   layout::store_word(e[layout::kAreaTop], 0);
   layout::store_word(e[layout::kAreaOwner], owner);
+  layout::store_word(e[layout::kAreaDue], 0);
+  layout::store_word(e[layout::kAreaDueArea], 0);
   // release: whoever sees the kind sees the rest.
   __atomic_store_n(e + layout::kAreaKind, static_cast<i32>(kind), __ATOMIC_RELEASE);
   if (area == areas) layout::store_word(control_[layout::kAreaCountWord], static_cast<i32>(areas + 1));
@@ -71,6 +73,20 @@ void RootSet::free(u32 area) {
   __atomic_store_n(entry(area) + layout::kAreaKind, 0, __ATOMIC_RELEASE);
   if (in_cycle_) retired_[area] = true;
   else release(area);
+}
+
+bool RootSet::hand_over(u32 guarded_area, Ref ref) {
+  AreaView guarded, due;
+  if (!view(guarded_area, guarded) || !guarded.is_guarded()) return false;
+  i32* e = entry(guarded_area);
+  // Whoever frees the two frees the guarded one first, under the same lock as we are called under.
+  if (!view(static_cast<u32>(layout::load_word(e[layout::kAreaDueArea])), due)) return false;
+  const u32 count = static_cast<u32>(layout::load_word(e[layout::kAreaDue]));
+  // The mutator guards no more objects than there are slots until it has taken them: this one is free.
+  __atomic_store_n(due.words + count % due.capacity, ref.word, __ATOMIC_RELAXED);
+  // release: pairs with the mutator's load of the count, after which it reads the slot.
+  __atomic_store_n(e + layout::kAreaDue, static_cast<i32>(count + 1), __ATOMIC_RELEASE);
+  return true;
 }
 
 bool RootSet::has_retired() const { return std::find(std::begin(retired_), std::end(retired_), true) != std::end(retired_); }

@@ -7,7 +7,8 @@
 // - a *table* may be long (a million handles); its stores are card-marked, and remark visits dirty cards only.
 // `top` is a control word that the mutator writes at its safepoints; [0, top) is initialised (invariant 7). What lies
 // above reads as zero after a flip, and in a stack after each remark pause, too (reuse.cc). Weak tables are tables whose slots
-// are not visited but looked at (weak-slots.h).
+// are not visited but looked at (weak-slots.h). So are guarded tables; an object that only they refer to is handed over: the
+// collector moves it to the next slot of another table, in a ring, and counts.
 //
 // Mutators, parked or running, create and free areas, and the collector begins and ends cycles, under the space's lock; a
 // collector thread reads the table at any time, so an area's kind is stored last when it is made and first when it goes.
@@ -28,7 +29,8 @@ struct AreaView {
   u32 top;          // slots
   bool is_value() const { return kind == layout::AreaKind::ValueStack || kind == layout::AreaKind::ValueTable; }
   bool is_stack() const { return kind == layout::AreaKind::RefStack || kind == layout::AreaKind::ValueStack; }
-  bool is_weak() const { return kind == layout::AreaKind::WeakRefTable; }
+  bool is_weak() const { return kind == layout::AreaKind::WeakRefTable || is_guarded(); }
+  bool is_guarded() const { return kind == layout::AreaKind::GuardedTable; }
   u32 slot_bytes() const { return is_value() ? 8 : 4; }
 };
 
@@ -41,6 +43,8 @@ class RootSet {
   /// During a cycle the pages stay taken until its end: a marker may be reading them, a page builder must find the same
   /// area each time it asks (invariant 1).
   void free(u32 area);
+  /// Hands an object over to whoever guards it. False: nobody does any more.
+  bool hand_over(u32 guarded_area, Ref ref);
   /// Areas wait for the end of the cycle.
   bool has_retired() const;
   void begin_cycle() { in_cycle_ = true; }

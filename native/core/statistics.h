@@ -26,6 +26,7 @@ namespace glissade {
   X(remarkRetries, "remark pauses given up because too much was dirty")                   \
   X(weakLooks, "looks at weak slots and ephemerons, in all rounds of precleaning and remark") \
   X(weakCleared, "weak slots and ephemerons whose object or key was found dead")          \
+  X(guardedDue, "objects handed over to guardians: nothing else referred to them")         \
   X(pagesMoved, "pages placed by UFFDIO_MOVE")                                            \
   X(pagesCopied, "pages placed by UFFDIO_COPY")                                           \
   X(pagesZeroFilled, "pages placed by UFFDIO_ZEROPAGE")                                   \

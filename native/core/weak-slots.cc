@@ -31,6 +31,7 @@ u64 load_slot(const u8* at, bool is_value) {
 void WeakSlots::forget() {
   empty(noted_);
   empty(waiting_);
+  empty(due_);
 }
 
 void WeakSlots::note_all(std::vector<WeakRange>& ranges) {
@@ -103,15 +104,24 @@ u64 WeakSlots::clear_waiting() {
   // What a cleared value reads as: undefined, so that an empty entry (zero, the number 0) can be told from one that was lost.
   constexpr u64 kUndefined = u64{layout::kTagUndefined} << 32;
   const std::size_t count = waiting_.size();
+  u64 cleared = 0;
   for (std::size_t i = 0; i < count; i++) {
     if (i + kSlotAhead < count) __builtin_prefetch(waiting_[i + kSlotAhead].at(), 1);
     const WeakSlot slot = waiting_[i];
+    const Ref ref = referent(slot.at(), slot.is_value());
+    if (ref.is_null()) continue;  // in the list twice, noted by its card after all others
+    if (slot.is_guarded()) {
+      const auto page = static_cast<u32>(static_cast<std::size_t>(slot.at() - heap_.space.roots()) >> kPageShift);
+      due_.push_back({ref, page});
+    } else {
+      cleared++;
+    }
     if (slot.is_value()) std::memcpy(slot.at(), &kUndefined, 8);
     else std::memset(slot.at(), 0, 4);
     if (slot.has_value()) std::memcpy(slot.value_at(), slot.at(), slot.is_value() ? 8 : 4);
   }
   waiting_.clear();  // its memory goes back outside pauses
-  return count;
+  return cleared;
 }
 
 void WeakSlots::watch() {

@@ -10,6 +10,10 @@
 // into since, and clears what still waits then: it grows with the slots that die, not with those there are.
 // What a marked array's slots hold after the pause is marked (the young cycle after it, young-cycles.h, goes on from there).
 //
+// A slot of a guarded root table is weak, too, but what only it refers to is not lost (guardians: Dybvig, Bruggeman, Eby 1993).
+// It is *due*: taken out of the slot in the pause, when every weak slot through which a mutator could still come to it is cleared,
+// marked with all that it leads to after the pause, and then handed over (`RootSet::hand_over`).
+//
 // Called by the thread that drives the cycle, or runs the pause; `Marker::note` by every marker, into a list of its own.
 #pragma once
 
@@ -28,6 +32,7 @@ class Marker;
 struct WeakKind {
   bool is_value;  // 64-bit values, not refs
   bool is_pairs;  // key, value, key, value…
+  bool is_guarded = false;
   u32 slot_bytes() const { return is_value ? 8 : 4; }
   /// From one weak slot to the next.
   u32 step() const { return slot_bytes() << (is_pairs ? 1 : 0); }
@@ -43,15 +48,23 @@ struct WeakRange {
 class WeakSlot {
  public:
   WeakSlot(u8* at, WeakKind kind, bool has_value)
-      : bits_(reinterpret_cast<std::uintptr_t>(at) | (kind.is_value ? 1 : 0) | (has_value ? 2 : 0)) {}
-  u8* at() const { return reinterpret_cast<u8*>(bits_ & ~std::uintptr_t{3}); }
+      : bits_(reinterpret_cast<std::uintptr_t>(at) | (kind.is_value ? 1 : 0) | (has_value ? 2 : 0) | (kind.is_guarded ? kGuarded : 0)) {}
+  u8* at() const { return reinterpret_cast<u8*>(bits_ & ~(kGuarded | 3)); }
   bool is_value() const { return bits_ & 1; }
   /// A value that is alive as long as this slot's object.
   bool has_value() const { return bits_ & 2; }
+  bool is_guarded() const { return bits_ & kGuarded; }
   u8* value_at() const { return at() + (is_value() ? 8 : 4); }
 
  private:
+  static constexpr std::uintptr_t kGuarded = std::uintptr_t{1} << 63;  // no address has it
   std::uintptr_t bits_;  // slots are aligned by 4
+};
+
+/// An object that only a guarded root table refers to.
+struct DueObject {
+  Ref ref;
+  u32 root_page;  // of the slot that guarded it
 };
 
 class WeakSlots {
@@ -69,8 +82,11 @@ class WeakSlots {
   /// Looks at the slots that wait and at those noted, and visits the unmarked values of marked keys. No trace is under way.
   /// How many it visited: if none, what waits now is dead unless somebody marks it.
   u64 settle(Marker& marker);
-  /// In the pause, after a `settle` that visited nothing: clears what waits. How many slots (a pair is one).
+  /// In the pause, after a `settle` that visited nothing: clears what waits; objects that are guarded become due. How many slots
+  /// lost their object (a pair is one).
   u64 clear_waiting();
+  /// What the last `clear_waiting` has found due.
+  std::vector<DueObject>& due() { return due_; }
 
   /// From here to `unwatch` a marker tells of each object that it marks, and a key's value is visited at once. In this way a
   /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square.
@@ -89,6 +105,7 @@ class WeakSlots {
   Heap& heap_;
   std::vector<WeakRange> noted_;
   std::vector<WeakSlot> waiting_;
+  std::vector<DueObject> due_;
   // While watching: of each key the last pair that waits for it, and of each pair the one before (index + 1, 0: none).
   bool watching_ = false;
   std::unordered_map<u32, u32> last_of_key_;

@@ -33,6 +33,8 @@ export class RootAreas {
     control[block + AreaWord.Capacity] = slots
     control[block + AreaWord.Top] = 0
     control[block + AreaWord.Owner] = owner
+    control[block + AreaWord.Due] = 0
+    control[block + AreaWord.DueArea] = 0
     control[block + AreaWord.Kind] = kind
     control[Word.AreaCount] = Math.max(control[Word.AreaCount], area + 1)
     return area

@@ -4,7 +4,7 @@
 // One collection, on the mutator's own thread at a safepoint:
 //   mark     from the strong root areas; live-word bits for the moving space, a flag for large objects
 //   offsets  exclusive scan of the live bits: every live object's new address is known, nothing has moved yet
-//   clear    weak root slots and elements of weak arrays whose objects are dead
+//   clear    weak slots whose objects are dead; what is guarded and due is handed over (weak-slots.ts)
 //   update   every reference (roots, live objects, large objects) is forwarded exactly once (invariant 2)
 //   slide    runs of live words move down, in address order, so no run overwrites one that has not moved
 //   zero     everything above the new top; dead large objects; root areas at and above their tops
@@ -28,6 +28,7 @@ import {
   Tag,
   Word,
   areaBlock,
+  isWeakArea,
   slotWords,
 } from '../heap/layout.js'
 import { roundUp, type PortableMemory } from '../heap/memory.js'
@@ -36,7 +37,7 @@ import { Histogram } from './histogram.js'
 import { LiveMap } from './live-map.js'
 import { PortableCollector } from './portable-collector.js'
 import { entryOf, granulesAt } from './shape-reader.js'
-import { WeakArrays } from './weak-arrays.js'
+import { WeakSlots } from './weak-slots.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
 /** Calls of {@link descend} that take more stack than a collection, with the compilation of its functions. */
@@ -47,7 +48,7 @@ export class StopTheWorldCollector extends PortableCollector {
   readonly #live: LiveMap
   readonly #checked: boolean
   readonly #pauses = new Histogram()
-  readonly #weak: WeakArrays
+  readonly #weak: WeakSlots
   /** Mark stack: objects that are marked and not yet scanned. */
   #pending = new Int32Array(1 << 12)
   #pendingCount = 0
@@ -59,12 +60,13 @@ export class StopTheWorldCollector extends PortableCollector {
   #wordsKept = 0
   #objectsMarked = 0
   #weakCleared = 0
+  #guardedDue = 0
 
   constructor(memory: PortableMemory, maxBytes: number, checked: boolean) {
     super(memory, maxBytes)
     this.#checked = checked
     this.#live = new LiveMap(memory.geometry.movingStart, memory.geometry.end)
-    this.#weak = new WeakArrays(this.views, {
+    this.#weak = new WeakSlots(this.views, {
       isMarked: (ref) => this.#isLiveObject(ref),
       mark: (ref) => this.#markRef(ref),
     })
@@ -112,7 +114,7 @@ export class StopTheWorldCollector extends PortableCollector {
     const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
     this.note('compact')
     this.torn = true
-    this.#clearWeak()
+    this.#clearDead()
     this.#updateRoots()
     this.#updateObjects(oldStart, oldTop)
     const largeBytes = space.sweepLarge()
@@ -149,9 +151,18 @@ export class StopTheWorldCollector extends PortableCollector {
 
   #mark(): void {
     this.#objectsMarked = 0
+    this.#forEachRoot(false, (ref) => this.#markRef(ref))
+    this.#trace()
+    const due = this.#weak.findDead()
+    if (due.length === 0) return
+    for (const ref of due) this.#markRef(ref)
+    this.#trace()
+    this.#weak.findDead()
+  }
+
+  #trace(): void {
     const { i32 } = this.views
     const markSlot = (word: number): void => this.#markRef(i32[word])
-    this.#forEachStrongSlot((ref) => this.#markRef(ref))
     while (this.#pendingCount > 0) {
       const ref = this.#pending[--this.#pendingCount]
       this.#weak.markValuesOf(ref)
@@ -210,13 +221,13 @@ export class StopTheWorldCollector extends PortableCollector {
     }
   }
 
-  /** Calls back with each non-null reference of a live root slot and stores what it returns, if that is a number. */
-  #forEachRoot(weak: boolean, visit: (ref: number) => number | void): void {
+  /** Calls back with each non-null reference of a live root slot, weak or not, and stores what it returns, if that is a number. */
+  #forEachRoot(withWeak: boolean, visit: (ref: number) => number | void): void {
     const { control, rootsI32 } = this.views
     for (let a = 0; a < control[Word.AreaCount]; a++) {
       const block = areaBlock(a)
       const kind = control[block + AreaWord.Kind]
-      if (kind === AreaKind.Free || (kind === AreaKind.WeakRefTable) !== weak) continue
+      if (kind === AreaKind.Free || (isWeakArea(kind) && !withWeak)) continue
       const step = slotWords(kind)
       const start = control[block + AreaWord.Start]
       const end = start + control[block + AreaWord.Top] * step
@@ -227,9 +238,6 @@ export class StopTheWorldCollector extends PortableCollector {
       }
     }
   }
-  #forEachStrongSlot(visit: (ref: number) => number | void): void {
-    this.#forEachRoot(false, visit)
-  }
 
   // ---- update, slide
 
@@ -237,17 +245,13 @@ export class StopTheWorldCollector extends PortableCollector {
     return this.space.isLarge(ref) ? ref : this.#live.forward(ref)
   }
 
-  #clearWeak(): void {
-    this.#weakCleared += this.#weak.clearDead()
-    this.#forEachRoot(true, (ref) => {
-      if (this.#isLiveObject(ref)) return undefined
-      this.#weakCleared++
-      return 0
-    })
+  #clearDead(): void {
+    const { cleared, due } = this.#weak.clearDead()
+    this.#weakCleared += cleared
+    this.#guardedDue += due
   }
 
   #updateRoots(): void {
-    this.#forEachRoot(false, (ref) => this.#forward(ref))
     this.#forEachRoot(true, (ref) => this.#forward(ref))
   }
 
@@ -314,6 +318,7 @@ export class StopTheWorldCollector extends PortableCollector {
       bytesLive: this.#liveBytes,
       objectsMarked: this.#objectsMarked,
       weakCleared: this.#weakCleared,
+      guardedDue: this.#guardedDue,
       pagesCopied: Math.ceil(this.#wordsCopied / PAGE_WORDS),
       pagesKept: Math.floor(this.#wordsKept / PAGE_WORDS),
     }

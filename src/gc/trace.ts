@@ -13,6 +13,7 @@ import {
   Tag,
   Word,
   areaBlock,
+  isWeakArea,
   slotWords,
 } from '../heap/layout.js'
 import { entryOf } from './shape-reader.js'
@@ -27,7 +28,7 @@ export function forEachRootSlot(
   for (let area = 0; area < control[Word.AreaCount]; area++) {
     const block = areaBlock(area)
     const kind = control[block + AreaWord.Kind]
-    if (kind === AreaKind.Free || (kind === AreaKind.WeakRefTable && !weak)) continue
+    if (kind === AreaKind.Free || (isWeakArea(kind) && !weak)) continue
     const step = slotWords(kind)
     const start = control[block + AreaWord.Start]
     const top = control[block + AreaWord.Top]

@@ -22,6 +22,7 @@ import {
   WeakElements,
   Word,
   areaBlock,
+  isWeakArea,
   slotWords,
 } from '../heap/layout.js'
 import { hasSlotMap, SLOT_BYTES, slotMapOf, weakWord } from '../heap/shapes.js'
@@ -165,7 +166,7 @@ class Verification {
       const step = slotWords(kind)
       if (
         kind < AreaKind.Free ||
-        kind > AreaKind.WeakRefTable ||
+        kind > AreaKind.GuardedTable ||
         start < 0 ||
         start + capacity * step > rootsI32.length
       ) {
@@ -176,7 +177,7 @@ class Verification {
         this.#report(`top is ${top}, outside its capacity of ${capacity}`, name)
         continue
       }
-      const weak = kind === AreaKind.WeakRefTable
+      const weak = isWeakArea(kind)
       if (weak && control[Word.Phase] !== Phase.Idle) continue
       for (let slot = 0; slot < top; slot++) {
         const word = start + slot * step

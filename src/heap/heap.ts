@@ -8,6 +8,7 @@ import type { Collector } from '../gc/collector.js'
 import { CheckedState } from './checked.js'
 import { CheckedMutator } from './checked-mutator.js'
 import { HeapError } from './errors.js'
+import { Guardian } from './guardians.js'
 import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
 import { checkSynchronous, finished } from './synchronous.js'
@@ -185,6 +186,14 @@ export abstract class HeapBase implements Disposable {
   /** A reference that does not keep its object alive. Inside run. */
   weak<H extends Handle>(handle: H): Weak<H> {
     return new Weak(this._core, this.#scopesFor(handle, 'heap.weak'), handle)
+  }
+  /**
+   * A queue that objects come out of once nothing else refers to them: what finalizers are made of. Of this thread, inside run
+   * or outside.
+   */
+  guardian<H extends Handle = Handle>(): Guardian<H> {
+    this._core.checkOpen()
+    return new Guardian<H>(this._core, (this.#mutator ?? this.#attach()).scopes)
   }
   #scopesFor(handle: Handle, what: string): Mutator['scopes'] {
     this._core.checkRunning(what)

@@ -81,13 +81,27 @@ export const AreaWord = {
   Top: 3,
   /** Mutator index, −1: the heap's. */
   Owner: 4,
+  /** Of a guarded table: how many objects have been handed over. Written by the collector. */
+  Due: 5,
+  /** … the ref table, of equal capacity, in whose slots they are handed over, in a ring. */
+  DueArea: 6,
 } as const
 
 /** First word of the block of root area `area`. */
 export const areaBlock = (area: number): number => AREA_BASE + area * AREA_WORDS
 
 /** Kinds of root areas. */
-export const AreaKind = { Free: 0, RefStack: 1, ValueStack: 2, RefTable: 3, ValueTable: 4, WeakRefTable: 5 } as const
+export const AreaKind = {
+  Free: 0,
+  RefStack: 1,
+  ValueStack: 2,
+  RefTable: 3,
+  ValueTable: 4,
+  WeakRefTable: 5,
+  GuardedTable: 6,
+} as const
+/** Whether slots of this kind of area do not keep what they refer to. */
+export const isWeakArea = (kind: number): boolean => kind >= AreaKind.WeakRefTable
 export type AreaKind = (typeof AreaKind)[keyof typeof AreaKind]
 /** 32-bit words of a slot in an area of this kind. */
 export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
