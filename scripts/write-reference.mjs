@@ -9,8 +9,11 @@ const target = new URL('../docs/reference.md', import.meta.url)
 const PHASES = {
   Idle: ['no', 'no cycle is under way'],
   Mark: ['no', 'everything reachable is marked; cards written meanwhile are scanned again (precleaning)'],
-  Remark: ['**yes**', 'the rest of the dirty cards, stacks that changed; dead weak references are cleared'],
-  Reclaim: ['no', 'dead large objects are freed'],
+  Remark: [
+    '**yes**',
+    'the rest of the dirty cards, stacks that changed; weak slots whose objects are dead are cleared',
+  ],
+  Reclaim: ['no', 'what is due is marked and handed to its guardians; dead large objects are freed'],
   Prepare: ['no', 'every live object gets its new address; nothing has moved'],
   Flip: ['**yes**', 'all pages, those of roots too, become from-space at once, and an empty to-space is armed'],
   Compact: ['no', 'pages arrive in their new form: built by the collector, or by the thread that touches one first'],

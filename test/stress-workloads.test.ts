@@ -27,6 +27,8 @@ const LEAST: { readonly [workload: string]: readonly [changed: number, redirecte
   fragmentation: [1, 1],
   stacks: [0.5, 1],
   weak: [0.7, 0.4],
+  ephemerons: [0.4, 0.4],
+  guardians: [0.95, 0.9],
   exchange: [0.5, 0.2],
 }
 

@@ -249,8 +249,8 @@ describe.each(configurations)('verify knows every rule ($name)', ({ options }) =
     ],
     [
       'a root area of no kind',
-      ({ m, table }) => void (m.control[areaWord(table.index, AreaWord.Kind)] = AreaKind.WeakRefTable + 1),
-      /^its description is damaged \(kind 6,/,
+      ({ m, table }) => void (m.control[areaWord(table.index, AreaWord.Kind)] = AreaKind.GuardedTable + 1),
+      /^its description is damaged \(kind 7,/,
       /^root area \d+$/,
     ],
     [

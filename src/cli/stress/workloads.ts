@@ -6,6 +6,7 @@ import { ephemerons } from './workloads/ephemerons.js'
 import { exchange } from './workloads/exchange.js'
 import { fragmentation } from './workloads/fragmentation.js'
 import { graphs } from './workloads/graphs.js'
+import { guardians } from './workloads/guardians.js'
 import { handles } from './workloads/handles.js'
 import { lists } from './workloads/lists.js'
 import { stacks } from './workloads/stacks.js'
@@ -26,5 +27,6 @@ export const WORKLOADS: readonly Workload[] = [
   handles,
   weak,
   ephemerons,
+  guardians,
   exchange,
 ]
