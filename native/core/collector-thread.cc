@@ -19,7 +19,8 @@ void Heap::collector_loop() {
     if (closing_) return;
     const bool asked = wanted_forced_ && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
     const bool forced = asked || stalled_.load(std::memory_order_relaxed) > 0;
-    wanted_ = wanted_forced_ = false;
+    asked_ = asked && wanted_asked_;
+    wanted_ = wanted_forced_ = wanted_asked_ = false;
     cycling_ = true;
     lock.unlock();
     run_cycle(forced);
@@ -43,8 +44,10 @@ class Heap::Waiting {
   }
   ~Waiting() { heap_.waiters_--; }
 
-  void want_forced_cycle() {
+  /// `asked`: by the program, and not because it has no memory.
+  void want_forced_cycle(bool asked) {
     heap_.wanted_ = heap_.wanted_forced_ = true;
+    heap_.wanted_asked_ |= asked;
     heap_.cycle_wanted_.notify_one();
   }
   void wait() { heap_.cycle_done_.wait(lock_); }
@@ -59,7 +62,7 @@ bool Heap::collect() {
   // A cycle under way may have marked already what is garbage by now.
   const u64 target = cycles_ + (cycling_ ? 2 : 1);
   while (cycles_ < target && !closing_) {
-    if (!cycling_ || cycles_ + 1 < target) waiting.want_forced_cycle();
+    if (!cycling_ || cycles_ + 1 < target) waiting.want_forced_cycle(true);
     waiting.wait();
   }
   return !closing_;
@@ -69,7 +72,7 @@ bool Heap::wait_for_memory() {
   Waiting waiting(*this);
   const u64 target = releases_ + 1;
   while (releases_ < target && !closing_) {
-    if (!cycling_ && !wanted_) waiting.want_forced_cycle();
+    if (!cycling_ && !wanted_) waiting.want_forced_cycle(false);
     waiting.wait();
   }
   return !closing_;

@@ -194,7 +194,7 @@ bool Heap::prepare(bool forced) {
   injection::delay(injection::Delay::Prepare);
   const u32 prefix = choose_prefix(forced);
   const u32 gain = possible_gain(prefix);
-  note_live(forced);
+  note_live();
   consider_holes();
   find_dead();
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
@@ -269,13 +269,13 @@ u64 Heap::wanted_pages() const {
   return std::min<u64>(wanted, max_pages_);
 }
 
-void Heap::note_live(bool forced) {
+void Heap::note_live() {
   std::lock_guard<SpaceLock> lock(moving.lock);
   // What a young cycle finds marked is no measure of what is alive.
   if (!young_) live_pages_ = live_granules_ / kGranulesPerPage + moving.large_pages;
   statistics.bytesLive.store(live_granules_ * kGranuleSize + (u64{moving.large_pages} << kPageShift), std::memory_order_relaxed);
   const u64 used = used_at_remark_ + moving.top - moving.black_begin;
-  retention.note(now_ns(), forced ? wanted_pages() : std::max(wanted_pages(), used), forced ? 0 : u64{options.retention_ms} * 1'000'000);
+  retention.note(now_ns(), asked_ ? wanted_pages() : std::max(wanted_pages(), used), asked_ ? 0 : u64{options.retention_ms} * 1'000'000);
 }
 
 /// At a cycle's end: how far the heap may grow, when the next cycle begins, and whether that may be a young one.

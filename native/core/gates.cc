@@ -52,7 +52,7 @@ layout::Phase Heap::step(u32 gates) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   const u64 cycles = cycles_;
   if (!cycling_) {
-    wanted_ = wanted_forced_ = true;
+    wanted_ = wanted_forced_ = wanted_asked_ = true;
     cycle_wanted_.notify_one();
   }
   for (u32 i = 0; i < gates; i++) {

@@ -213,7 +213,7 @@ class Heap {
   void mark();
   bool remark_pause(bool last);
   void reclaim();
-  void note_live(bool forced);
+  void note_live();
   u64 wanted_pages() const;
   double room();
   void set_limits(u64 took_ns);
@@ -250,7 +250,8 @@ class Heap {
 
   std::mutex cycle_mutex_;
   std::condition_variable cycle_wanted_, cycle_done_;
-  bool wanted_ = false, wanted_forced_ = false, cycling_ = false, closing_ = false, closed_ = false;
+  bool wanted_ = false, wanted_forced_ = false, wanted_asked_ = false, cycling_ = false, closing_ = false, closed_ = false;
+  bool asked_ = false;                     // the cycle under way is one that the program has asked for: memory that it needed is forgotten
   u64 cycles_ = 0;
   u64 releases_ = 0;  // times that memory became available: flips and ends of cycles
   u32 waiters_ = 0;  // threads that wait for a cycle, for memory or for areas: a stepping cycle does not stop at gates for them
