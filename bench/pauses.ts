@@ -1,11 +1,14 @@
 // How long the program stands still, against the size of the heap and the number of roots.
 //
-// The claim to test: remark and flip depend on neither. A heap is filled with lists that hang from one large array of
+// The claim to test: remark and flip depend on neither, and on weak slots only where these die. A heap is filled with lists that hang from one large array of
 // references, and from a table of handles; then, for some seconds, random lists are replaced, in the array and wherever a
 // handle holds them, while collections follow each other. The collector measures the work of each pause, and the mutator's
 // stop as the mutator feels it: from its arrival until it runs again. A mutator that waits for memory at that moment is not
 // stopped. Every collection compacts here: lists leave holes that would mostly do without a flip, and the flip is what is to
 // be measured.
+//
+// A weak array grows beside one of the heaps: of its slots the even ones are stored into whenever their list is replaced, the odd
+// ones keep what they hold until a collection finds it dead and clears them.
 //
 // Heaps have room for twice their live data, the largest for a third more: 4 GiB is as large as a heap gets. Beside it stand
 // stop-the-world, whose pause is a whole collection, and the same program on plain objects and in Java.
@@ -34,6 +37,7 @@ const PORTABLE_MIB = 256
 interface Parameters {
   readonly liveMiB: number
   readonly handles: number
+  readonly weak: number
   readonly seconds: number
   readonly [name: string]: number
 }
@@ -47,26 +51,36 @@ function cases(quick: boolean, collectors: readonly string[]): Case[] {
     const most = quick ? sizes[0] : system === 'stop-the-world' ? PORTABLE_MIB : COMPARED_MIB
     return handles === FEW_HANDLES && liveMiB <= most
   }
-  return sizes.flatMap((liveMiB) =>
-    roots.flatMap((handles) =>
-      [...collectors, 'v8', ...JAVA]
-        .filter((system) => runsOn(system, liveMiB, handles))
-        .map((system) => ({
-          bench: 'pauses',
-          workload: `${liveMiB} MiB live, ${handles} handles`,
-          system,
-          parameters: { liveMiB, handles, seconds: seconds(liveMiB), quick },
-          runs: 3,
-        })),
+  const made = (system: string, workload: string, parameters: Omit<Parameters, 'seconds'>): Case => ({
+    bench: 'pauses',
+    workload,
+    system,
+    parameters: { ...parameters, seconds: seconds(parameters.liveMiB), quick },
+    runs: 3,
+  })
+  const [, liveMiB] = sizes
+  return [
+    ...sizes.flatMap((liveMiB) =>
+      roots.flatMap((handles) =>
+        [...collectors, 'v8', ...JAVA]
+          .filter((system) => runsOn(system, liveMiB, handles))
+          .map((system) => made(system, `${liveMiB} MiB live, ${handles} handles`, { liveMiB, handles, weak: 0 })),
+      ),
     ),
-  )
+    ...(quick ? [1_000_000] : [1000, 100_000, 1_000_000])
+      .filter(() => collectors.includes('concurrent'))
+      .map((weak) =>
+        made('concurrent', `${liveMiB} MiB live, ${weak} weak slots`, { liveMiB, handles: FEW_HANDLES, weak }),
+      ),
+  ]
 }
 
 const listsOf = (liveMiB: number): number => Math.floor((liveMiB * MiB) / NODE_BYTES / LIST)
 
-function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, seconds }: Parameters): void {
+function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, weak, seconds }: Parameters): void {
   const node = heap.defineShape('Node', { left: 'ref', right: 'ref', key: 'f64' })
   const refs = heap.defineArray('Refs', 'ref')
+  const weakRefs = heap.defineArray('WeakRefs', 'ref', { weak: 'elements' })
   const lists = listsOf(liveMiB)
   heap.run((m) => {
     const { i32, rootsI32, cards, control, pollIndex } = m
@@ -75,8 +89,9 @@ function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, seconds }: Par
     const allocate = m.allocator(node)
     const { base } = stack
     const { left } = node.at
-    stack.top = 2
+    stack.top = 3
     rootsI32[base] = m.allocArray(refs, lists)
+    rootsI32[base + 2] = m.allocArray(weakRefs, weak)
 
     /** Replaces list `slot` by a new one. The list under construction lives in a root slot across allocations. */
     const replace = (slot: number): void => {
@@ -90,6 +105,12 @@ function onHeap(heap: Heap, clock: StepClock, { liveMiB, handles, seconds }: Par
       i32[at] = rootsI32[base + 1]
       cards[at >>> 8] = 1
       for (let h = slot; h < handles; h += lists) table.set(h, rootsI32[base + 1] as never)
+      const elements = rootsI32[base + 2] + weakRefs.elementsAt
+      for (let word = elements + slot; word < elements + weak; word += lists) {
+        if ((word & 1) !== 0 && i32[word] !== 0) continue
+        i32[word] = rootsI32[base + 1]
+        cards[word >>> 8] = 1
+      }
     }
     for (let slot = 0; slot < lists; slot++) replace(slot)
     heap.collectSync()
@@ -131,13 +152,13 @@ function onPlainObjects(clock: StepClock, { liveMiB, handles, seconds }: Paramet
 }
 
 async function run({ system, parameters }: Case): Promise<Outcome> {
-  const { liveMiB, handles, seconds } = parameters as unknown as Parameters
-  const numbers = { liveMiB, handles, seconds }
+  const numbers = parameters as unknown as Parameters
+  const { liveMiB, seconds } = numbers
   if (isPeer(system)) {
     // A JVM gets twice of what is said here. Its objects are larger, most of all ZGC's: 40 bytes instead of 24.
     return runPeer(
       { name: 'pauses', progress: null },
-      { parameters: numbers, heapMiB: Math.max(32, liveMiB * 1.5) },
+      { parameters: { liveMiB, handles: numbers.handles, seconds }, heapMiB: Math.max(32, liveMiB * 1.5) },
       system,
     )
   }
