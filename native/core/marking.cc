@@ -148,7 +148,7 @@ void Marker::drain_some(u64 goal) {
     const u64 before = marked;
     mark_and_scan<kWay == Way::Parallel>(Ref{word});
     if constexpr (kWay == Way::Telling) {
-      if (marked != before) told_->key_marked(word, *this);
+      if (marked != before) told_->marked(word, *this);
     }
     if (done() >= goal) {
       while (queued) refs.push(queue[(head + --queued) % kRing]);
@@ -318,7 +318,6 @@ bool Marking::trace_telling(Marker& marker, u64 budget) {
     done = marker.drain(budget);
     weak_.note_all(work_[0].weak);
   } while (done && weak_.settle_noted(marker) != 0);
-  marker.tell(nullptr);
   weak_.unwatch();
   return done;
 }
@@ -442,11 +441,13 @@ bool Marking::remark(bool last) {
 /// False: there is more to mark, or there are more weak slots to look at, than the pause's budget allows.
 bool Marking::finish_in_pause(Marker& marker, bool last) {
   const u64 budget = last ? ~u64{0} >> 1 : kRemarkObjects;
+  weak_.begin_record();
+  marker.tell(&weak_);
   for (u32 round = 0;; round++) {
     if (!(round < kEphemeronRounds ? marker.drain(budget) : trace_telling(marker, budget))) return false;
     weak_.note_all(work_[0].weak);
     if (!last && weak_.noted() > kRemarkWeakSlots) return false;
-    if (weak_.settle(marker) == 0) return true;
+    if (weak_.settle_recorded(marker) == 0) return true;
   }
 }
 

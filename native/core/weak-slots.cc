@@ -14,6 +14,9 @@ constexpr std::size_t kMarkAhead = 16;
 /// A list keeps so many bytes for the next cycle.
 constexpr std::size_t kKeptBytes = kMiB;
 
+/// Of an object that was marked: any bits will do that differ between neighbours.
+u32 record_bit(u32 word) { return (word >> 1) * 0x9E3779B1u >> 17; }
+
 template <typename T>
 void empty(std::vector<T>& list) {
   list.clear();
@@ -51,35 +54,59 @@ Ref WeakSlots::referent(const u8* at, bool is_value) const {
   return {static_cast<u32>(bits)};
 }
 
-void WeakSlots::prefetch(const u8* at, bool is_value) const {
-  const Ref ref = referent(at, is_value);
+void WeakSlots::prefetch(Ref ref) const {
   if (ref.word >= heap_.base_word) heap_.blocks.prefetch(heap_.granule(ref));
 }
 
-bool WeakSlots::settles(WeakSlot slot, Marker& marker, u64& visited) const {
-  const Ref ref = referent(slot.at(), slot.is_value());
-  if (!ref.is_null() && !heap_.is_marked(ref)) return false;
-  if (!slot.has_value()) return true;
+void WeakSlots::visit_value(const WeakSlot& slot, Marker& marker, u64& visited) const {
+  if (!slot.has_value()) return;
   const Ref value = referent(slot.value_at(), slot.is_value());
-  if (!value.is_null() && !heap_.is_marked(value)) {
-    marker.visit(value);
-    visited++;
+  if (value.is_null() || heap_.is_marked(value)) return;
+  marker.visit(value);
+  visited++;
+}
+
+bool WeakSlots::keep_waiting(const WeakSlot& slot, Marker& marker, u64& visited) const {
+  if (held(slot).word != slot.ref.word) return false;  // noted again, or about to be
+  if (!heap_.is_marked(slot.ref)) return true;
+  visit_value(slot, marker, visited);
+  return false;
+}
+
+template <typename Look>
+void WeakSlots::filter_waiting(Look&& keeps) {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < waiting_.size(); i++) {
+    if (!keeps(i)) continue;
+    if (kept != i) waiting_[kept] = waiting_[i];
+    kept++;
   }
-  return true;
+  waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(kept), waiting_.end());
 }
 
 u64 WeakSlots::settle(Marker& marker) {
   u64 visited = 0;
-  std::size_t kept = 0;
   const std::size_t count = waiting_.size();
   Statistics::add(heap_.statistics.weakLooks, count);
-  for (std::size_t i = 0; i < count; i++) {
+  filter_waiting([&](std::size_t i) {
     if (i + kSlotAhead < count) __builtin_prefetch(waiting_[i + kSlotAhead].at());
-    if (i + kMarkAhead < count) prefetch(waiting_[i + kMarkAhead].at(), waiting_[i + kMarkAhead].is_value());
-    const WeakSlot slot = waiting_[i];
-    if (!settles(slot, marker, visited)) waiting_[kept++] = slot;
+    if (i + kMarkAhead < count) prefetch(waiting_[i + kMarkAhead].ref);
+    return keep_waiting(waiting_[i], marker, visited);
+  });
+  return visited + settle_noted(marker);
+}
+
+u64 WeakSlots::settle_recorded(Marker& marker) {
+  u64 visited = 0;
+  if (any_recorded_) {
+    u64 looks = 0;
+    filter_waiting([&](std::size_t i) {
+      if (!may_be_recorded(waiting_[i].ref)) return true;
+      looks++;
+      return keep_waiting(waiting_[i], marker, visited);
+    });
+    Statistics::add(heap_.statistics.weakLooks, looks);
   }
-  waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(kept), waiting_.end());
   return visited + settle_noted(marker);
 }
 
@@ -89,9 +116,12 @@ u64 WeakSlots::settle_noted(Marker& marker) {
     const u32 step = kind.step();
     Statistics::add(heap_.statistics.weakLooks, (static_cast<std::size_t>(end - begin) + step - 1) / step);
     for (u8* at = begin; at < end; at += step) {
-      if (static_cast<std::size_t>(end - at) > kMarkAhead * step) prefetch(at + kMarkAhead * step, kind.is_value);
-      const WeakSlot slot(at, kind, kind.is_pairs && end - at >= static_cast<std::ptrdiff_t>(step));
-      if (settles(slot, marker, visited)) continue;
+      if (static_cast<std::size_t>(end - at) > kMarkAhead * step) prefetch(referent(at + kMarkAhead * step, kind.is_value));
+      const WeakSlot slot(at, kind, kind.is_pairs && end - at >= static_cast<std::ptrdiff_t>(step), referent(at, kind.is_value));
+      if (slot.ref.is_null() || heap_.is_marked(slot.ref)) {
+        visit_value(slot, marker, visited);
+        continue;
+      }
       waiting_.push_back(slot);
       if (watching_) watch_waiting(waiting_.size() - 1);
     }
@@ -107,12 +137,12 @@ u64 WeakSlots::clear_waiting() {
   u64 cleared = 0;
   for (std::size_t i = 0; i < count; i++) {
     if (i + kSlotAhead < count) __builtin_prefetch(waiting_[i + kSlotAhead].at(), 1);
-    const WeakSlot slot = waiting_[i];
-    const Ref ref = referent(slot.at(), slot.is_value());
-    if (ref.is_null()) continue;  // in the list twice, noted by its card after all others
+    const WeakSlot& slot = waiting_[i];
+    // Stored into since: then it is in the list again, or settled. Or in the list twice: then it has just been cleared.
+    if (held(slot).word != slot.ref.word) continue;
     if (slot.is_guarded()) {
       const auto page = static_cast<u32>(static_cast<std::size_t>(slot.at() - heap_.space.roots()) >> kPageShift);
-      due_.push_back({ref, page});
+      due_.push_back({slot.ref, page});
     } else {
       cleared++;
     }
@@ -124,26 +154,40 @@ u64 WeakSlots::clear_waiting() {
   return cleared;
 }
 
+void WeakSlots::begin_record() {
+  if (any_recorded_) recorded_.assign(kRecordBits / 64, 0);
+  any_recorded_ = false;
+}
+
+bool WeakSlots::may_be_recorded(Ref ref) const {
+  const u32 bit = record_bit(ref.word);
+  return recorded_[bit / 64] >> (bit % 64) & 1;
+}
+
 void WeakSlots::watch() {
   watching_ = true;
   for (std::size_t i = 0; i < waiting_.size(); i++) watch_waiting(i);
 }
 
 void WeakSlots::watch_waiting(std::size_t index) {
-  const WeakSlot slot = waiting_[index];
+  const WeakSlot& slot = waiting_[index];
   previous_.resize(index + 1);
   if (!slot.has_value()) return;
-  u32& last = last_of_key_[referent(slot.at(), slot.is_value()).word];
+  u32& last = last_of_key_[slot.ref.word];
   previous_[index] = last;
   last = static_cast<u32>(index + 1);
 }
 
-void WeakSlots::key_marked(u32 word, Marker& marker) {
+void WeakSlots::marked(u32 word, Marker& marker) {
+  const u32 bit = record_bit(word);
+  recorded_[bit / 64] |= u64{1} << (bit % 64);
+  any_recorded_ = true;
+  if (!watching_) return;
   const auto found = last_of_key_.find(word);
   if (found == last_of_key_.end()) return;
   u64 visited = 0;
   for (u32 i = found->second; i != 0; i = previous_[i - 1]) {
-    settles(waiting_[i - 1], marker, visited);
+    keep_waiting(waiting_[i - 1], marker, visited);
     Statistics::add(heap_.statistics.weakLooks);
   }
 }

@@ -5,9 +5,10 @@
 // are cleared if it never is. A key that is no reference keeps its value as any slot would.
 //
 // Markers do not follow weak slots; they note where some are. Whenever a trace is complete the collector looks at what has been
-// noted. A slot whose object is marked is settled, as marks only grow; one whose object is not waits in a list. A store
-// afterwards dirties a card, which notes the slot again. So the remark pause looks at slots that wait and at those stored
-// into since, and clears what still waits then: it grows with the slots that die, not with those there are.
+// noted. A slot whose object is marked is settled, as marks only grow; one whose object is not waits in a list, with what it
+// held. A store afterwards dirties a card, which notes the slot again; in the list it means nothing then. So the remark pause looks
+// at slots stored into since, and of those that wait at the ones whose object it has marked itself, and clears the
+// others: it grows with the slots that die, not with those there are, and touches no marks for them.
 // What a marked array's slots hold after the pause is marked (the young cycle after it, young-cycles.h, goes on from there).
 //
 // A slot of a guarded root table is weak, too, but what only it refers to is not lost (guardians: Dybvig, Bruggeman, Eby 1993).
@@ -44,17 +45,18 @@ struct WeakRange {
   WeakKind kind;
 };
 
-/// One of them; of a pair its key.
+/// One of them; of a pair its key. And the unmarked object that was found in it.
 class WeakSlot {
  public:
-  WeakSlot(u8* at, WeakKind kind, bool has_value)
-      : bits_(reinterpret_cast<std::uintptr_t>(at) | (kind.is_value ? 1 : 0) | (has_value ? 2 : 0) | (kind.is_guarded ? kGuarded : 0)) {}
+  WeakSlot(u8* at, WeakKind kind, bool has_value, Ref ref)
+      : ref(ref), bits_(reinterpret_cast<std::uintptr_t>(at) | (kind.is_value ? 1 : 0) | (has_value ? 2 : 0) | (kind.is_guarded ? kGuarded : 0)) {}
   u8* at() const { return reinterpret_cast<u8*>(bits_ & ~(kGuarded | 3)); }
   bool is_value() const { return bits_ & 1; }
   /// A value that is alive as long as this slot's object.
   bool has_value() const { return bits_ & 2; }
   bool is_guarded() const { return bits_ & kGuarded; }
   u8* value_at() const { return at() + (is_value() ? 8 : 4); }
+  Ref ref;
 
  private:
   static constexpr std::uintptr_t kGuarded = std::uintptr_t{1} << 63;  // no address has it
@@ -82,24 +84,34 @@ class WeakSlots {
   /// Looks at the slots that wait and at those noted, and visits the unmarked values of marked keys. No trace is under way.
   /// How many it visited: if none, what waits now is dead unless somebody marks it.
   u64 settle(Marker& marker);
-  /// In the pause, after a `settle` that visited nothing: clears what waits; objects that are guarded become due. How many slots
-  /// lost their object (a pair is one).
+  /// The same where `marked` has been told, since `begin_record`, of all that was marked since the last `settle`.
+  u64 settle_recorded(Marker& marker);
+  /// After a `settle` that visited nothing, nothing marked or stored since: clears what waits; objects that are guarded become due.
+  /// How many slots lost their object (a pair is one).
   u64 clear_waiting();
+  /// From here on `marked` records what it is told, for `settle_recorded`.
+  void begin_record();
   /// What the last `clear_waiting` has found due.
   std::vector<DueObject>& due() { return due_; }
 
   /// From here to `unwatch` a marker tells of each object that it marks, and a key's value is visited at once. In this way a
   /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square.
   void watch();
-  void key_marked(u32 word, Marker& marker);
+  /// A marker that tells (`Marker::tell`) has marked this object.
+  void marked(u32 word, Marker& marker);
   /// What has been noted since `watch`: settled, or watched. How many values it visited.
   u64 settle_noted(Marker& marker);
   void unwatch();
 
  private:
-  bool settles(WeakSlot slot, Marker& marker, u64& visited) const;
+  bool keep_waiting(const WeakSlot& slot, Marker& marker, u64& visited) const;
+  void visit_value(const WeakSlot& slot, Marker& marker, u64& visited) const;
+  Ref held(const WeakSlot& slot) const { return referent(slot.at(), slot.is_value()); }
+  bool may_be_recorded(Ref ref) const;
   Ref referent(const u8* at, bool is_value) const;
-  void prefetch(const u8* at, bool is_value) const;
+  void prefetch(Ref ref) const;
+  template <typename Look>
+  void filter_waiting(Look&& keeps);
   void watch_waiting(std::size_t index);
 
   Heap& heap_;
@@ -108,6 +120,10 @@ class WeakSlots {
   std::vector<DueObject> due_;
   // While watching: of each key the last pair that waits for it, and of each pair the one before (index + 1, 0: none).
   bool watching_ = false;
+  // What was marked since `begin_record`, by hash: a bit may stand for several.
+  static constexpr u32 kRecordBits = 1 << 15;
+  std::vector<u64> recorded_ = std::vector<u64>(kRecordBits / 64);
+  bool any_recorded_ = false;
   std::unordered_map<u32, u32> last_of_key_;
   std::vector<u32> previous_;
 };
