@@ -3,7 +3,7 @@
 import type { PhaseChange } from './gc/collector.js'
 import { openCollector, reopenCollector, type Capabilities } from './gc/open-collector.js'
 import { statisticsOf, type HeapStatistics } from './gc/statistics.js'
-import { forEachObject } from './gc/trace.js'
+import { forEachObject, forEachObjectFrom } from './gc/trace.js'
 import { verify, type VerifyOptions, type VerifyReport } from './gc/verify.js'
 import { HeapError, show } from './heap/errors.js'
 import { HeapBase } from './heap/heap.js'
@@ -43,7 +43,12 @@ export class Heap extends HeapBase {
       collector,
       options,
       owner,
-      retrace: tells ? null : (core, visit) => core.stopped(() => forEachObject(core, visit)),
+      retrace: tells
+        ? null
+        : (core, visit, from) => {
+            if (from === undefined) core.stopped(() => forEachObject(core, visit))
+            else forEachObjectFrom(core, from, visit)
+          },
     })
     this.capabilities = capabilities
   }

@@ -1,6 +1,6 @@
 // What stress found, each bug as a short program of its own.
 import { spawnSync } from 'node:child_process'
-import { Heap, type Ref } from 'glissade'
+import { Heap, type ObjectHandle, type Ref } from 'glissade'
 import { step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { planEpisode } from '../dist/cli/stress/plan.js'
@@ -26,6 +26,36 @@ it.runIf(concurrent)('a checked heap knows an object that only a weak reference 
     while (step(heap) !== 'idle');
     m.poll()
     m.scoped(() => expect(weak.get()?.number).toBe(7))
+  })
+  heap.close()
+})
+
+// A table that is made after the pause that has found an object due, and before it is handed over, knows nothing of it.
+it.runIf(concurrent)('a checked heap knows what a guardian hands out, and what that leads to', () => {
+  const heap = Heap.create({ collector: 'concurrent', maxBytes: '4m', checked: true, stepping: true })
+  const Thing = heap.defineShape('Thing', { number: 'i32', next: 'ref', any: 'value' })
+  const guardian = heap.guardian<ObjectHandle<typeof Thing.slots>>()
+  const thing = heap.run((m) => {
+    const scope = m.scope()
+    const third = scope.new(Thing, { number: 3 })
+    const made = scope.new(Thing, { number: 1, next: scope.new(Thing, { number: 2, any: third }) })
+    third.next = made
+    guardian.guard(made)
+    return heap.global(made)
+  })
+  // Outside run: objects move, and no table is made yet.
+  heap.collectSync()
+  thing.release()
+  while (step(heap) !== 'reclaim');
+  heap.run((m) => m.poll())
+  while (step(heap) !== 'prepare');
+  heap.run((m) => {
+    m.scoped(() => {
+      const first = guardian.next()
+      const second = first?.next?.as(Thing)
+      const third = second?.any as ObjectHandle<typeof Thing.slots>
+      expect([first?.number, second?.number, third.number, third.next?.is(first)]).toEqual([1, 2, 3, true])
+    })
   })
   heap.close()
 })

@@ -82,3 +82,15 @@ export function forEachObject(core: HeapCore, visit: (ref: number) => void): voi
     })
   }
 }
+
+/** Calls back with the object at `from` and those behind it, but follows no object that `visit` is false for. */
+export function forEachObjectFrom(core: HeapCore, from: number, visit: (ref: number) => boolean): void {
+  const { i32 } = core.views
+  const pending = [from]
+  for (let ref = pending.pop(); ref !== undefined; ref = pending.pop()) {
+    if (!visit(ref)) continue
+    forEachReferenceSlot(core, ref, (word, isValue) => {
+      if (i32[word] !== 0 && (!isValue || i32[word + 1] === Tag.Ref)) pending.push(i32[word])
+    })
+  }
+}

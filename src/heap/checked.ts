@@ -26,6 +26,8 @@ import { checkPayload, checkUserTag, isInt32, type Ref } from './values.js'
 /** Granules covered by one entry of the "touched" table: forgetting costs what was known, not the heap's length. */
 const CHUNK_GRANULES = 1 << 13
 
+type Retrace = (visit: (ref: number) => boolean, from?: Ref) => void
+
 export class CheckedState {
   readonly views: Views
   readonly barriers: Barriers
@@ -39,9 +41,9 @@ export class CheckedState {
   #cachedStart = 0
   #cachedEnd = 0
   /** Finds all objects from the roots: for collectors that do not tell. */
-  readonly #retrace: ((visit: (ref: number) => void) => void) | null
+  readonly #retrace: Retrace | null
 
-  constructor(core: HeapCore, retrace: ((visit: (ref: number) => void) => void) | null) {
+  constructor(core: HeapCore, retrace: Retrace | null) {
     const granules = core.views.f64.length
     this.#core = core
     this.#starts = new Int32Array(Math.ceil(granules / 32))
@@ -86,8 +88,24 @@ export class CheckedState {
   sync(): void {
     if (this.#retrace === null || !this.behind || this.#core.closed) return
     this.forgetObjects()
-    this.#retrace((ref) => this.objectAt(ref))
+    this.#retrace((ref) => {
+      this.objectAt(ref)
+      return true
+    })
     this.#epoch = this.#core.views.control[Word.Epoch]
+  }
+
+  /**
+   * What guardians hand out no root led to between the pause that found it due and its handing over: a table that was made
+   * then knows nothing of it. Nobody else knows it either, so that no thread need be stopped.
+   */
+  reach(ref: Ref): void {
+    if (this.#retrace === null || this.#has(this.#starts, ref)) return
+    this.#retrace((found) => {
+      if (this.#has(this.#starts, found)) return false
+      this.objectAt(found)
+      return true
+    }, ref)
   }
 
   #has(bits: Int32Array, ref: number): boolean {

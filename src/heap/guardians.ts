@@ -71,15 +71,18 @@ class GuardedTable {
     rootCards[slot >>> CARD_SHIFT] = 1
     this.#held++
   }
+  get #firstSlot(): number {
+    return this.#ringStart + ((this.#taken >>> 0) % this.capacity)
+  }
   /** The object that has been due for longest; there is one. */
-  take(): Ref {
-    const { rootsI32 } = this.#core.views
-    const slot = this.#ringStart + ((this.#taken >>> 0) % this.capacity)
-    const ref = rootsI32[slot] as Ref
-    rootsI32[slot] = 0
+  get first(): Ref {
+    return this.#core.views.rootsI32[this.#firstSlot] as Ref
+  }
+  /** The first one is held here no longer. */
+  drop(): void {
+    this.#core.views.rootsI32[this.#firstSlot] = 0
     this.#taken = (this.#taken + 1) | 0
     this.#held--
-    return ref
   }
   free(): void {
     // In this order: what is guarded is handed over in the other.
@@ -149,14 +152,26 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
   }
   /** The next one, as a handle in the innermost scope; undefined: none is due. Inside run. */
   next(): H | undefined {
-    const ref = this.nextRef()
-    return ref === 0 ? undefined : (this.#stack.wrap(ref) as H)
+    const table = this.#firstDue()
+    if (table === undefined) return undefined
+    // Held here until it is held there: without a scope, or room for a handle, it is still due.
+    const handle = this.#stack.wrap(table.first) as H
+    table.drop()
+    return handle
   }
   /** The same in the raw tier; 0: none is due. No safepoint. */
   nextRef(): Ref | 0 {
+    const table = this.#firstDue()
+    if (table === undefined) return 0
+    const ref = table.first
+    table.drop()
+    return ref
+  }
+  #firstDue(): GuardedTable | undefined {
     this.#checkUsable()
-    for (const table of this.#tables) if (table.due > 0) return table.take()
-    return 0
+    const table = this.#tables.find(({ due }) => due > 0)
+    if (table !== undefined) this.#core.checked?.reach(table.first)
+    return table
   }
 
   /** Guards nothing any more; what is due is lost. Anywhere in the thread that made it. Twice is once. */

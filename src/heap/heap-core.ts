@@ -18,6 +18,8 @@ const PARKED = 2
 export interface Checks {
   /** After a safepoint: knows where objects are now. */
   sync(): void
+  /** The object at `ref`, and what it leads to, comes from where `sync` may not have found it. No safepoint. */
+  reach(ref: Ref): void
   /** Throws where no live object begins. */
   checkObject(ref: Ref, what: string): void
 }

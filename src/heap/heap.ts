@@ -17,6 +17,7 @@ import { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
 import { Global, Weak } from './scopes.js'
 import type { ArrayOptions, ArrayShape, Shape, SlotKind, SlotTable } from './shapes.js'
+import type { Ref } from './values.js'
 
 /** What the layer above wires in. */
 export interface HeapParts {
@@ -25,8 +26,10 @@ export interface HeapParts {
   /** True for the isolate that created the heap; others detach instead of closing it. */
   readonly owner: boolean
   /** For checked heaps whose collector does not tell where objects went. */
-  readonly retrace: ((core: HeapCore, visit: (ref: number) => void) => void) | null
+  readonly retrace: Retrace | null
 }
+/** Calls `visit` with each object that can be reached: from the roots, or from `from`, past no object that `visit` is false for. */
+type Retrace = (core: HeapCore, visit: (ref: number) => boolean, from?: Ref) => void
 
 export abstract class HeapBase implements Disposable {
   /** Internal: what verification, statistics and tests work on. */
@@ -41,7 +44,9 @@ export abstract class HeapBase implements Disposable {
     this.#owner = parts.owner
     const core = new HeapCore(collector, options)
     this._core = core
-    this.#checked = options.checked ? new CheckedState(core, retrace && ((visit) => retrace(core, visit))) : null
+    this.#checked = options.checked
+      ? new CheckedState(core, retrace && ((visit, from) => retrace(core, visit, from)))
+      : null
     if (this.#checked === null) return
     core.checked = this.#checked
     collector.observe(this.#checked)

@@ -165,6 +165,22 @@ overAll(
       })
     })
 
+    it('keep an object that no handle could be made of', () => {
+      withHeap(configuration, {}, (heap) => {
+        const node = heap.defineShape('Node', { key: 'i32' })
+        const guardian = heap.guardian<ObjectHandle<{ key: 'i32' }>>()
+        heap.run((m) => {
+          m.scoped((scope) => guardian.guard(scope.new(node, { key: 7 })))
+          heap.collectSync()
+          expect(failure(() => guardian.next()).code).toBe('ERR_NO_SCOPE')
+          expect(guardian.due).toBe(1)
+          heap.collectSync()
+          m.scoped(() => expect(guardian.next()?.key).toBe(7))
+          expect(guardian.due).toBe(0)
+        })
+      })
+    })
+
     it('guard nothing once released, and give their root areas back', () => {
       withHeap(configuration, { maxRootBytes: '64k' }, (heap) => {
         const node = heap.defineShape('Node', { key: 'i32' })
