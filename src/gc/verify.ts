@@ -25,6 +25,7 @@ import {
   isWeakArea,
   slotWords,
 } from '../heap/layout.js'
+import { Waiting } from './int-lists.js'
 import { hasSlotMap, SLOT_BYTES, slotMapOf, weakWord } from '../heap/shapes.js'
 
 /** One broken rule. */
@@ -88,7 +89,7 @@ class Verification {
   #bytes = 0
   readonly #rootNames: string[] = []
   /** By key: values of ephemerons whose keys have not been reached, as index of the array and word. */
-  readonly #waiting = new Map<number, { array: number; word: number }[]>()
+  readonly #waiting = new Waiting()
 
   constructor(core: HeapCore, options: VerifyOptions) {
     const words = Math.ceil(core.views.f64.length / 32)
@@ -337,17 +338,12 @@ class Verification {
     const key = isValue && i32[keyWord + 1] !== Tag.Ref ? 0 : i32[keyWord]
     if (key === 0 || this.#isSet(this.#starts, key)) return this.#verifySlot(k, word, isValue)
     this.#verifyWeakSlot(k, word, isValue)
-    const others = this.#waiting.get(key)
-    if (others === undefined) this.#waiting.set(key, [{ array: k, word }])
-    else others.push({ array: k, word })
+    this.#waiting.add(key, k, word)
   }
 
   /** Values that have waited for object `k` of the queue, their key. */
   #verifyValuesOf(k: number): void {
-    const values = this.#waiting.get(this.#queue[k])
-    if (values === undefined) return
-    this.#waiting.delete(this.#queue[k])
-    for (const { array, word } of values) this.#verifySlot(array, word, this.#isValueArray(array))
+    this.#waiting.take(this.#queue[k], (array, word) => this.#verifySlot(array, word, this.#isValueArray(array)))
   }
 
   // ---- free memory

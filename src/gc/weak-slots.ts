@@ -17,6 +17,7 @@ import {
   isWeakArea,
 } from '../heap/layout.js'
 import type { Views } from '../heap/memory.js'
+import { IntList, Waiting } from './int-lists.js'
 import { entryOf, weakElements } from './shape-reader.js'
 
 /** The marks of the collection under way. */
@@ -29,27 +30,31 @@ export class WeakSlots {
   readonly #views: Views
   readonly #marks: Marks
   /** Weak arrays that were marked, and not yet looked at by `findDead`. */
-  readonly #arrays: number[] = []
+  readonly #arrays = new IntList()
   /** Words to be cleared. */
-  readonly #deadRefs: number[] = []
-  readonly #deadValues: number[] = []
-  readonly #deadRoots: number[] = []
+  readonly #deadRefs = new IntList()
+  readonly #deadValues = new IntList()
+  readonly #deadRoots = new IntList()
   /** Objects to be handed over, and the control block of the table that guards each. */
   readonly #due: { readonly block: number; readonly ref: number }[] = []
   /** Slots among the words that lose their object; an ephemeron is one. */
   #found = 0
   #rootsSeen = false
   /** By key: values that wait for it. */
-  readonly #waiting = new Map<number, number[]>()
+  readonly #waiting = new Waiting()
+
+  readonly #markValue: (value: number) => void
 
   constructor(views: Views, marks: Marks) {
     this.#views = views
     this.#marks = marks
+    this.#markValue = (value) => marks.mark(value)
   }
 
   /** Nothing is known of any: a mark begins, or was cut off. */
   forget(): void {
-    for (const list of [this.#arrays, this.#deadRefs, this.#deadValues, this.#deadRoots, this.#due]) list.length = 0
+    for (const list of [this.#arrays, this.#deadRefs, this.#deadValues, this.#deadRoots]) list.clear()
+    this.#due.length = 0
     this.#waiting.clear()
     this.#found = 0
     this.#rootsSeen = false
@@ -72,19 +77,13 @@ export class WeakSlots {
       if (value === 0) return
       const key = this.#referent(array, word)
       if (key === 0 || marks.isMarked(key)) return marks.mark(value)
-      const others = this.#waiting.get(key)
-      if (others === undefined) this.#waiting.set(key, [value])
-      else others.push(value)
+      this.#waiting.add(key, value, 0)
     })
   }
 
   /** The object at `ref` has been marked, some time ago: values that wait for it are alive. (No recursion that way.) */
   markValuesOf(ref: number): void {
-    if (this.#waiting.size === 0) return
-    const values = this.#waiting.get(ref)
-    if (values === undefined) return
-    this.#waiting.delete(ref)
-    for (const value of values) this.#marks.mark(value)
+    this.#waiting.take(ref, this.#markValue)
   }
 
   /**
@@ -92,7 +91,8 @@ export class WeakSlots {
    * They are to be marked; then it is called again, for the weak arrays among what they lead to.
    */
   findDead(): number[] {
-    for (const array of this.#arrays) {
+    for (let i = 0; i < this.#arrays.length; i++) {
+      const array = this.#arrays.at(i)
       const dead = this.#isValue(array) ? this.#deadValues : this.#deadRefs
       this.#forEachWeakSlot(array, (word, valueWord) => {
         const ref = this.#referent(array, word)
@@ -102,7 +102,7 @@ export class WeakSlots {
         if (valueWord >= 0) dead.push(valueWord)
       })
     }
-    this.#arrays.length = 0
+    this.#arrays.clear()
     this.#waiting.clear()
     return this.#rootsSeen ? [] : this.#findDeadRoots()
   }
@@ -129,12 +129,13 @@ export class WeakSlots {
   /** Clears what was found dead, ephemerons whole, and hands over what is due. How many slots lost their object, and how many were due. */
   clearDead(): { cleared: number; due: number } {
     const { i32, rootsI32, control } = this.#views
-    for (const word of this.#deadRefs) i32[word] = 0
-    for (const word of this.#deadValues) {
+    for (let i = 0; i < this.#deadRefs.length; i++) i32[this.#deadRefs.at(i)] = 0
+    for (let i = 0; i < this.#deadValues.length; i++) {
+      const word = this.#deadValues.at(i)
       i32[word] = 0
       i32[word + 1] = Tag.Undefined
     }
-    for (const word of this.#deadRoots) rootsI32[word] = 0
+    for (let i = 0; i < this.#deadRoots.length; i++) rootsI32[this.#deadRoots.at(i)] = 0
     for (const { block, ref } of this.#due) {
       const ring = areaBlock(control[block + AreaWord.DueArea])
       const slot = (control[block + AreaWord.Due]++ >>> 0) % control[ring + AreaWord.Capacity]
