@@ -296,30 +296,34 @@ void Marking::trace() {
   });
 }
 
-/// Traces, and follows ephemerons, until neither finds anything.
+/// Traces, and follows ephemerons, until neither finds anything. Then the keys that wait are watched.
 void Marking::trace_whole() {
+  weak_.unwatch();
   for (u32 round = 0;; round++) {
     trace();
     for (MarkWork& work : work_) weak_.note_all(work.weak);
     Marker marker(heap_, false, work_[0]);
-    if (weak_.settle(marker) == 0) return;
+    if (weak_.settle(marker) == 0) break;
     if (round < kEphemeronRounds) continue;
-    trace_telling(marker, ~u64{0} >> 1);
+    weak_.watch();
+    trace_telling(marker, ~u64{0} >> 1, ~u64{0});
     note(marker);
+    weak_.unwatch();
   }
+  weak_.watch();
 }
 
-/// Traces to the end, and follows each ephemeron as soon as its key is marked. False: the budget ended first.
-bool Marking::trace_telling(Marker& marker, u64 budget) {
-  weak_.watch();
+/// Traces to the end, and follows each ephemeron as soon as its key is marked. False: that is more than `objects` objects, or more
+/// than `slots` weak slots have been noted.
+bool Marking::trace_telling(Marker& marker, u64 objects, u64 slots) {
   marker.tell(&weak_);
-  bool done;
+  const u64 begun = marker.done();
   do {
-    done = marker.drain(budget);
+    if (!marker.drain(objects - std::min(objects, marker.done() - begun))) return false;
     weak_.note_all(work_[0].weak);
-  } while (done && weak_.settle_noted(marker) != 0);
-  weak_.unwatch();
-  return done;
+    if (weak_.noted() > slots) return false;
+  } while (weak_.settle_noted(marker) != 0);
+  return true;
 }
 
 void Marking::trace_with(Marker& marker, bool alone) {
@@ -432,26 +436,26 @@ bool Marking::remark(bool last) {
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, false);
   });
-  const bool done = finish_in_pause(marker, last);
+  weak_.begin_record();
+  const bool done = last ? trace_telling(marker, ~u64{0} >> 1, ~u64{0}) : trace_telling(marker, kRemarkObjects, kRemarkWeakSlots);
   note(marker);
   // What is not finished stays on the mark stack, and noted, which the next preclean goes on with.
   return done;
 }
 
-/// False: there is more to mark, or there are more weak slots to look at, than the pause's budget allows.
-bool Marking::finish_in_pause(Marker& marker, bool last) {
-  const u64 budget = last ? ~u64{0} >> 1 : kRemarkObjects;
-  weak_.begin_record();
-  marker.tell(&weak_);
-  for (u32 round = 0;; round++) {
-    if (!(round < kEphemeronRounds ? marker.drain(budget) : trace_telling(marker, budget))) return false;
-    weak_.note_all(work_[0].weak);
-    if (!last && weak_.noted() > kRemarkWeakSlots) return false;
-    if (weak_.settle_recorded(marker) == 0) return true;
+void Marking::clear_weak() {
+  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
+  due_unmarked_ = false;
+  if (weak_.due().empty()) return;
+  Marker marker(heap_, false, work_[0]);
+  u64 visited = 0;
+  for (const DueObject& object : weak_.due()) {
+    if (++visited > kRemarkObjects) break;
+    marker.visit(object.ref);
   }
+  due_unmarked_ = visited > kRemarkObjects || !marker.drain(kRemarkObjects) || !work_[0].weak.empty();
+  note(marker);
 }
-
-void Marking::clear_weak() { Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting()); }
 
 void Marking::hand_over_due() {
   std::vector<DueObject> due = std::move(weak_.due());
@@ -460,8 +464,9 @@ void Marking::hand_over_due() {
   Marker marker(heap_, false, work_[0]);
   for (const DueObject& object : due) marker.visit(object.ref);
   trace_whole();
+  due_unmarked_ = false;
   // Of weak arrays among what has been marked now, which no mutator knows yet.
-  clear_weak();
+  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
   u64 handed_over = 0;
   {
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);

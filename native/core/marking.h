@@ -59,6 +59,8 @@ class Marker {
   /// hundred. False: the budget ended first.
   bool drain(u64 budget);
   bool idle() const { return work_.empty(); }
+  /// What counts against budgets, so far.
+  u64 done() const;
 
   /// Visits the slots of marked objects that a card of the heap buffer covers.
   void scan_card(std::size_t card);
@@ -81,7 +83,6 @@ class Marker {
   template <bool Parallel>
   void mark_and_scan(Ref ref);
   bool scan_array_piece();
-  u64 done() const;
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
 
   /// Objects in the queue (more lose the order of the stack, which is that of allocation), and those whose header is on its way.
@@ -109,10 +110,10 @@ class Marking {
   u64 preclean();
   /// In the pause. False: more was dirty than the pause's budget allows; go back to precleaning (`last` forbids that).
   bool remark(bool last);
-  /// In the pause, when remark is done: clears the weak slots whose objects are dead.
+  /// In the pause, when remark is done: clears the weak slots whose objects are dead. What is due is marked if it is little.
   void clear_weak();
-  /// Objects are due that have not been handed over.
-  bool has_due() { return !weak_.due().empty(); }
+  /// Objects are due, or something that they lead to, that have no mark yet.
+  bool due_unmarked() const { return due_unmarked_; }
   /// After the pause: marks what is due with all that it leads to, and hands it over. No mutator can come to it before.
   void hand_over_due();
   /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.
@@ -122,8 +123,7 @@ class Marking {
   void note(const Marker& marker);
   void trace();
   void trace_whole();
-  bool finish_in_pause(Marker& marker, bool last);
-  bool trace_telling(Marker& marker, u64 budget);
+  bool trace_telling(Marker& marker, u64 objects, u64 slots);
   void trace_with(Marker& marker, bool alone);
   u64 take_cards();
   void visit_root_card(Marker& marker, u32 card);
@@ -136,6 +136,7 @@ class Marking {
   std::atomic<u32> end_{0};       // relaxed: the end of a trace, or the pause, publishes it
   WeakSlots weak_;
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
+  bool due_unmarked_ = false;
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
   // The bag: work that a marker has given away.
   std::mutex bag_mutex_;

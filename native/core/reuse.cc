@@ -51,8 +51,8 @@ void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
   moving.dead.clear();
   zero_above_stacks();
-  // What is due has no mark yet, and may lie anywhere.
-  if (!may_reuse_ || marking.has_due()) return;
+  // What has no mark yet may lie anywhere.
+  if (!may_reuse_ || marking.due_unmarked()) return;
   const u32 top = moving.top, live_end = std::max(moving.begin, pages_for_granules(marking.end()));
   GLISSADE_ASSERT(next_live(blocks, {live_end * kGranulesPerPage}, {top * kGranulesPerPage}).index == top * kGranulesPerPage, "marked above the highest mark");
   const u64 held = moving.held_pages(), kept = retention.kept();

@@ -14,8 +14,8 @@ constexpr std::size_t kMarkAhead = 16;
 /// A list keeps so many bytes for the next cycle.
 constexpr std::size_t kKeptBytes = kMiB;
 
-/// Of an object that was marked: any bits will do that differ between neighbours.
-u32 record_bit(u32 word) { return (word >> 1) * 0x9E3779B1u >> 17; }
+/// Of an object: neighbours differ in the low bits.
+u32 hash(u32 word) { return (word >> 1) * 0x9E3779B1u >> 4; }
 
 template <typename T>
 void empty(std::vector<T>& list) {
@@ -35,6 +35,8 @@ void WeakSlots::forget() {
   empty(noted_);
   empty(waiting_);
   empty(due_);
+  empty(last_of_bucket_);
+  empty(previous_);
 }
 
 void WeakSlots::note_all(std::vector<WeakRange>& ranges) {
@@ -96,20 +98,6 @@ u64 WeakSlots::settle(Marker& marker) {
   return visited + settle_noted(marker);
 }
 
-u64 WeakSlots::settle_recorded(Marker& marker) {
-  u64 visited = 0;
-  if (any_recorded_) {
-    u64 looks = 0;
-    filter_waiting([&](std::size_t i) {
-      if (!may_be_recorded(waiting_[i].ref)) return true;
-      looks++;
-      return keep_waiting(waiting_[i], marker, visited);
-    });
-    Statistics::add(heap_.statistics.weakLooks, looks);
-  }
-  return visited + settle_noted(marker);
-}
-
 u64 WeakSlots::settle_noted(Marker& marker) {
   u64 visited = 0;
   for (const auto& [begin, end, kind] : noted_) {
@@ -140,6 +128,7 @@ u64 WeakSlots::clear_waiting() {
     const WeakSlot& slot = waiting_[i];
     // Stored into since: then it is in the list again, or settled. Or in the list twice: then it has just been cleared.
     if (held(slot).word != slot.ref.word) continue;
+    if (any_recorded_ && may_be_recorded(slot.ref) && heap_.is_marked(slot.ref)) continue;
     if (slot.is_guarded()) {
       const auto page = static_cast<u32>(static_cast<std::size_t>(slot.at() - heap_.space.roots()) >> kPageShift);
       due_.push_back({slot.ref, page});
@@ -160,41 +149,52 @@ void WeakSlots::begin_record() {
 }
 
 bool WeakSlots::may_be_recorded(Ref ref) const {
-  const u32 bit = record_bit(ref.word);
+  const u32 bit = hash(ref.word) % kRecordBits;
   return recorded_[bit / 64] >> (bit % 64) & 1;
 }
 
 void WeakSlots::watch() {
   watching_ = true;
+  std::size_t pairs = 0;
+  for (const WeakSlot& slot : waiting_) pairs += slot.has_value();
+  watch_in(pairs);
+}
+
+void WeakSlots::watch_in(std::size_t pairs) {
+  std::size_t buckets = kLeastBuckets;
+  while (buckets < 2 * pairs) buckets *= 2;
+  last_of_bucket_.assign(buckets, 0);
+  previous_.resize(waiting_.size());
+  watched_ = 0;
   for (std::size_t i = 0; i < waiting_.size(); i++) watch_waiting(i);
 }
 
 void WeakSlots::watch_waiting(std::size_t index) {
   const WeakSlot& slot = waiting_[index];
-  previous_.resize(index + 1);
+  if (previous_.size() <= index) previous_.resize(index + 1);
   if (!slot.has_value()) return;
-  u32& last = last_of_key_[slot.ref.word];
+  if (++watched_ > 2 * last_of_bucket_.size()) return watch_in(watched_);
+  u32& last = last_of_bucket_[hash(slot.ref.word) % last_of_bucket_.size()];
   previous_[index] = last;
   last = static_cast<u32>(index + 1);
 }
 
 void WeakSlots::marked(u32 word, Marker& marker) {
-  const u32 bit = record_bit(word);
+  const u32 bit = hash(word) % kRecordBits;
   recorded_[bit / 64] |= u64{1} << (bit % 64);
   any_recorded_ = true;
-  if (!watching_) return;
-  const auto found = last_of_key_.find(word);
-  if (found == last_of_key_.end()) return;
-  u64 visited = 0;
-  for (u32 i = found->second; i != 0; i = previous_[i - 1]) {
-    keep_waiting(waiting_[i - 1], marker, visited);
-    Statistics::add(heap_.statistics.weakLooks);
+  u64 visited = 0, looks = 0;
+  for (u32 i = last_of_bucket_[hash(word) % last_of_bucket_.size()]; i != 0; i = previous_[i - 1], looks++) {
+    const WeakSlot& slot = waiting_[i - 1];
+    // A key that was stored since has its card, and is noted again.
+    if (slot.ref.word == word && held(slot).word == word) visit_value(slot, marker, visited);
   }
+  if (looks) Statistics::add(heap_.statistics.weakLooks, looks);
 }
 
 void WeakSlots::unwatch() {
   watching_ = false;
-  last_of_key_.clear();
+  last_of_bucket_.clear();
   previous_.clear();
 }
 

@@ -7,8 +7,8 @@
 // Markers do not follow weak slots; they note where some are. Whenever a trace is complete the collector looks at what has been
 // noted. A slot whose object is marked is settled, as marks only grow; one whose object is not waits in a list, with what it
 // held. A store afterwards dirties a card, which notes the slot again; in the list it means nothing then. So the remark pause looks
-// at slots stored into since, and of those that wait at the ones whose object it has marked itself, and clears the
-// others: it grows with the slots that die, not with those there are, and touches no marks for them.
+// at slots stored into since, and clears those that wait but for objects that it has marked itself: it grows with the slots
+// that die, not with those there are, and touches no marks for them.
 // What a marked array's slots hold after the pause is marked (the young cycle after it, young-cycles.h, goes on from there).
 //
 // A slot of a guarded root table is weak, too, but what only it refers to is not lost (guardians: Dybvig, Bruggeman, Eby 1993).
@@ -18,7 +18,6 @@
 // Called by the thread that drives the cycle, or runs the pause; `Marker::note` by every marker, into a list of its own.
 #pragma once
 
-#include <unordered_map>
 #include <vector>
 
 #include "layout.h"
@@ -84,18 +83,16 @@ class WeakSlots {
   /// Looks at the slots that wait and at those noted, and visits the unmarked values of marked keys. No trace is under way.
   /// How many it visited: if none, what waits now is dead unless somebody marks it.
   u64 settle(Marker& marker);
-  /// The same where `marked` has been told, since `begin_record`, of all that was marked since the last `settle`.
-  u64 settle_recorded(Marker& marker);
-  /// After a `settle` that visited nothing, nothing marked or stored since: clears what waits; objects that are guarded become due.
-  /// How many slots lost their object (a pair is one).
+  /// After a `settle` that visited nothing, and `marked` has been told, since `begin_record`, of all that was marked since: clears
+  /// what waits; objects that are guarded become due. How many slots lost their object (a pair is one).
   u64 clear_waiting();
-  /// From here on `marked` records what it is told, for `settle_recorded`.
   void begin_record();
   /// What the last `clear_waiting` has found due.
   std::vector<DueObject>& due() { return due_; }
 
-  /// From here to `unwatch` a marker tells of each object that it marks, and a key's value is visited at once. In this way a
-  /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square.
+  /// From here to `unwatch` a marker may tell of each object that it marks, and a key's value is visited at once. In this way a
+  /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square; and the pause, for which
+  /// the keys that wait are watched before it begins, need not look at all of them for the few objects that it marks.
   void watch();
   /// A marker that tells (`Marker::tell`) has marked this object.
   void marked(u32 word, Marker& marker);
@@ -112,20 +109,22 @@ class WeakSlots {
   void prefetch(Ref ref) const;
   template <typename Look>
   void filter_waiting(Look&& keeps);
+  void watch_in(std::size_t pairs);
   void watch_waiting(std::size_t index);
 
   Heap& heap_;
   std::vector<WeakRange> noted_;
   std::vector<WeakSlot> waiting_;
   std::vector<DueObject> due_;
-  // While watching: of each key the last pair that waits for it, and of each pair the one before (index + 1, 0: none).
+  // While watching: of the keys of each bucket the last pair that waits, and of each pair the one before (index + 1, 0: none).
+  static constexpr std::size_t kLeastBuckets = 1024;
+  std::vector<u32> last_of_bucket_, previous_;
+  std::size_t watched_ = 0;
   bool watching_ = false;
   // What was marked since `begin_record`, by hash: a bit may stand for several.
   static constexpr u32 kRecordBits = 1 << 15;
   std::vector<u64> recorded_ = std::vector<u64>(kRecordBits / 64);
   bool any_recorded_ = false;
-  std::unordered_map<u32, u32> last_of_key_;
-  std::vector<u32> previous_;
 };
 
 }  // namespace glissade
