@@ -66,7 +66,7 @@ class Marker {
   void scan_card(std::size_t card);
 
   /// The slots from `begin` to `end` (bytes) of a weak array are left to weak-slots.h.
-  void note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end);
+  [[gnu::cold]] void note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end);
   /// Tells `weak` of each object that is marked from now on. For a lone marker.
   void tell(WeakSlots* weak) { told_ = weak; }
 
