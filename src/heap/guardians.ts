@@ -103,6 +103,8 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
   readonly #core: HeapCore
   readonly #stack: ScopeStack
   #tables: GuardedTable[] = []
+  /** Of the table that was asked last. */
+  #turn = 0
   #released = false
 
   constructor(core: HeapCore, stack: ScopeStack) {
@@ -169,9 +171,16 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
   }
   #firstDue(): GuardedTable | undefined {
     this.#checkUsable()
-    const table = this.#tables.find(({ due }) => due > 0)
-    if (table !== undefined) this.#core.checked?.reach(table.first)
-    return table
+    const tables = this.#tables
+    for (let i = 0; i < tables.length; i++) {
+      // In turn: a program that takes slowly comes to all of them.
+      this.#turn = (this.#turn + 1) % tables.length
+      const table = tables[this.#turn]
+      if (table.due === 0) continue
+      this.#core.checked?.reach(table.first)
+      return table
+    }
+    return undefined
   }
 
   /** Guards nothing any more; what is due is lost. Anywhere in the thread that made it. Twice is once. */
