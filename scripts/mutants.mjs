@@ -298,7 +298,7 @@ export const MUTANTS = [
     file: marking,
     find: '  } while (weak_.settle_noted(marker) != 0);\n  return true;',
     replace: '  } while (false);\n  weak_.settle_noted(marker);\n  return marker.drain(objects);',
-    stress: of('ephemerons'),
+    tests: ['first_to_meet'],
   },
   {
     name: 'tlab-open-at-remark',

@@ -85,7 +85,7 @@ function limitRows() {
     ["heaps of the concurrent collector with `faults: 'sigbus'` in a process", heaps, 'ERR_NATIVE_HEAP'],
     ['threads of a heap', layout.MAX_MUTATORS, 'ERR_MUTATORS'],
     [
-      'root areas of a heap at a time, those of handles and weak references included',
+      'root areas of a heap at a time, those of handles, weak references and guardians (two for each) included',
       layout.MAX_AREAS,
       'ERR_ROOTS_EXHAUSTED',
     ],

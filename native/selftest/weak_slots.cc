@@ -342,6 +342,47 @@ TEST(a_pause_that_has_too_many_weak_slots_to_look_at_is_given_up_and_none_is_for
   expect_no_violation(test, m);
 }
 
+TEST(ephemerons_that_the_pause_is_the_first_to_meet_are_followed_to_the_end) {
+  WeakHeap test(small_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 i = 0; i < 4; i++) m.push(0);
+  constexpr u32 kDepth = 8;
+  m.set_root(1, alloc_keyed(m, 1));
+  m.set_root(0, alloc_array(m, test, test.ref_pairs, 2));
+  set_element(m, test, 0, 0, m.root(1));
+  u32 wrong = 0;
+  const auto check = [&](u32 leaf) {
+    u32 at = m.root(0);
+    for (u32 depth = 0; depth <= kDepth; depth++) {
+      if (m.load(at) != test.ref_pairs || m.load(at + 2) != m.root(1)) return false;
+      at = m.load(at + 3);
+    }
+    return m.is_node(at) && m.key(at) == leaf && m.key_intact(at);
+  };
+  {
+    Collecting collecting(test);
+    const u64 cycles = test.heap->statistics.collections.load();
+    for (u32 round = 0; round < 1'000'000 && test.heap->statistics.collections.load() < cycles + 1'500; round++) {
+      // From the inside: arrays that each only the one before leads to, by a value whose key lives. One store makes them reachable.
+      m.set_root(2, alloc_keyed(m, round));
+      for (u32 depth = 0; depth < kDepth; depth++) {
+        const u32 array = alloc_array(m, test, test.ref_pairs, 2);
+        m.store(array + 2, m.root(1));
+        m.store(array + 3, m.root(2));
+        m.set_root(2, array);
+      }
+      set_element(m, test, 0, 1, m.root(2));
+      m.set_root(2, 0);
+      if (m.must_poll()) m.poll();
+      wrong += !check(round);
+    }
+    collecting.stop(m);
+  }
+  CHECK_EQ(wrong, 0u);
+  expect_no_violation(test, m);
+}
+
 /// Random strong roots, weak slots and ephemerons beside a model, with collections under way all the time or asked for.
 struct Model {
   static constexpr u32 kObjects = 300, kPairs = 400;
