@@ -436,6 +436,7 @@ bool Marking::remark(bool last) {
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, false);
   });
+  weak_.settle_keyless(marker);
   weak_.begin_record();
   const bool done = last ? trace_telling(marker, ~u64{0} >> 1, ~u64{0}) : trace_telling(marker, kRemarkObjects, kRemarkWeakSlots);
   note(marker);

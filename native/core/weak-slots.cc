@@ -69,9 +69,10 @@ void WeakSlots::visit_value(const WeakSlot& slot, Marker& marker, u64& visited) 
 }
 
 bool WeakSlots::keep_waiting(const WeakSlot& slot, Marker& marker, u64& visited) const {
-  if (held(slot).word != slot.ref.word) return false;  // noted again, or about to be
-  if (!heap_.is_marked(slot.ref)) return true;
-  visit_value(slot, marker, visited);
+  const Ref now = held(slot);
+  if (now.word == slot.ref.word && !heap_.is_marked(slot.ref)) return true;
+  // Another reference has its card: it is noted again, or about to be. What is no reference has none, and keeps its value.
+  if (now.word == slot.ref.word || now.is_null()) visit_value(slot, marker, visited);
   return false;
 }
 
@@ -115,6 +116,18 @@ u64 WeakSlots::settle_noted(Marker& marker) {
     }
   }
   noted_.clear();
+  return visited;
+}
+
+u64 WeakSlots::settle_keyless(Marker& marker) const {
+  if (watched_ == 0) return 0;  // no pairs
+  u64 visited = 0;
+  const std::size_t count = waiting_.size();
+  for (std::size_t i = 0; i < count; i++) {
+    if (i + kSlotAhead < count) __builtin_prefetch(waiting_[i + kSlotAhead].at(), 1);
+    const WeakSlot& slot = waiting_[i];
+    if (slot.has_value() && held(slot).is_null()) visit_value(slot, marker, visited);
+  }
   return visited;
 }
 

@@ -6,9 +6,10 @@
 //
 // Markers do not follow weak slots; they note where some are. Whenever a trace is complete the collector looks at what has been
 // noted. A slot whose object is marked is settled, as marks only grow; one whose object is not waits in a list, with what it
-// held. A store afterwards dirties a card, which notes the slot again; in the list it means nothing then. So the remark pause looks
-// at slots stored into since, and clears those that wait but for objects that it has marked itself: it grows with the slots
-// that die, not with those there are, and touches no marks for them.
+// held. A reference stored afterwards dirties a card, which notes the slot again; in the list it means nothing then. So the remark pause
+// looks at slots stored into since, and clears those that wait but for objects that it has marked itself: it grows with the slots
+// that die, not with those there are, and touches no marks for them. What is no reference dirties no card: where it is
+// stored over a key, its pair is found in the list, and the value stays alive.
 // What a marked array's slots hold after the pause is marked (the young cycle after it, young-cycles.h, goes on from there).
 //
 // A slot of a guarded root table is weak, too, but what only it refers to is not lost (guardians: Dybvig, Bruggeman, Eby 1993).
@@ -98,6 +99,9 @@ class WeakSlots {
   void marked(u32 word, Marker& marker);
   /// What has been noted since `watch`: settled, or watched. How many values it visited.
   u64 settle_noted(Marker& marker);
+  /// In the pause, while watching: visits the values of pairs that wait and whose keys have become no references since. Such a store
+  /// dirties no card. How many values.
+  u64 settle_keyless(Marker& marker) const;
   void unwatch();
 
  private:

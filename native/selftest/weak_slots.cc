@@ -312,6 +312,86 @@ TEST(weak_slots_that_are_stored_into_while_marking_are_looked_at_again) {
   expect_no_violation(test, m);
 }
 
+/// As a mutator stores a number: no card, for nothing is referred to.
+void set_key_to_number(NativeMutator& m, const WeakHeap& test, u32 array, u32 pair) {
+  const u32 at = element_at(m, test, array, 2 * pair);
+  m.store(at + 1, layout::kTagUndefined);
+  m.store(at, 0);
+}
+
+TEST(a_value_outlives_a_key_that_becomes_a_number_while_marking) {
+  WeakHeap test(stepping_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 i = 0; i < 4; i++) m.push(0);
+  m.set_root(0, alloc_array(m, test, test.value_pairs, 10));
+  for (u32 i = 0; i < 5; i++) {
+    m.set_root(1, alloc_keyed(m, i));
+    set_element(m, test, 0, 2 * i, m.root(1));
+    m.set_root(2, alloc_keyed(m, 100 + i));
+    m.init_left(m.root(2), m.root(1));
+    set_element(m, test, 0, 2 * i + 1, m.root(2));
+  }
+  m.set_root(1, 0);
+  m.set_root(2, 0);
+  REQUIRE(rest_at(test, m, Rest::Preclean));
+  // No key is marked: all pairs wait.
+  set_key_to_number(m, test, 0, 1);
+  set_key_to_number(m, test, 0, 3);
+  for (const layout::Phase phase : {layout::Phase::Reclaim, layout::Phase::Idle}) {
+    REQUIRE(step_to(test, m, phase));
+    for (u32 i = 0; i < 5; i++) {
+      const u32 value = element(m, test, 0, 2 * i + 1);
+      if (i % 2 == 0) CHECK(reads_as_cleared(m, test, 0, 2 * i) && value == 0);
+      else CHECK(value != 0 && m.is_node(value) && m.key(value) == 100 + i && m.key_intact(value) && m.key(m.left(value)) == i);
+    }
+  }
+  expect_no_violation(test, m);
+}
+
+TEST(values_outlive_keys_that_become_numbers_at_any_time) {
+  for (const u32 garbage : {0u, 30u}) {
+    WeakHeap test(small_heap());
+    REQUIRE(test.heap);
+    NativeMutator m(test, 64);
+    for (u32 i = 0; i < 4; i++) m.push(0);
+    constexpr u32 kPairs = 200;
+    m.set_root(0, alloc_array(m, test, test.value_pairs, 2 * kPairs));
+    u32 wrong = 0, kept = 0, next = 1;
+    bool numbered[kPairs] = {};
+    Random random(7);
+    {
+      Collecting collecting(test);
+      for (u32 round = 0; round < 200'000; round++) {
+        const u32 i = random.below(kPairs);
+        const u32 value = element(m, test, 0, 2 * i + 1);
+        if (numbered[i]) {
+          wrong += value == 0 || !m.is_node(value) || !m.key_intact(value);
+          kept++;
+        } else if (value != 0) {
+          set_key_to_number(m, test, 0, i);
+          numbered[i] = true;
+          if (m.must_poll()) m.poll();
+          continue;
+        }
+        m.set_root(1, alloc_keyed(m, next++));
+        m.set_root(2, alloc_keyed(m, next++));
+        set_element(m, test, 0, 2 * i, m.root(1));
+        set_element(m, test, 0, 2 * i + 1, m.root(2));
+        numbered[i] = false;
+        m.set_root(1, 0);
+        m.set_root(2, 0);
+        for (u32 g = 0; g < garbage; g++) m.alloc_node();
+        if (m.must_poll()) m.poll();
+      }
+      collecting.stop(m);
+    }
+    CHECK_EQ(wrong, 0u);
+    CHECK(kept > 0);
+    expect_no_violation(test, m);
+  }
+}
+
 TEST(a_pause_that_has_too_many_weak_slots_to_look_at_is_given_up_and_none_is_forgotten) {
   WeakHeap test(small_heap());
   REQUIRE(test.heap);
