@@ -310,7 +310,7 @@ void Marking::trace_whole() {
     note(marker);
     weak_.unwatch();
   }
-  weak_.watch();
+  weak_.watch(kRemarkWeakSlots);
 }
 
 /// Traces to the end, and follows each ephemeron as soon as its key is marked. False: that is more than `objects` objects, or more
@@ -321,7 +321,9 @@ bool Marking::trace_telling(Marker& marker, u64 objects, u64 slots) {
   do {
     if (!marker.drain(objects - std::min(objects, marker.done() - begun))) return false;
     weak_.note_all(work_[0].weak);
-    if (weak_.noted() > slots) return false;
+    const u64 noted = weak_.noted();
+    if (noted > slots) return false;
+    slots -= noted;
   } while (weak_.settle_noted(marker) != 0);
   return true;
 }

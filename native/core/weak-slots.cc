@@ -166,11 +166,13 @@ bool WeakSlots::may_be_recorded(Ref ref) const {
   return recorded_[bit / 64] >> (bit % 64) & 1;
 }
 
-void WeakSlots::watch() {
+void WeakSlots::watch(std::size_t expected) {
   watching_ = true;
+  waiting_.reserve(waiting_.size() + expected);
+  previous_.reserve(waiting_.size() + expected);
   std::size_t pairs = 0;
   for (const WeakSlot& slot : waiting_) pairs += slot.has_value();
-  watch_in(pairs);
+  watch_in(pairs + expected / 2);
 }
 
 void WeakSlots::watch_in(std::size_t pairs) {

@@ -94,7 +94,8 @@ class WeakSlots {
   /// From here to `unwatch` a marker may tell of each object that it marks, and a key's value is visited at once. In this way a
   /// chain of ephemerons takes time in proportion to its length, where rounds of `settle` take its square; and the pause, for which
   /// the keys that wait are watched before it begins, need not look at all of them for the few objects that it marks.
-  void watch();
+  /// There is room for `expected` slots more: to note them takes no time in proportion to those that wait.
+  void watch(std::size_t expected = 0);
   /// A marker that tells (`Marker::tell`) has marked this object.
   void marked(u32 word, Marker& marker);
   /// What has been noted since `watch`: settled, or watched. How many values it visited.
