@@ -278,6 +278,63 @@ TEST(what_is_due_is_whole_where_there_are_more_objects_of_it_than_the_pause_mark
   m.unpark();
 }
 
+TEST(what_is_due_is_whole_also_behind_its_weak_arrays) {
+  HeapOptions options = small_heap();
+  options.young = Young::Never;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 i = 0; i < 4; i++) m.push(0);
+  const u32 pairs = test.define_array(layout::ShapeKind::ArrayRef, 2, layout::Weak::Keys);
+  const auto alloc_pairs = [&](u32 length) { return m.alloc(pairs, length << 2, 1 + (length + 1) / 2); };
+  Guardian guardian(test, 1024);
+  u32 wrong = 0, taken = 0;
+  const auto take = [&] {
+    m.set_root(0, guardian.take());
+    const u32 array = m.left(m.root(0)), key = m.right(m.root(0));
+    taken++;
+    // Of three pairs two have a key that lives on, and the value of one is large.
+    wrong += m.load(array + 2) != key || m.load(array + 4) != key || m.load(array + 6) != 0 || m.load(array + 7) != 0;
+    m.set_root(1, m.load(array + 3));
+    wrong += !list_intact(m, 1, 50);
+    const u32 large = m.load(array + 5);
+    wrong += m.load(large) != test.refs || !m.is_node(m.load(large + 2)) || m.key(m.load(large + 2)) != 5 || m.load(large + 3) != 0;
+    m.set_root(0, 0);
+    m.set_root(1, 0);
+  };
+  constexpr u32 kRounds = 600;
+  for (u32 round = 0; round < kRounds; round++) {
+    m.set_root(0, m.alloc_node());
+    m.set_right(m.root(0), m.alloc_node());
+    m.set_left(m.root(0), alloc_pairs(6));
+    const auto store = [&](u32 i, u32 to) { m.store_ref(m.left(m.root(0)) + 2 + i, to); };
+    m.set_root(1, m.alloc_refs(20'000));
+    const u32 node = m.alloc_node();
+    m.set_key(node, 5);
+    m.store_ref(m.root(1) + 2, node);
+    store(2, m.right(m.root(0)));
+    store(3, m.root(1));
+    store(4, m.alloc_node());
+    store(5, m.alloc_node());
+    // At the end of the heap, where black objects come to lie next.
+    build_list(m, 1, 50, 0);
+    store(0, m.right(m.root(0)));
+    store(1, m.root(1));
+    m.set_root(1, 0);
+    guardian.guard(m.root(0));
+    m.set_root(0, 0);
+    if (round % 3 == 0) for (u32 i = 0; i < 2'000; i++) m.set_key(m.alloc_node(), i);
+    while (guardian.due() > 0) take();
+  }
+  m.collect();
+  while (guardian.due() > 0) take();
+  CHECK_EQ(wrong, 0u);
+  CHECK_EQ(taken, kRounds);
+  m.park();
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+  m.unpark();
+}
+
 TEST(a_guardian_may_go_while_what_it_guards_is_on_its_way) {
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);

@@ -436,18 +436,22 @@ TEST(what_the_pause_marks_keeps_its_weak_slots_and_the_values_of_its_keys_and_no
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
   for (u32 i = 0; i < 6; i++) m.push(0);
-  // 0: pairs (i, 1000 + i); 1: weak references to the keys; 2: a strong array. More pairs than buckets share some of these.
+  // 0: pairs (i, 100 000 + i); 1: weak references to the keys; 2: a strong array; 4: pairs stored late; 5: more pairs.
   constexpr u32 kPairs = 20'000, kTaken = 40;
   for (const u32 shape : {test.ref_pairs, test.value_pairs}) {
     m.set_root(0, alloc_array(m, test, shape, 2 * kPairs));
     m.set_root(1, alloc_array(m, test, test.weak_refs, kPairs));
     m.set_root(2, m.alloc_refs(kTaken));
     m.set_root(4, alloc_array(m, test, shape, 4 * kTaken));
+    m.set_root(5, alloc_array(m, test, shape, 2 * kPairs));
     for (u32 i = 0; i < kPairs; i++) {
       m.set_root(3, alloc_keyed(m, i));
       set_element(m, test, 0, 2 * i, m.root(3));
       set_element(m, test, 1, i, m.root(3));
       set_element(m, test, 0, 2 * i + 1, alloc_keyed(m, 100'000 + i));
+      // Every key has a second value.
+      set_element(m, test, 5, 2 * i, m.root(3));
+      set_element(m, test, 5, 2 * i + 1, alloc_keyed(m, 200'000 + i));
     }
     m.set_root(3, 0);
     REQUIRE(run_to_pause(test, m));
@@ -471,6 +475,9 @@ TEST(what_the_pause_marks_keeps_its_weak_slots_and_the_values_of_its_keys_and_no
       lost += key == 0 || value == 0 || element(m, test, 1, chosen(i)) != key || element(m, test, 4, 4 * i + 2) != value;
       lost += element(m, test, 4, 4 * i) == 0 || element(m, test, 4, 4 * i) != element(m, test, 4, 4 * i + 3);
       if (key && value) wrong += m.key(key) != chosen(i) || m.key(value) != 100'000 + chosen(i) || m.load(m.root(2) + 2 + i) != key;
+      const u32 second = element(m, test, 5, 2 * chosen(i) + 1);
+      lost += element(m, test, 5, 2 * chosen(i)) != key || second == 0;
+      if (second != 0) wrong += m.key(second) != 200'000 + chosen(i) || !m.key_intact(second);
       const u32 far = element(m, test, 4, 4 * i + 1);
       lost += far == 0;
       if (far != 0) wrong += m.key(far) != 100'000 + chosen(i) + 2 || !m.key_intact(far);
@@ -512,6 +519,52 @@ TEST(a_pause_that_marks_many_objects_clears_the_slots_of_all_that_it_has_not_mar
   u32 kept = 0;
   for (u32 i = 0; i < kDead; i++) kept += element(m, test, 0, i) != 0;
   CHECK_EQ(kept, 0u);
+  expect_no_violation(test, m);
+}
+
+TEST(slots_that_a_pause_is_given_up_for_are_looked_at_by_the_next) {
+  WeakHeap test(stepping_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 i = 0; i < 4; i++) m.push(0);
+  constexpr u32 kLength = 20'000;
+  for (u32 i = 0; i < 2; i++) m.set_root(i, alloc_array(m, test, test.weak_refs, kLength));
+  for (u32 i = 0; i < kLength; i++) set_element(m, test, 0, i, alloc_keyed(m, i));
+  m.set_root(2, element(m, test, 0, kLength / 2));
+  REQUIRE(run_to_pause(test, m));
+  for (u32 i = 0; i < kLength; i++) set_element(m, test, 1, i, element(m, test, 0, i));
+  const u64 retries = test.heap->statistics.remarkRetries.load();
+  m.poll();
+  REQUIRE(step_to(test, m, layout::Phase::Idle));
+  CHECK(test.heap->statistics.remarkRetries.load() > retries);
+  u32 wrong = 0;
+  for (u32 i = 0; i < kLength; i++) wrong += element(m, test, 1, i) != (i == kLength / 2 ? m.root(2) : 0);
+  CHECK_EQ(wrong, 0u);
+  CHECK_EQ(m.key(m.root(2)), kLength / 2);
+  expect_no_violation(test, m);
+}
+
+TEST(cards_that_a_pause_is_given_up_for_are_scanned_by_the_next) {
+  WeakHeap test(stepping_heap());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 i = 0; i < 4; i++) m.push(0);
+  constexpr u32 kCards = 600, kSlots = 1 << layout::kCardShift;
+  m.set_root(0, alloc_array(m, test, test.weak_refs, kCards));
+  m.set_root(1, m.alloc_refs(kCards * kSlots));
+  for (u32 i = 0; i < kCards; i++) set_element(m, test, 0, i, alloc_keyed(m, i));
+  REQUIRE(run_to_pause(test, m));
+  for (u32 i = 0; i < kCards; i++) m.store_ref(m.root(1) + 2 + i * kSlots, element(m, test, 0, i));
+  const u64 retries = test.heap->statistics.remarkRetries.load();
+  m.poll();
+  REQUIRE(step_to(test, m, layout::Phase::Idle));
+  CHECK(test.heap->statistics.remarkRetries.load() > retries);
+  u32 wrong = 0;
+  for (u32 i = 0; i < kCards; i++) {
+    const u32 node = element(m, test, 0, i);
+    wrong += node == 0 || node != m.load(m.root(1) + 2 + i * kSlots) || m.key(node) != i || !m.key_intact(node);
+  }
+  CHECK_EQ(wrong, 0u);
   expect_no_violation(test, m);
 }
 
