@@ -293,6 +293,20 @@ export const MUTANTS = [
     tests: ['test/conformance/guardians.test.ts'],
   },
   {
+    name: 'number-over-a-key',
+    what: 'a number that is stored over a key while its pair waits is not noticed: the value is lost',
+    patches: [
+      { file: marking, find: '  weak_.settle_keyless(marker);\n', replace: '' },
+      {
+        file: weakSlots,
+        find: 'if (now.word == slot.ref.word || now.is_null()) visit_value',
+        replace: 'if (now.word == slot.ref.word) visit_value',
+      },
+    ],
+    stress: of('ephemerons'),
+    tests: ['becomes_a_number'],
+  },
+  {
     name: 'ephemerons-in-one-round',
     what: 'ephemerons are followed once: the value of a key that is itself a value is lost',
     file: marking,

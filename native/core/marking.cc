@@ -474,6 +474,7 @@ void Marking::hand_over_due() {
   {
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);
     for (const DueObject& object : due) {
+      heap_.moving.lock.breathe();
       const i32 area = heap_.roots.area_of_page(object.root_page);
       if (area >= 0) handed_over += heap_.roots.hand_over(static_cast<u32>(area), object.ref);
     }

@@ -168,6 +168,8 @@ bool WeakSlots::may_be_recorded(Ref ref) const {
 
 void WeakSlots::watch(std::size_t expected) {
   watching_ = true;
+  // Where little waits, making room in the pause costs no more than noting so many slots does.
+  if (waiting_.size() < expected) expected = 0;
   waiting_.reserve(waiting_.size() + expected);
   previous_.reserve(waiting_.size() + expected);
   std::size_t pairs = 0;

@@ -83,6 +83,9 @@ class Ephemerons implements Activity {
         heap.collectSync()
         if (this.#context.collects) this.#compare(m, true)
         break
+      case 7:
+        this.#dropKey(m, slot)
+        break
       default:
         if (model === null || model.length === 0) break
         for (let i = random.below(20); i >= 0; i--) this.#store(m, slot, model)
@@ -152,6 +155,17 @@ class Ephemerons implements Activity {
       model.pairs.set(pair, { key, value, keyless })
     }
     this.#emptyHands()
+  }
+  /** A number over the key, which marks no card: from then on the value is kept. */
+  #dropKey(m: Mutator, slot: number): void {
+    const model = this.#arrays[slot]
+    if (model === null || model.shape.kind !== 'value' || model.pairs.size === 0) return
+    const pair = this.#context.random.below(model.length >>> 1)
+    const was = model.pairs.get(pair)
+    // If the value is gone already, there is nothing to keep.
+    if (was === undefined || this.#get(m, slot, model, 2 * pair + 1) === 0) return
+    this.#put(m, slot, model, 2 * pair, null)
+    model.pairs.set(pair, { key: 0, value: was.value, keyless: true })
   }
   #put(m: Mutator, slot: number, model: Model, i: number, hand: number | null): void {
     const array = this.#roots.get(FIRST_ARRAY + slot) as Ref
