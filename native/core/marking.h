@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "mark-stack.h"
-#include "weak-slots.h"
 #include "units.h"
+#include "weak-slots.h"
 
 namespace glissade {
 

@@ -25,8 +25,8 @@ import {
   isWeakArea,
   slotWords,
 } from '../heap/layout.js'
-import { Waiting } from './int-lists.js'
 import { hasSlotMap, SLOT_BYTES, slotMapOf, weakWord } from '../heap/shapes.js'
+import { Waiting } from './int-lists.js'
 
 /** One broken rule. */
 export interface Violation {

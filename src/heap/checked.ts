@@ -101,11 +101,15 @@ export class CheckedState {
    */
   reach(ref: Ref): void {
     if (this.#retrace === null || this.#has(this.#starts, ref)) return
+    // Cut off half way, the table would know an object and not what it leads to: until the end it counts as behind.
+    const epoch = this.#epoch
+    this.#epoch = -1
     this.#retrace((found) => {
       if (this.#has(this.#starts, found)) return false
       this.objectAt(found)
       return true
     }, ref)
+    this.#epoch = epoch
   }
 
   #has(bits: Int32Array, ref: number): boolean {

@@ -63,13 +63,15 @@ class GuardedTable {
   get due(): number {
     return (Atomics.load(this.#core.views.control, this.#dueIndex) - this.#taken) | 0
   }
+  // A vm timeout may cut `guard` and `drop` off anywhere. Then a slot counts as taken that is free, or the ring keeps an object until
+  // its place comes round again; the other way round a full table would be searched for ever, and null handed out.
   guard(ref: Ref): void {
     const { rootsI32, rootCards } = this.#core.views
+    this.#held++
     while (rootsI32[this.#start + this.#cursor] !== 0) this.#cursor = (this.#cursor + 1) % this.capacity
     const slot = this.#start + this.#cursor
     rootsI32[slot] = ref
     rootCards[slot >>> CARD_SHIFT] = 1
-    this.#held++
   }
   get #firstSlot(): number {
     return this.#ringStart + ((this.#taken >>> 0) % this.capacity)
@@ -80,8 +82,9 @@ class GuardedTable {
   }
   /** The first one is held here no longer. */
   drop(): void {
-    this.#core.views.rootsI32[this.#firstSlot] = 0
+    const slot = this.#firstSlot
     this.#taken = (this.#taken + 1) | 0
+    this.#core.views.rootsI32[slot] = 0
     this.#held--
   }
   free(): void {

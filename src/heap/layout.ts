@@ -100,9 +100,9 @@ export const AreaKind = {
   WeakRefTable: 5,
   GuardedTable: 6,
 } as const
+export type AreaKind = (typeof AreaKind)[keyof typeof AreaKind]
 /** Whether slots of this kind of area do not keep what they refer to. */
 export const isWeakArea = (kind: number): boolean => kind >= AreaKind.WeakRefTable
-export type AreaKind = (typeof AreaKind)[keyof typeof AreaKind]
 /** 32-bit words of a slot in an area of this kind. */
 export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
 
