@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/root-set.h"
-#include "native-mutator.h"
 #include "selftest/kernel.h"
+#include "weak_slots.h"
 
 using namespace glissade;
 using namespace glissade::testing;
@@ -83,8 +83,9 @@ bool thing_intact(NativeMutator& m, u32 ref, u32 key) {
   return count == key % 4;
 }
 
-/// Things that are kept, let go, guarded and taken, beside a model. `exactly`: collections are those asked for, and trace everything.
-void run_model(HeapOptions options, u64 seed, bool exactly, u32 rounds) {
+/// Things that are kept, let go, guarded and taken, beside a model. Exact where collections are those asked for, and trace everything.
+void run_model(HeapOptions options, u64 seed, bool concurrently, u32 rounds) {
+  const bool exactly = !concurrently && options.young == Young::Never;
   TestHeap test(options);
   REQUIRE(test.heap);
   const int failures = failed_checks.load();
@@ -116,7 +117,7 @@ void run_model(HeapOptions options, u64 seed, bool exactly, u32 rounds) {
     m.store_ref(m.root(0) + 2 + i, ref);
   };
   {
-    std::unique_ptr<Collecting> collecting = exactly ? nullptr : std::make_unique<Collecting>(test);
+    std::unique_ptr<Collecting> collecting = concurrently ? std::make_unique<Collecting>(test) : nullptr;
     for (u32 round = 0; round < rounds; round++) {
       for (u32 act = 0; act < 300; act++) {
         const u32 i = random.below(kKept);
@@ -153,8 +154,9 @@ void run_model(HeapOptions options, u64 seed, bool exactly, u32 rounds) {
       for (u32 i = 0; i < kKept; i++) {
         if (kept[i]) wrong += !thing_intact(m, m.load(m.root(0) + 2 + i), kept[i]);
       }
-      if (!exactly) continue;
+      if (concurrently) continue;
       m.collect();
+      if (!exactly) continue;
       u32 dead = 0;
       for (const u32 key : guarded) dead += !is_kept(key);
       CHECK_EQ(guardian.due(), dead);
@@ -179,34 +181,13 @@ void run_model(HeapOptions options, u64 seed, bool exactly, u32 rounds) {
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(early, 0u);
   CHECK(test.heap->statistics.guardedDue.load() > 100);
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
+  expect_no_violation(test, m);
   if (failed_checks.load() != failures) std::fprintf(stderr, "  seed %llu\n", static_cast<unsigned long long>(seed));
 }
 
-TEST(guarded_objects_are_due_after_the_collection_that_finds_them_dead) {
-  HeapOptions options = small_heap();
-  options.young = Young::Never;
-  for (u64 seed = 1; seed <= 4; seed++) {
-    options.fresh_windows = seed % 2;
-    run_model(options, seed, true, 25);
-  }
-}
-
-TEST(guarded_objects_are_handed_over_once_and_whole_while_collections_run) {
-  HeapOptions options = small_heap();
-  for (u64 seed = 11; seed <= 14; seed++) {
-    options.collector_threads = 1 + seed % 3;
-    run_model(options, seed, false, 60);
-  }
-}
-
-TEST(guarded_objects_are_handed_over_once_and_whole_in_young_cycles) {
-  HeapOptions options = small_heap();
-  options.young = Young::AlsoAsked;
-  for (u64 seed = 21; seed <= 24; seed++) run_model(options, seed, false, 40);
-}
+TEST(guarded_objects_are_due_after_the_collection_that_finds_them_dead) { run_between_collections(run_model); }
+TEST(guarded_objects_are_handed_over_once_and_whole_while_collections_run) { run_beside_collections(run_model); }
+TEST(guarded_objects_are_handed_over_once_and_whole_in_young_cycles) { run_in_young_cycles(run_model); }
 
 TEST(what_is_due_is_whole_after_cycles_without_a_flip_however_much_it_is) {
   HeapOptions options = small_heap();
@@ -238,9 +219,7 @@ TEST(what_is_due_is_whole_after_cycles_without_a_flip_however_much_it_is) {
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(test.heap->statistics.guardedDue.load(), 2'000u);
   CHECK(test.heap->statistics.flipsSkipped.load() > 0);
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
+  expect_no_violation(test, m);
 }
 
 TEST(what_is_due_is_whole_where_there_are_more_objects_of_it_than_the_pause_marks) {
@@ -273,9 +252,7 @@ TEST(what_is_due_is_whole_where_there_are_more_objects_of_it_than_the_pause_mark
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(taken, next);
   CHECK(test.heap->statistics.flipsSkipped.load() > 0);
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
+  expect_no_violation(test, m);
 }
 
 TEST(what_is_due_is_whole_also_behind_its_weak_arrays) {
@@ -330,9 +307,7 @@ TEST(what_is_due_is_whole_also_behind_its_weak_arrays) {
   while (guardian.due() > 0) take();
   CHECK_EQ(wrong, 0u);
   CHECK_EQ(taken, kRounds);
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
+  expect_no_violation(test, m);
 }
 
 TEST(a_guardian_may_go_while_what_it_guards_is_on_its_way) {
@@ -365,9 +340,7 @@ TEST(a_guardian_may_go_while_what_it_guards_is_on_its_way) {
     m.set_root(0, 0);
     guardian.free();
   }
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
+  expect_no_violation(test, m);
 }
 
 }  // namespace

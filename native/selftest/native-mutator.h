@@ -207,6 +207,13 @@ inline bool list_intact(NativeMutator& m, u32 slot, u32 length) {
   return ref == 0;
 }
 
+/// The collector's verification has found nothing.
+inline void expect_no_violation(TestHeap& test, NativeMutator& m) {
+  m.park();
+  CHECK_EQ(test.heap->verification.take_violation(), std::string());
+  m.unpark();
+}
+
 /// Another thread that collects without a pause, for as long as it lives.
 class Collecting {
  public:

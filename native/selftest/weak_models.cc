@@ -155,27 +155,8 @@ void run_model(HeapOptions options, u64 seed, bool concurrently, u32 rounds) {
   if (failed_checks.load() != failures) std::fprintf(stderr, "  seed %llu\n", static_cast<unsigned long long>(seed));
 }
 
-TEST(random_weak_slots_and_ephemerons_are_what_a_model_says_after_each_collection) {
-  HeapOptions options = small_heap();
-  options.young = Young::Never;
-  for (u64 seed = 1; seed <= 4; seed++) {
-    options.fresh_windows = seed % 2;
-    run_model(options, seed, false, 25);
-  }
-}
-
-TEST(random_weak_slots_and_ephemerons_lose_nothing_alive_while_collections_run) {
-  HeapOptions options = small_heap();
-  for (u64 seed = 11; seed <= 14; seed++) {
-    options.collector_threads = 1 + seed % 3;
-    run_model(options, seed, true, 60);
-  }
-}
-
-TEST(random_weak_slots_and_ephemerons_lose_nothing_alive_in_young_cycles) {
-  HeapOptions options = small_heap();
-  options.young = Young::AlsoAsked;
-  for (u64 seed = 21; seed <= 24; seed++) run_model(options, seed, seed % 2, 40);
-}
+TEST(random_weak_slots_and_ephemerons_are_what_a_model_says_after_each_collection) { run_between_collections(run_model); }
+TEST(random_weak_slots_and_ephemerons_lose_nothing_alive_while_collections_run) { run_beside_collections(run_model); }
+TEST(random_weak_slots_and_ephemerons_lose_nothing_alive_in_young_cycles) { run_in_young_cycles(run_model); }
 
 }  // namespace

@@ -64,17 +64,40 @@ inline bool rest_at(TestHeap& test, NativeMutator& m, Rest wanted) {
   return false;
 }
 
-inline void expect_no_violation(TestHeap& test, NativeMutator& m) {
-  m.park();
-  CHECK_EQ(test.heap->verification.take_violation(), std::string());
-  m.unpark();
-}
-
 /// As a mutator stores a number: no card, for nothing is referred to.
 inline void set_key_to_number(NativeMutator& m, const WeakHeap& test, u32 array, u32 pair) {
   const u32 at = element_at(m, test, array, 2 * pair);
   m.store(at + 1, layout::kTagUndefined);
   m.store(at, 0);
+}
+
+
+// The heaps that a model is run on, a seed for each: run(options, seed, concurrently, rounds).
+
+/// Collections are those that the test asks for, and trace everything.
+template <typename Run>
+void run_between_collections(Run&& run) {
+  HeapOptions options = small_heap();
+  options.young = Young::Never;
+  for (u64 seed = 1; seed <= 4; seed++) {
+    options.fresh_windows = seed % 2;
+    run(options, seed, false, 25);
+  }
+}
+/// Another thread collects without a pause.
+template <typename Run>
+void run_beside_collections(Run&& run) {
+  HeapOptions options = small_heap();
+  for (u64 seed = 11; seed <= 14; seed++) {
+    options.collector_threads = 1 + seed % 3;
+    run(options, seed, true, 60);
+  }
+}
+template <typename Run>
+void run_in_young_cycles(Run&& run) {
+  HeapOptions options = small_heap();
+  options.young = Young::AlsoAsked;
+  for (u64 seed = 21; seed <= 24; seed++) run(options, seed, seed % 2, 40);
 }
 
 }  // namespace glissade::testing
