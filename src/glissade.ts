@@ -9,6 +9,10 @@ import { HeapError, show } from './heap/errors.js'
 import { HeapBase } from './heap/heap.js'
 import { parseOptions, type HeapOptions, type ParsedOptions } from './heap/options.js'
 import type { ShapeDescription } from './heap/shapes.js'
+import { takeCensus, type Census } from './inspection/census.js'
+import { writeInPieces } from './inspection/file-in-pieces.js'
+import { pathTo, type Target } from './inspection/path-to-root.js'
+import { checkSnapshotOptions, writeSnapshot, type SnapshotOptions } from './inspection/snapshot.js'
 
 /** What `heap.share()` returns: plain data for `postMessage`. Valid in threads of the same process. */
 export interface HeapToken {
@@ -129,6 +133,41 @@ export class Heap extends HeapBase {
    */
   verify(options?: VerifyOptions): VerifyReport {
     return this._inspectStopped((core) => verify(core, options))
+  }
+
+  // ---- who keeps what
+
+  /**
+   * Counts what is alive, by shape. A safepoint; all threads stand still meanwhile. Time and memory grow with the live data, here as in
+   * `pathTo` and `writeSnapshot`: about 50 ns and 12 bytes an object. What only weak references lead to is not counted, and nothing
+   * is collected for it.
+   */
+  census(): Census {
+    return this._inspectStopped(takeCensus)
+  }
+
+  /**
+   * Why an object is alive: a shortest way to it from a root, as the names of a root slot and of the slots that lead on from object to
+   * object; null if no root leads there. `target` is a weak handle, a handle (which itself does not count), a shape, for
+   * the nearest object of it, or a function that is true of the one that is looked for. A function may read the heap and
+   * keeps no Ref; a safepoint in it is ERR_NO_SAFEPOINT. A safepoint itself; all threads stand still meanwhile.
+   */
+  pathTo(target: Target): readonly string[] | null {
+    return this._inspectStopped((core, m) => pathTo(core, m, target))
+  }
+
+  /**
+   * Writes what is alive, and who keeps it so, as a file for the developer tools of Chrome (Memory, Load profile; it should be called
+   * `….heapsnapshot`): classes, retained sizes, retainers. Returns the census. Objects are listed by shape unless `options` knows
+   * better; the functions there may read the heap and nothing else, as in `pathTo`. An error leaves a file of that name as it was.
+   */
+  writeSnapshot(file: string, options: SnapshotOptions = {}): Census {
+    this._core.checkOpen()
+    if (typeof file !== 'string' || file === '') {
+      throw new HeapError('ERR_BAD_VALUE', `heap.writeSnapshot takes the name of a file; got ${show(file)}`)
+    }
+    checkSnapshotOptions(options)
+    return writeInPieces(file, (write) => this._inspectStopped((core, m) => writeSnapshot(core, m, options, write)))
   }
 
   /** Throws ERR_INVALID_HEAP with the first violations, if `verify` finds any. A safepoint. */

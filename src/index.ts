@@ -19,6 +19,9 @@
  */
 export { Heap, type HeapToken } from './glissade.js'
 export { STATISTICS_DOCS, type HeapStatistics } from './gc/statistics.js'
+export type { Census, Count, ShapeCount } from './inspection/census.js'
+export type { Target } from './inspection/path-to-root.js'
+export type { SnapshotOptions } from './inspection/snapshot.js'
 export type { VerifyOptions, VerifyReport, Violation } from './gc/verify.js'
 export type { Capabilities } from './gc/open-collector.js'
 export type { CollectorName, HistogramSummary, PhaseChange } from './gc/collector.js'
@@ -37,7 +40,7 @@ export {
 export { Tagged, type PlainNumber, type RawValue, type Ref } from './heap/values.js'
 export type { Mutator } from './heap/mutator.js'
 export type { ArrayAllocator, FixedAllocator } from './heap/allocation.js'
-export type { RootContent, RootKind, Roots, RootStack, RootTable } from './heap/roots.js'
+export type { RootContent, RootKind, RootOptions, Roots, RootStack, RootTable } from './heap/roots.js'
 export { Handle } from './heap/handles.js'
 export type { ArrayHandle, HandleValue, ObjectHandle, ObjectInit, SlotType } from './heap/handles.js'
 export type { Global, Scope, Weak } from './heap/scopes.js'

@@ -28,6 +28,7 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kStackLimitArea: MutatorWord.StackLimitArea,
     kPollRestore: MutatorWord.PollRestore,
     kReservedEnd: MutatorWord.ReservedEnd,
+    kInspecting: MutatorWord.Inspecting,
     kAreaBase: layout.AREA_BASE,
     kAreaWords: layout.AREA_WORDS,
     kMaxAreas: layout.MAX_AREAS,

@@ -76,6 +76,59 @@ overAll(
       expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
     })
 
+    it('is inspected with what other threads hold, which stand still for that', async () => {
+      using heap = Heap.create({ maxBytes: '16m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const worker = inThread(
+        heap,
+        `async ({ Heap }, token, port) => {
+          const heap = Heap.attach(token)
+          const node = heap.defineShape('Node', { next: 'ref' }), mine = heap.defineShape('Mine', { list: 'ref' })
+          let stop = false
+          port.on('message', () => (stop = true))
+          heap.run((m) => {
+            const table = m.roots.table('ref', 1, { name: 'theirs' })
+            table.set(0, m.alloc(mine))
+          })
+          port.postMessage('ready')
+          // A list of 1000 nodes is made, held and let go: between safepoints there is a whole one or none.
+          while (!stop) {
+            heap.run((m) => {
+              const stack = m.roots.stack('ref', 1)
+              m.reserve(8000)
+              let list = 0
+              for (let i = 0; i < 500; i++) {
+                const next = m.alloc(node)
+                m.setRef(next, node.at.next, list)
+                list = next
+              }
+              stack.top = 1
+              m.rootsI32[stack.base] = list
+              m.poll()
+              stack.free()
+            })
+            await new Promise(setImmediate)
+          }
+          heap.close()
+          return 'done'
+        }`,
+      )
+      await once(worker, 'message')
+      const seen = new Set<number>()
+      for (let i = 0; i < 2000 && seen.size < 2; i++) {
+        const { shapes } = heap.census()
+        const nodes = shapes.find(({ name }) => name === 'Node')?.objects ?? 0
+        expect([0, 500]).toContain(nodes)
+        seen.add(nodes)
+        expect(shapes.find(({ name }) => name === `shape ${node.id + 1}`)).toMatchObject({ objects: 1, bytes: 16 })
+        const path = heap.pathTo((ref, m) => m.shapeOf(ref) === node.id + 1)
+        expect(path?.[0]).toMatch(/^root area \d+\[0\]$/)
+      }
+      expect([...seen].sort()).toEqual([0, 500])
+      worker.postMessage('stop')
+      expect((await once(worker, 'message'))[0]).toBe('done')
+    })
+
     it('is opened once by a thread', () => {
       const heap = Heap.create({ maxBytes: '4m', ...options })
       const token = heap.share()

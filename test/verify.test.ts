@@ -274,7 +274,7 @@ describe.each(configurations)('verify knows every rule ($name)', ({ options }) =
         }
       },
       /^the Ref \d+ is odd/,
-      /^root area \d+\[0\]$/,
+      /^weak handles\[0\]$/,
     ],
     [
       'a torn value in a root',

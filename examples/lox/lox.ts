@@ -51,6 +51,8 @@ export class Lox {
         const script = generate(this.#runtime, parsed.script)
         stage = 'runtime error'
         script(machine.base)
+        // What its last frames held is alive no longer.
+        machine.publish(machine.base)
       })
       return 'ok'
     } catch (error) {
@@ -69,6 +71,19 @@ export class Lox {
     }
     if (error instanceof HeapError && error.code === 'ERR_HEAP_EXHAUSTED') return 'Out of memory.\n'
     throw error
+  }
+
+  /**
+   * Writes what is alive as a file for the developer tools of Chrome, under the names that the program has for it. After a
+   * run-time error what was on the stack is alive still.
+   */
+  writeSnapshot(file: string): void {
+    const { objects, strings } = this.#runtime
+    this.heap.writeSnapshot(file, {
+      className: (ref, m) => objects.className(m.shapeOf(ref)),
+      slotName: (ref, slot, m) => objects.fieldName(m.shapeOf(ref), slot),
+      text: (ref, m) => (strings.isString(ref) ? m.readString(ref) : undefined),
+    })
   }
 
   /** Whether more text might complete this one: for a REPL. */

@@ -61,6 +61,15 @@ function open(options: Options, output: BufferedOutput): Lox {
   }
 }
 
+function writeSnapshot(lox: Lox, file: string): void {
+  try {
+    lox.writeSnapshot(file)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new Exit(EXIT_IO, `Could not write file "${file}" (${code ?? (error as Error).message}).\n`)
+  }
+}
+
 /** Asked of the file first, because `process.stdout` takes milliseconds to come into being. */
 function isTerminal(descriptor: 1): boolean {
   return fstatSync(descriptor).isCharacterDevice() && process.stdout.isTTY
@@ -81,6 +90,7 @@ async function main(): Promise<number> {
       const { repl } = await import('./repl.js')
       await repl(lox, output)
     } else outcome = lox.run(source)
+    if (options.snapshot !== null) writeSnapshot(lox, options.snapshot)
     return EXIT[outcome]
   } finally {
     output.flush()

@@ -8,6 +8,7 @@ export interface Options {
   stats: 'none' | 'text' | 'json'
   gcLog: boolean
   showCode: boolean
+  snapshot: string | null
   help: boolean
 }
 
@@ -43,6 +44,11 @@ const FLAGS: { readonly [name: string]: Flag } = {
     doc: 'the generated JavaScript on standard error, before it runs',
     apply: (options) => (options.showCode = true),
   },
+  '--snapshot': {
+    value: 'FILE',
+    doc: 'what is alive at exit, for the developer tools of Chrome',
+    apply: (options, value) => (options.snapshot = value),
+  },
   '--help': { doc: 'this text', apply: (options) => (options.help = true) },
 }
 
@@ -58,7 +64,15 @@ ${Object.entries(FLAGS)
 export class UsageError extends Error {}
 
 export function parseOptions(args: readonly string[]): Options {
-  const options: Options = { file: null, heap: {}, stats: 'none', gcLog: false, showCode: false, help: false }
+  const options: Options = {
+    file: null,
+    heap: {},
+    stats: 'none',
+    gcLog: false,
+    showCode: false,
+    snapshot: null,
+    help: false,
+  }
   for (let i = 0; i < args.length; i++) {
     const [name, ...rest] = args[i].split('=')
     const flag = Object.hasOwn(FLAGS, name) ? FLAGS[name] : undefined

@@ -191,7 +191,7 @@ Napi::Object layout_constants(Napi::Env env) {
 #define X(name) o.Set(#name, static_cast<double>(name));
   X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
   X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
-  X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kReservedEnd) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
+  X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kReservedEnd) X(kInspecting) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
   X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kAreaDue) X(kAreaDueArea) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kShapeWeak) X(kWeakElements) X(kWeakKeys) X(kSlotMapBase) X(kMaxSlotMap)
   X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kTagUndefined) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
 #undef X

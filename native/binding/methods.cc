@@ -200,8 +200,10 @@ napi_value stopped(napi_env env, napi_callback_info info) {
   Call call(env, info);
   const i32 index = call.integer(0);
   Safepoint& safepoint = call.heap().safepoint;
-  safepoint.stop_others(call.binding->is_running(index) ? &call.binding->mutator(static_cast<u32>(index)) : nullptr);
+  Mutator& mutator = call.binding->mutator(static_cast<u32>(index));
+  safepoint.stop_others(call.binding->is_running(index) ? &mutator : nullptr);
   napi_value result = call_function(call, 1);
+  layout::store_word(mutator.block[layout::kInspecting], 0);
   safepoint.resume_others();
   return result;
 }

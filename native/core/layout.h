@@ -34,6 +34,7 @@ inline constexpr u32 kStackLimitRestore = 5;
 inline constexpr u32 kStackLimitArea = 6;     // the root area it belongs to, -1 none
 inline constexpr u32 kPollRestore = 7;        // what kPoll is while nobody asks for a stop: 1 where every poll is to be taken (stress)
 inline constexpr u32 kReservedEnd = 8;        // up to here allocations in the TLAB are no safepoints; 0: nothing is reserved
+inline constexpr u32 kInspecting = 9;         // 1 while the thread inspects the heap, the others stopped: no safepoint may come
 
 // Root areas.
 inline constexpr u32 kAreaBase = kMutatorBase + kMutatorWords * kMaxMutators;

@@ -93,7 +93,10 @@ export interface Collector {
   /** Stepping heaps: lets the cycle pass so many gates; returns the phase reached. Portable: one whole cycle. */
   step(mutator: number, gates: number): number
 
-  /** Calls `fn` with every other mutator stopped, for verification; resumes them whatever happens. A safepoint. */
+  /**
+   * Calls `fn` with every other mutator stopped, for inspection; resumes them, and clears this one's inspecting word, whatever
+   * happens. A safepoint. The thread is inside `run`.
+   */
   stopped<T>(mutator: number, fn: () => T): T
   /** Calls `fn`, which has no safepoint, for one thread with this heap at a time, whatever ends it. */
   defining<T>(fn: () => T): T

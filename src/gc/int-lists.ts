@@ -58,12 +58,19 @@ export class Waiting {
     this.#keys[place] = key
     if (++this.#keyCount > this.#keys.length / 2) this.#rehash()
   }
-  /** Calls back with the pairs of `key`, which are no longer here. */
+  /** Calls back with the pairs of `key`, the last one first. */
+  each(key: number, visit: (first: number, second: number) => void): void {
+    if (this.#pairCount !== 0) this.#visit(this.#last[this.#placeOf(key)], visit)
+  }
+  /** The same; they are no longer here then. */
   take(key: number, visit: (first: number, second: number) => void): void {
     if (this.#pairCount === 0) return
     const place = this.#placeOf(key)
-    let pair = this.#last[place]
+    const pair = this.#last[place]
     this.#last[place] = 0
+    this.#visit(pair, visit)
+  }
+  #visit(pair: number, visit: (first: number, second: number) => void): void {
     for (; pair !== 0; pair = this.#before[pair - 1]) visit(this.#first[pair - 1], this.#second[pair - 1])
   }
   clear(): void {

@@ -134,8 +134,8 @@ export abstract class PortableCollector implements Collector {
 
   stopped<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
-    if (mutator >= 0) this.space.endReservation(mutator)
-    return fn()
+    this.space.endReservation(mutator)
+    return this.#framed(mutator, fn, -1)
   }
 
   defining<T>(fn: () => T): T {

@@ -18,6 +18,20 @@ import {
 } from '../heap/layout.js'
 import { entryOf } from './shape-reader.js'
 
+/** Calls back with each live slot of a root area, and its word. */
+export function forEachSlotOfArea(
+  core: HeapCore,
+  area: number,
+  visit: (slot: number, word: number, isValue: boolean) => void,
+): void {
+  const { control } = core.views
+  const block = areaBlock(area)
+  const step = slotWords(control[block + AreaWord.Kind])
+  const start = control[block + AreaWord.Start]
+  const top = control[block + AreaWord.Top]
+  for (let slot = 0; slot < top; slot++) visit(slot, start + slot * step, step === 2)
+}
+
 /** Calls back with each live slot of each strong root area (`weak`: of the weak ones too): area, slot, and its word. */
 export function forEachRootSlot(
   core: HeapCore,
@@ -26,13 +40,9 @@ export function forEachRootSlot(
 ): void {
   const { control } = core.views
   for (let area = 0; area < control[Word.AreaCount]; area++) {
-    const block = areaBlock(area)
-    const kind = control[block + AreaWord.Kind]
+    const kind = control[areaBlock(area) + AreaWord.Kind]
     if (kind === AreaKind.Free || (isWeakArea(kind) && !weak)) continue
-    const step = slotWords(kind)
-    const start = control[block + AreaWord.Start]
-    const top = control[block + AreaWord.Top]
-    for (let slot = 0; slot < top; slot++) visit(area, slot, start + slot * step, step === 2)
+    forEachSlotOfArea(core, area, (slot, word, isValue) => visit(area, slot, word, isValue))
   }
 }
 
@@ -55,6 +65,10 @@ export function forEachReferenceSlot(
     for (let word = ref + 2; word < end; word += step) visit(word, step === 2)
   }
 }
+
+/** The reference in the slot that begins at `word`, or 0. */
+export const referenceIn = (words: Int32Array, word: number, isValue: boolean): number =>
+  !isValue || words[word + 1] === Tag.Ref ? words[word] : 0
 
 /**
  * Calls back once with every object that can still be reached: also through weak references, which until they are cleared

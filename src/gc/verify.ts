@@ -25,8 +25,9 @@ import {
   isWeakArea,
   slotWords,
 } from '../heap/layout.js'
-import { hasSlotMap, SLOT_BYTES, slotMapOf, weakWord } from '../heap/shapes.js'
+import { hasSlotMap, slotMapOf, weakWord } from '../heap/shapes.js'
 import { Waiting } from './int-lists.js'
+import { areaName, objectName, slotName } from './slot-names.js'
 
 /** One broken rule. */
 export interface Violation {
@@ -123,7 +124,7 @@ class Verification {
     const [, word, ref] = /^word (\d+) of the marked object at ref (\d+)/.exec(violation) ?? []
     this.#report(
       violation,
-      ref === undefined ? 'card table' : `card table, ${this.#slotName(Number(ref), Number(word))}`,
+      ref === undefined ? 'card table' : `card table, ${slotName(this.#core, Number(ref), Number(word))}`,
     )
   }
 
@@ -160,7 +161,7 @@ class Verification {
       const block = areaBlock(area)
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
-      const name = `root area ${area}`
+      const name = areaName(this.#core, area)
       const start = control[block + AreaWord.Start]
       const capacity = control[block + AreaWord.Capacity]
       const top = control[block + AreaWord.Top]
@@ -300,7 +301,7 @@ class Verification {
     const end = ref * 4 + 8 + length * 2 ** shift
     for (let byte = end; byte % 8 !== 0; byte++) {
       if (u8[byte] === 0) continue
-      this.#report('the padding after its last element is not zero', this.#nameOf(ref), this.#pathOf(k))
+      this.#report('the padding after its last element is not zero', objectName(this.#core, ref), this.#pathOf(k))
       break
     }
   }
@@ -313,7 +314,7 @@ class Verification {
       if (i32[word] !== 0 && this.#isSet(this.#starts, i32[word]) && (i32[word] & 1) === 0) return
     }
     // The name of a slot is looked for among all of its shape: only where something is wrong.
-    const where = (): string => this.#slotName(this.#queue[k], word)
+    const where = (): string => slotName(this.#core, this.#queue[k], word)
     const ref = isValue ? this.#valueRef(i32, word, where, () => [...this.#pathOf(k), where()]) : i32[word]
     if (ref !== 0) this.#reach(ref, k, where)
   }
@@ -326,7 +327,7 @@ class Verification {
   /** What a weak slot refers to is an object as long as no collection is under way, and need not be reached. */
   #verifyWeakSlot(k: number, word: number, isValue: boolean): void {
     const { i32, control } = this.#core.views
-    const where = (): string => this.#slotName(this.#queue[k], word)
+    const where = (): string => slotName(this.#core, this.#queue[k], word)
     const path = (): string[] => [...this.#pathOf(k), where()]
     const ref = isValue ? this.#valueRef(i32, word, where, path) : i32[word]
     if (ref !== 0 && control[Word.Phase] === Phase.Idle) this.#checkHeader(ref, where, path)
@@ -387,18 +388,6 @@ class Verification {
     return true
   }
 
-  #nameOf(ref: number): string {
-    const shape = this.#core.shapes.byId(this.#core.views.i32[ref])
-    return `${shape?.name ?? `shape ${this.#core.views.i32[ref]}`}@${ref}`
-  }
-  #slotName(ref: number, word: number): string {
-    const shape = this.#core.shapes.byId(this.#core.views.i32[ref])
-    const bytes = (word - ref) * 4
-    if (shape === undefined) return `${this.#nameOf(ref)}+${bytes}`
-    if (shape.array) return `${this.#nameOf(ref)}[${(bytes - 8) / SLOT_BYTES[shape.kind]}]`
-    const slot = Object.entries(shape.slots).find(([name, kind]) => shape.at[name] * SLOT_BYTES[kind] === bytes)
-    return `${this.#nameOf(ref)}.${slot?.[0] ?? `+${bytes}`}`
-  }
   /** The root slot, then the slots that lead to object `k` of the queue (or the root slot −1 − n alone). */
   #pathOf(k: number): string[] {
     const { i32 } = this.#core.views
@@ -412,7 +401,7 @@ class Verification {
         const last = from + (this.#wordsOf(from) || 2)
         let word = from + 2
         while (word < last && i32[word] !== ref) word++
-        path.unshift(this.#slotName(from, word))
+        path.unshift(slotName(this.#core, from, word))
       }
       index = parent
     }

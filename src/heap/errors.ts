@@ -9,6 +9,7 @@ export const ERROR_CODES = {
   ERR_HEAP_CLOSED: 'the heap was closed; nothing of it may be used afterwards',
   ERR_NOT_RUNNING: 'heap memory may be touched only inside heap.run()',
   ERR_RUNNING: 'this may not be done inside heap.run()',
+  ERR_NO_SAFEPOINT: 'while the heap is inspected the program may read it, and not allocate, poll or collect',
   ERR_ASYNC_RUN: 'heap.run(), m.scoped() and m.parked() take synchronous functions only',
   ERR_HEAP_EXHAUSTED: 'live data does not fit into maxBytes, even after a full collection',
   ERR_ROOTS_EXHAUSTED: 'the root region (maxRootBytes) or the table of root areas is full',

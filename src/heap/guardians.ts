@@ -33,11 +33,11 @@ class GuardedTable {
 
   /** Null: there is no room for `slots` slots, twice. */
   static create(core: HeapCore, slots: number): GuardedTable | null {
-    const ring = core.createArea(AreaKind.RefTable, slots, core.mutatorIndex, false)
+    const ring = core.createArea(AreaKind.RefTable, slots, core.mutatorIndex, false, 'due')
     if (ring < 0) return null
-    const area = core.createArea(AreaKind.GuardedTable, slots, core.mutatorIndex, false)
+    const area = core.createArea(AreaKind.GuardedTable, slots, core.mutatorIndex, false, 'guarded')
     if (area >= 0) return new GuardedTable(core, area, ring)
-    core.collector.freeArea(ring)
+    core.freeArea(ring)
     return null
   }
   private constructor(core: HeapCore, area: number, ring: number) {
@@ -89,8 +89,8 @@ class GuardedTable {
   }
   free(): void {
     // In this order: what is guarded is handed over in the other.
-    this.#core.collector.freeArea(this.#area)
-    this.#core.collector.freeArea(this.#ring)
+    this.#core.freeArea(this.#area)
+    this.#core.freeArea(this.#ring)
   }
 }
 

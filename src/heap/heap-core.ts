@@ -3,7 +3,7 @@
 
 import type { Collector } from '../gc/collector.js'
 import { HeapError } from './errors.js'
-import { AreaKind, AreaWord, MAGIC, MAX_AREAS, Word, areaBlock } from './layout.js'
+import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Word, areaBlock, mutatorBlock } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
@@ -49,6 +49,8 @@ export class HeapCore {
   readonly alwaysPoll: boolean
   /** The slow path of polls; replaced under stress. */
   poll: () => void
+  /** What root areas are called in paths and snapshots: those that this isolate made and named. */
+  readonly areaNames = new Map<number, string>()
 
   constructor(collector: Collector, options: ParsedOptions) {
     this.collector = collector
@@ -58,6 +60,7 @@ export class HeapCore {
     this.alwaysPoll = options.stress.everySafepoint
     this.poll = () => {
       this.checkRunning('poll')
+      this.checkSafepoint('a poll')
       try {
         collector.poll(this.mutatorIndex)
       } finally {
@@ -120,6 +123,7 @@ export class HeapCore {
   }
   /** `fn` as a parked mutator, from inside `run`. A safepoint. */
   runParked<T>(fn: () => T): T {
+    this.checkSafepoint('m.parked')
     let result: T
     try {
       result = this.collector.parked(this.mutatorIndex, () => {
@@ -149,22 +153,55 @@ export class HeapCore {
       `${what} was used outside heap.run(): heap memory may be touched only inside it. Use it in heap.run(() => …)`,
     )
   }
+  /** At the head of everything that is a safepoint, but for allocations that need not be one. */
+  checkSafepoint(what: string): void {
+    if (!this.inspecting) return
+    throw new HeapError(
+      'ERR_NO_SAFEPOINT',
+      `${what} in a function that heap.pathTo or heap.writeSnapshot calls: it may read the heap, but not allocate, poll or ` +
+        'collect, for the other threads stand still until it returns',
+    )
+  }
   /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */
   checkRef(ref: Ref | 0, what: string): void {
     if (this.checked !== null && ref !== 0) this.checked.checkObject(ref, what)
   }
 
-  /** `work` with the other threads stopped. A safepoint of this one. */
+  /** The other threads stand still for this one, which must come to no safepoint meanwhile. */
+  get inspecting(): boolean {
+    return this.mutatorIndex >= 0 && this.views.control[this.#inspectingIndex] !== 0
+  }
+  get #inspectingIndex(): number {
+    return mutatorBlock(this.mutatorIndex) + MutatorWord.Inspecting
+  }
+  /** `work`, in which no safepoint may come, with the other threads stopped. A safepoint, but inside such work. Inside run. */
   stopped<T>(work: () => T): T {
-    return this.collector.stopped(this.mutatorIndex, work)
+    if (this.inspecting) return work()
+    return this.collector.stopped(this.mutatorIndex, () => {
+      const { control } = this.views
+      control[this.#inspectingIndex] = 1
+      try {
+        return work()
+      } finally {
+        control[this.#inspectingIndex] = 0 // where this is skipped, the collector does it
+      }
+    })
   }
 
   /** As the collector's (collector.ts). What this thread's scopes keep in reserve goes before there is no room. */
-  createArea(kind: number, slots: number, owner: number, mayWait: boolean): number {
+  createArea(kind: number, slots: number, owner: number, mayWait: boolean, name: string | null): number {
     const { collector } = this
-    const area = collector.createArea(kind, slots, owner, mayWait)
-    if (area >= 0 || this.thread?.scopes.giveBackReserve() !== true) return area
-    return collector.createArea(kind, slots, owner, mayWait)
+    if (mayWait) this.checkSafepoint('a root area')
+    let area = collector.createArea(kind, slots, owner, mayWait)
+    if (area < 0 && this.thread?.scopes.giveBackReserve() === true) {
+      area = collector.createArea(kind, slots, owner, mayWait)
+    }
+    if (area >= 0 && name !== null) this.areaNames.set(area, name)
+    return area
+  }
+  freeArea(area: number): void {
+    this.areaNames.delete(area)
+    this.collector.freeArea(area)
   }
 
   /** No root area for `what`. */

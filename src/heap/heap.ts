@@ -84,18 +84,18 @@ export abstract class HeapBase implements Disposable {
   // ---- running
 
   /** For inspection: `work` with this thread running, but not as a run of the embedder's (no stress, no scopes ended). */
-  _inspect<T>(work: (core: HeapCore) => T): T {
+  _inspect<T>(work: (core: HeapCore, m: Mutator) => T): T {
     const core = this._core
     core.checkOpen()
-    if (this.#mutator === null) this.#attach()
-    return core.inRun(() => work(core))
+    const m = this.#mutator ?? this.#attach()
+    return core.inRun(() => work(core, m))
   }
 
   /** The same with all other threads stopped. A safepoint: waiting for the right to stop them is one. */
-  _inspectStopped<T>(work: (core: HeapCore) => T): T {
+  _inspectStopped<T>(work: (core: HeapCore, m: Mutator) => T): T {
     const inRun = this._core.running
     try {
-      return this._inspect((core) => core.stopped(() => work(core)))
+      return this._inspect((core, m) => core.stopped(() => work(core, m)))
     } finally {
       if (inRun) this._core.checked?.sync()
     }
@@ -153,6 +153,7 @@ export abstract class HeapBase implements Disposable {
       control[block + MutatorWord.Poll] = 1
       core.poll = () => {
         core.checkRunning('poll')
+        core.checkSafepoint('a poll')
         try {
           collector.poll(index)
           collector.collect(index)
@@ -169,12 +170,14 @@ export abstract class HeapBase implements Disposable {
   /** A full collection, off this thread where the collector can; resolves when it is complete. */
   async collect(): Promise<void> {
     this._core.checkOpen()
+    this._core.checkSafepoint('a collection')
     await this._core.collector.collectAsync()
   }
   /** A full collection before it returns. Inside run it is a safepoint. */
   collectSync(): void {
     const core = this._core
     core.checkOpen()
+    core.checkSafepoint('a collection')
     try {
       core.collector.collect(core.running ? core.mutatorIndex : -1)
     } finally {

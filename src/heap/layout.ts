@@ -62,6 +62,8 @@ export const MutatorWord = {
   PollRestore: 7,
   /** Up to here allocations in the TLAB are no safepoints; 0: nothing is reserved. */
   ReservedEnd: 8,
+  /** 1 while the thread inspects the heap, all others stopped: no safepoint may come. */
+  Inspecting: 9,
 } as const
 
 /** First word of mutator block `index`. */

@@ -16,6 +16,12 @@ export type RootKind = 'ref' | 'value'
 /** What `get` and `set` of an area trade in. In a value area a reference is `new Tagged(Tag.Ref, ref)`. */
 export type RootContent<K extends RootKind> = K extends 'ref' ? Ref | 0 : RawValue
 
+/** Of a new root area. */
+export interface RootOptions {
+  /** What it is called where somebody asks who keeps an object alive: in paths, snapshots, violations. */
+  readonly name?: string | undefined
+}
+
 abstract class RootArea<K extends RootKind> implements Disposable {
   readonly kind: K
   /** Index of slot 0 in its view: `m.rootsI32` for refs, `m.rootsF64` for values. */
@@ -29,17 +35,17 @@ abstract class RootArea<K extends RootKind> implements Disposable {
   protected readonly core: HeapCore
   protected freed = false
 
-  constructor(core: HeapCore, kind: K, areaKind: number, slots: number, owner: number) {
+  constructor(core: HeapCore, kind: K, areaKind: number, slots: number, owner: number, name: string | null) {
     if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
       throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
     }
     core.checkOpen()
     // The border takes 32 bits: more slots than the region has bytes are none of its business.
-    const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true)
+    const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true, name)
     try {
       if (core.running) core.checked?.sync()
     } catch (error) {
-      if (area >= 0) core.collector.freeArea(area)
+      if (area >= 0) core.freeArea(area)
       throw error
     }
     if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
@@ -99,7 +105,7 @@ abstract class RootArea<K extends RootKind> implements Disposable {
   free(): void {
     if (this.freed) return
     this.freed = true
-    if (!this.core.closed) this.core.collector.freeArea(this.index)
+    if (!this.core.closed) this.core.freeArea(this.index)
   }
   [Symbol.dispose](): void {
     this.free()
@@ -124,8 +130,8 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
   readonly #mutator: number
   #limitIndex = -1
 
-  constructor(core: HeapCore, kind: K, slots: number, mutator: number) {
-    super(core, kind, kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack, slots, mutator)
+  constructor(core: HeapCore, kind: K, slots: number, mutator: number, name: string | null) {
+    super(core, kind, kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack, slots, mutator, name)
     this.#mutator = mutator
     this.#block = mutatorBlock(mutator)
   }
@@ -186,8 +192,8 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
 
 /** A root area whose every store marks a card: globals, constants, handle tables. Free slots are 0. */
 export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
-  constructor(core: HeapCore, kind: K, slots: number) {
-    super(core, kind, kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable, slots, -1)
+  constructor(core: HeapCore, kind: K, slots: number, name: string | null) {
+    super(core, kind, kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable, slots, -1, name)
   }
 
   override get top(): number {
@@ -231,15 +237,31 @@ export class Roots {
    * A stack of `slots` slots; its memory is whole pages. Inside run a safepoint: areas that were freed during a collection
    * come back at its end, and this may wait for it. Throws ERR_ROOTS_EXHAUSTED.
    */
-  stack<K extends RootKind>(kind: K, slots: number): RootStack<K> {
+  stack<K extends RootKind>(kind: K, slots: number, options?: RootOptions): RootStack<K> {
     checkRootKind(kind)
-    return new RootStack(this.#core, kind, slots, this.#mutator)
+    return new RootStack(this.#core, kind, slots, this.#mutator, nameIn(options))
   }
   /** A table of `slots` slots; its memory is whole pages. A safepoint, as `stack` is. Throws ERR_ROOTS_EXHAUSTED. */
-  table<K extends RootKind>(kind: K, slots: number): RootTable<K> {
+  table<K extends RootKind>(kind: K, slots: number, options?: RootOptions): RootTable<K> {
     checkRootKind(kind)
-    return new RootTable(this.#core, kind, slots)
+    return new RootTable(this.#core, kind, slots, nameIn(options))
   }
+}
+
+function nameIn(options: unknown = {}): string | null {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new HeapError(
+      'ERR_OPTION',
+      `options of a root area are an object like { name: 'globals' }; got ${show(options)}`,
+    )
+  }
+  const unknown = Object.keys(options).find((option) => option !== 'name')
+  if (unknown !== undefined) {
+    throw new HeapError('ERR_OPTION', `a root area has no option '${unknown}'; the only one is 'name'`)
+  }
+  const { name = null } = options as { name?: unknown }
+  if (name === null || (typeof name === 'string' && name !== '')) return name
+  throw new HeapError('ERR_OPTION', `the name of a root area is a string that is not empty; got ${show(name)}`)
 }
 
 function checkRootKind(kind: unknown): void {

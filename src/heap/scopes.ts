@@ -38,13 +38,13 @@ interface Chunk {
   readonly topIndex: number
 }
 
-function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
+function addChunk(core: HeapCore, kind: number, chunks: Chunk[], name: string): Chunk {
   let slots = Math.min(FIRST_SLOTS * 2 ** chunks.length, MOST_SLOTS) // no shift: there may be more than 20
   // Handles are their thread's: what keeps them goes with it.
-  let area = core.createArea(kind, slots, core.mutatorIndex, false)
+  let area = core.createArea(kind, slots, core.mutatorIndex, false, name)
   while (area < 0 && slots > FIRST_SLOTS) {
     slots /= 2
-    area = core.createArea(kind, slots, core.mutatorIndex, false)
+    area = core.createArea(kind, slots, core.mutatorIndex, false, name)
   }
   if (area < 0) throw core.rootsExhausted(`${slots} more handles`)
   const block = areaBlock(area)
@@ -63,13 +63,15 @@ function addChunk(core: HeapCore, kind: number, chunks: Chunk[]): Chunk {
 export class SlotPool {
   readonly #core: HeapCore
   readonly #kind: number
+  readonly #name: string
   readonly #chunks: Chunk[] = []
   readonly #free: number[] = []
   #next = 0
 
-  constructor(core: HeapCore, kind: number) {
+  constructor(core: HeapCore, kind: number, name: string) {
     this.#core = core
     this.#kind = kind
+    this.#name = name
   }
   take(ref: number): number {
     const { rootsI32, rootCards, control } = this.#core.views
@@ -77,7 +79,7 @@ export class SlotPool {
     if (slot === undefined) {
       let chunk = this.#chunks.at(-1)
       if (chunk === undefined || this.#next === chunk.end) {
-        chunk = addChunk(this.#core, this.#kind, this.#chunks)
+        chunk = addChunk(this.#core, this.#kind, this.#chunks, this.#name)
         this.#next = chunk.start
       }
       slot = this.#next++
@@ -121,8 +123,8 @@ export class ScopeStack {
   constructor(core: HeapCore, allocation: Allocation) {
     this.core = core
     this.allocation = allocation
-    this.pool = new SlotPool(core, AreaKind.RefTable)
-    this.weakPool = new SlotPool(core, AreaKind.WeakRefTable)
+    this.pool = new SlotPool(core, AreaKind.RefTable, 'handles')
+    this.weakPool = new SlotPool(core, AreaKind.WeakRefTable, 'weak handles')
     this.#i32 = core.views.i32
     this.#slots = core.views.rootsI32
     this.#cards = core.views.rootCards
@@ -149,7 +151,7 @@ export class ScopeStack {
   #grow(): void {
     const index = this.#chunk + 1
     const chunk =
-      index < this.#chunks.length ? this.#chunks[index] : addChunk(this.core, AreaKind.RefTable, this.#chunks)
+      index < this.#chunks.length ? this.#chunks[index] : addChunk(this.core, AreaKind.RefTable, this.#chunks, 'scopes')
     this.#enter(index, chunk.start)
   }
   #enter(index: number, next: number): void {
@@ -187,7 +189,7 @@ export class ScopeStack {
   giveBackReserve(): boolean {
     const used = this.#chunk + 1
     const reserve = this.#chunks.splice(used)
-    for (const { area } of reserve) this.core.collector.freeArea(area)
+    for (const { area } of reserve) this.core.freeArea(area)
     return reserve.length > 0
   }
 
@@ -371,28 +373,33 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
 
 /** A reference that does not keep its object alive. Made by `heap.weak(handle)`. */
 export class Weak<H extends Handle = Handle> implements Disposable {
-  readonly #core: HeapCore
+  /** For the heap: which it belongs to. */
+  readonly _core: HeapCore
   readonly #stack: ScopeStack
   #slot: number
 
   constructor(core: HeapCore, stack: ScopeStack, handle: H) {
-    this.#core = core
+    this._core = core
     this.#stack = stack
     this.#slot = stack.weakPool.take(refOf(handle))
   }
   /** A handle in the innermost scope, or undefined once the object was collected. Inside run. */
   get(): H | undefined {
-    this.#core.checkRunning('weak.get')
+    this._core.checkRunning('weak.get')
     if (this.#slot < 0) return undefined
-    const ref = this.#core.views.rootsI32[this.#slot]
+    const ref = this._core.views.rootsI32[this.#slot]
     return ref === 0 ? undefined : (this.#stack.wrap(ref) as H)
+  }
+  /** For the heap: the word of its root slot, −1 once released. */
+  get _slot(): number {
+    return this.#slot
   }
   /** Gives the slot back; `get` is undefined from then on. Anywhere, as of a global. Twice is once. */
   release(): void {
     const slot = this.#slot
-    if (slot < 0 || this.#core.closed) return
+    if (slot < 0 || this._core.closed) return
     this.#slot = -1
-    this.#core.inRun(() => this.#stack.weakPool.give(slot))
+    this._core.inRun(() => this.#stack.weakPool.give(slot))
   }
   [Symbol.dispose](): void {
     this.release()

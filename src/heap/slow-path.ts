@@ -111,6 +111,7 @@ export function createSlowPath(
       core.checkRunning('an allocator')
       let ref = allocateReserved(shapeId, word1, granules)
       if (ref !== 0) return ref
+      core.checkSafepoint('an allocation')
       control[reservedWord] = 0
       try {
         if (stress && isDue(granules)) collector.collect(mutator)
@@ -125,6 +126,7 @@ export function createSlowPath(
     },
     reserveSlowly(bytes) {
       core.checkRunning('m.reserve')
+      core.checkSafepoint('m.reserve')
       checkReservation(bytes)
       const granules = Math.max(1, Math.ceil(bytes / GRANULE_BYTES))
       try {

@@ -1,7 +1,7 @@
 // `lox` as a command: exit codes, channels, options, the REPL.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -102,6 +102,30 @@ describe('options', () => {
   })
   it('--show-code writes the generated JavaScript', () => {
     expect(lox(['--show-code', file('fun f(a) { return a; }')]).err).toContain('= function f1_f(sp) {')
+  })
+  it('--snapshot writes what is alive, as the program calls it', () => {
+    const snapshot = join(folder, 'one.heapsnapshot')
+    const program = file(`class Cell { init(v) { this.v = v; this.next = nil; } }
+      fun counter() { var n = 0; fun step() { n = n + 1; return n; } return step; }
+      var c = Cell("kept"); c.next = Cell(c); var step = counter(); Cell("lost");`)
+    expect(lox(['--snapshot', snapshot, program])).toEqual({ code: 0, out: '', err: '' })
+    const { nodes, strings } = JSON.parse(readFileSync(snapshot, 'utf8')) as { nodes: number[]; strings: string[] }
+    const names = nodes.filter((_, k) => k % 7 === 1).map((name) => strings[name])
+    const counts = Object.fromEntries(names.map((name) => [name, names.filter((other) => other === name).length]))
+    expect(counts).toMatchObject({ Cell: 2, 'class Cell': 1, 'fun init': 1, 'fun counter': 1, 'fun step': 1, kept: 1 })
+    expect(counts).toMatchObject({ stack: 1, 'globals and constants': 1, 'native clock': 1 })
+    expect(strings).toEqual(expect.arrayContaining(['v', 'next']))
+    // At the end of memory it says who has it.
+    const hungry = file(
+      'class Hog {} fun eat() { var h = Hog(); h.more = nil; while (true) { var n = Hog(); n.more = h; h = n; } } eat();',
+    )
+    expect(lox(['--heap', '1m', '--snapshot', snapshot, hungry]).err).toBe('Out of memory.\n')
+    const after = JSON.parse(readFileSync(snapshot, 'utf8')) as { snapshot: { node_count: number }; strings: string[] }
+    expect(after.snapshot.node_count).toBeGreaterThan(10_000)
+    expect(after.strings).toContain('Hog')
+    const nowhere = join(folder, 'missing', 'one.heapsnapshot')
+    const err = `Could not write file "${nowhere}" (ENOENT).\n`
+    expect(lox(['--snapshot', nowhere, program])).toEqual({ code: 74, out: '', err })
   })
   it('--help', () => {
     expect(lox(['--help']).out).toMatch(/^Usage: lox/)

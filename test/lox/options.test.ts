@@ -16,11 +16,12 @@ it.each<[string[], object]>([
   [['--stats=json'], { stats: 'json' }],
   [['--gc-log'], { gcLog: true }],
   [['--show-code'], { showCode: true }],
+  [['--snapshot', 'a.heapsnapshot'], { snapshot: 'a.heapsnapshot' }],
   [['--help'], { help: true }],
   [['a.lox'], { file: 'a.lox' }],
   [['-'], { file: '-' }],
 ])('%j', (args, expected) => {
-  const nothing = { file: null, heap: {}, stats: 'none', gcLog: false, showCode: false, help: false }
+  const nothing = { file: null, heap: {}, stats: 'none', gcLog: false, showCode: false, snapshot: null, help: false }
   expect(parseOptions(args)).toEqual({ ...nothing, ...expected })
 })
 

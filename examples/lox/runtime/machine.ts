@@ -63,7 +63,7 @@ export class Machine {
     this.#onCollection = onCollection
     this.slots = m.rootsF64
     this.words = m.rootsI32
-    this.stack = m.roots.stack('value', STACK_SLOTS)
+    this.stack = m.roots.stack('value', STACK_SLOTS, { name: 'stack' })
     this.base = this.stack.base
     this.topIndex = this.stack.topIndex
     this.limitIndex = this.stack.limitIndex
@@ -100,7 +100,7 @@ export class Machine {
   /** A slot that is a root for good: zero, and not part of any frame. */
   newCell(): number {
     if (this.#freeCells === 0) {
-      const table = this.m.roots.table('value', CELLS_PER_TABLE)
+      const table = this.m.roots.table('value', CELLS_PER_TABLE, { name: 'globals and constants' })
       this.#freeCells = table.capacity
       this.#nextCell = table.base
       this.#cellTop = table.topIndex

@@ -42,6 +42,24 @@ export class Objects {
     this.#allocateBound = machine.allocator(this.boundMethod)
   }
 
+  /** What objects of a shape are to the program: instances of a class, functions of a name. */
+  className(shape: number): string | undefined {
+    const layout = this.layouts[shape]
+    if (layout) return layout.kind.info.name
+    const kind = this.kinds[shape]
+    if (kind) return `class ${kind.info.name}`
+    const callable = this.callables[shape]
+    return callable && `${callable.id < 0 ? 'native' : 'fun'} ${callable.name}`
+  }
+
+  /** The field that a slot of an instance holds. */
+  fieldName(shape: number, slot: string | number): string | undefined {
+    const layout = this.layouts[shape]
+    if (!layout) return undefined
+    for (const [field, place] of layout.fields) if (slot === `f${place}`) return field
+    return undefined
+  }
+
   /** The shape of the closures of one function of the program text. */
   defineClosure(name: string, captures: ClosureSlots): Shape<ClosureSlots> {
     return this.#machine.heap.defineShape(`fun ${name} #${this.#closureShapes++}`, captures)

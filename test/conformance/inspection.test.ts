@@ -1,0 +1,568 @@
+// Census, paths to a root and snapshots: what the program is told of who keeps what alive, against models of its graphs.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { getHeapSnapshot } from 'node:v8'
+import { createContext, runInContext } from 'node:vm'
+import { Heap, Tag, type Mutator, type Ref } from 'glissade'
+import { Random, seedFromEnvironment } from 'glissade/testing'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { failure, overAll, withHeap } from './configurations.js'
+
+let folder = ''
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'glissade-snapshots-'))))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+interface Node {
+  readonly type: string
+  readonly name: string
+  readonly id: number
+  readonly bytes: number
+  readonly edges: { readonly type: string; readonly name: string | number; readonly to: Node }[]
+}
+/** A file in V8's format, read as its head describes it. */
+function readSnapshot(file: string): Node[] {
+  const { snapshot, nodes, edges, strings } = JSON.parse(readFileSync(file, 'utf8')) as {
+    snapshot: { meta: Record<string, [string[]]>; node_count: number; edge_count: number }
+    nodes: number[]
+    edges: number[]
+    strings: string[]
+  }
+  const rowsOf = (numbers: number[], fields: string[]): Record<string, number>[] => {
+    expect(numbers.length % fields.length).toBe(0)
+    // The developer tools read them into unsigned 32-bit numbers.
+    expect(numbers.every((number) => number >>> 0 === number)).toBe(true)
+    return Array.from({ length: numbers.length / fields.length }, (_, row) =>
+      Object.fromEntries(fields.map((field, k) => [field, numbers[row * fields.length + k]])),
+    )
+  }
+  const { meta } = snapshot
+  const nodeFields = meta['node_fields'] as unknown as string[]
+  const nodeRows = rowsOf(nodes, nodeFields)
+  const edgeRows = rowsOf(edges, meta['edge_fields'] as unknown as string[])
+  expect([nodeRows.length, edgeRows.length]).toEqual([snapshot.node_count, snapshot.edge_count])
+  const read = nodeRows.map((row) => ({
+    type: meta['node_types'][0][row['type']],
+    name: strings[row['name']],
+    id: row['id'],
+    bytes: row['self_size'],
+    edges: [] as Node['edges'],
+  }))
+  let next = 0
+  nodeRows.forEach(({ edge_count }, from) => {
+    for (const row of edgeRows.slice(next, (next += edge_count))) {
+      const type = meta['edge_types'][0][row['type']]
+      expect(row['to_node'] % nodeFields.length).toBe(0)
+      const name = type === 'element' ? row['name_or_index'] : strings[row['name_or_index']]
+      read[from].edges.push({ type, name, to: read[row['to_node'] / nodeFields.length] })
+    }
+  })
+  expect(next).toBe(edgeRows.length)
+  expect(new Set(read.map(({ id }) => id)).size).toBe(read.length)
+  return read
+}
+const snapshotOf = (heap: Heap, options = {}): Node[] => {
+  const file = join(folder, 'one.heapsnapshot')
+  heap.writeSnapshot(file, options)
+  return readSnapshot(file)
+}
+
+// ---- random graphs
+
+type Kind = 'node' | 'strong' | 'weak' | 'keys'
+interface ModelObject {
+  readonly kind: Kind
+  /** By slot, the number of the object there. */
+  readonly slots: (number | null)[]
+}
+const SLOTS = { node: 3, strong: 7, weak: 7, keys: 8 } as const
+const NODE_SLOTS = ['left', 'right', 'any'] as const
+
+/** Objects, and which of them the roots hold. */
+function randomGraph(
+  random: Random,
+  objects: number,
+  kinds: readonly Kind[],
+): { model: ModelObject[]; roots: number[] } {
+  const model = Array.from({ length: objects }, (): ModelObject => {
+    const kind = random.pick(kinds)
+    const slots = Array.from({ length: SLOTS[kind] }, () => (random.chance(0.4) ? random.below(objects) : null))
+    return { kind, slots }
+  })
+  return { model, roots: Array.from({ length: 3 }, () => random.below(objects)) }
+}
+/** By object its distance from the roots, slots counted; undefined: nothing strong leads there. In rounds, to a fixed point. */
+function distances(model: ModelObject[], roots: number[]): (number | undefined)[] {
+  const at: (number | undefined)[] = model.map(() => undefined)
+  const nearer = (k: number, distance: number): boolean => {
+    if ((at[k] ?? Infinity) <= distance) return false
+    at[k] = distance
+    return true
+  }
+  for (const root of roots) at[root] = 1
+  for (let again = true; again;) {
+    again = false
+    model.forEach(({ kind, slots }, k) => {
+      const from = at[k]
+      if (from === undefined || kind === 'weak') return
+      slots.forEach((to, slot) => {
+        if (to === null || (kind === 'keys' && slot % 2 === 0)) return
+        const key = kind === 'keys' ? slots[slot - 1] : null
+        if (key !== null && at[key] === undefined) return
+        if (nearer(to, from + 1)) again = true
+      })
+    })
+  }
+  return at
+}
+
+const shapesOf = (heap: Heap) => ({
+  node: heap.defineShape('Node', { left: 'ref', right: 'ref', any: 'value', number: 'i32' }),
+  strong: heap.defineArray('Strong', 'value'),
+  weak: heap.defineArray('Weak', 'value', { weak: 'elements' }),
+  keys: heap.defineArray('Keys', 'value', { weak: 'keys' }),
+})
+type Shapes = ReturnType<typeof shapesOf>
+// Of arrays two more elements, the last of which has the number: also of ephemerons that is a value without a key.
+const BYTES: { readonly [K in Kind]: number } = { node: 32, strong: 8 * 10, weak: 8 * 10, keys: 8 * 11 }
+const NAMES: { readonly [K in Kind]: string } = { node: 'Node', strong: 'Strong', weak: 'Weak', keys: 'Keys' }
+
+/** The number of the object at `ref`: the last element of an array, which is never a reference, or a slot. */
+function numberOf(m: Mutator, shapes: Shapes, ref: Ref): number {
+  if (m.shapeOf(ref) === shapes.node.id) return m.i32[ref + shapes.node.at.number]
+  return m.i32[ref + 2 + 2 * (m.lengthOf(ref) - 1)]
+}
+
+/** Makes the graph, which `use` finds with its roots in `table` and nothing else held. */
+function withGraph(
+  heap: Heap,
+  { model, roots }: ReturnType<typeof randomGraph>,
+  use: (m: Mutator, shapes: Shapes) => void,
+): void {
+  const shapes = shapesOf(heap)
+  heap.run((m) => {
+    const table = m.roots.table('ref', roots.length, { name: 'table' })
+    const all = m.roots.table('ref', model.length)
+    model.forEach(({ kind, slots }, k) => {
+      const { node } = shapes
+      const ref = kind === 'node' ? m.alloc(node) : m.allocArray(shapes[kind], slots.length + 2)
+      if (kind === 'node') m.i32[ref + node.at.number] = k
+      else m.setValueInt(ref, shapes[kind].elementsAt + m.lengthOf(ref) - 1, k)
+      all.set(k, ref)
+    })
+    model.forEach(({ kind, slots }, k) => {
+      const ref = all.get(k) as Ref
+      slots.forEach((to, slot) => {
+        if (to === null) return
+        const target = all.get(to) as Ref
+        const name = NODE_SLOTS[slot]
+        if (kind !== 'node') m.setValueRef(ref, shapes[kind].elementsAt + slot, target)
+        else if (name === 'any') m.setValueRef(ref, shapes.node.at.any, target)
+        else m.setRef(ref, shapes.node.at[name], target)
+      })
+    })
+    roots.forEach((k, slot) => table.set(slot, all.get(k)))
+    all.free()
+    use(m, shapes)
+  })
+}
+
+const seed = seedFromEnvironment()
+
+overAll('inspection', (configuration) => {
+  const graphs = (
+    use: (heap: Heap, graph: ReturnType<typeof randomGraph>, m: Mutator, shapes: Shapes) => void,
+    kinds: readonly Kind[] = ['node', 'node', 'strong', 'weak', 'keys', 'keys'],
+  ): void => {
+    const random = new Random(seed)
+    for (let round = 0; round < 12; round++) {
+      const graph = randomGraph(random, 3 + random.below(60), kinds)
+      const options = { checked: round % 4 === 1 }
+      withHeap(configuration, options, (heap) => withGraph(heap, graph, (m, shapes) => use(heap, graph, m, shapes)))
+    }
+  }
+
+  it(`a census counts what strong references lead to, by shape (seed ${seed})`, () => {
+    graphs((heap, { model, roots }) => {
+      const alive = model.filter((_, k) => distances(model, roots)[k] !== undefined)
+      const census = heap.census()
+      const bytes = alive.reduce((sum, { kind }) => sum + BYTES[kind], 0)
+      expect([census.objects, census.bytes]).toEqual([alive.length, bytes])
+      for (const kind of ['node', 'strong', 'weak', 'keys'] as const) {
+        const objects = alive.filter((object) => object.kind === kind).length
+        const counted = census.shapes.find(({ name }) => name === NAMES[kind])
+        expect(counted).toEqual(
+          objects === 0 ? undefined : { name: NAMES[kind], objects, bytes: objects * BYTES[kind] },
+        )
+      }
+      const order = census.shapes.map((shape) => shape.bytes)
+      expect(order).toEqual([...order].sort((a, b) => b - a))
+    })
+  })
+
+  it.each([
+    ['', undefined],
+    [', and shortest without ephemerons', ['node', 'strong', 'weak'] as const],
+  ])(`a path to a root leads from slot to slot%s (seed ${seed})`, (_, kinds) => {
+    graphs((heap, { model, roots }, m, shapes) => {
+      const at = distances(model, roots)
+      model.forEach((_, k) => {
+        const path = heap.pathTo((ref) => numberOf(m, shapes, ref) === k)
+        if (at[k] === undefined) return expect(path).toBe(null)
+        if (kinds !== undefined) expect(path).toHaveLength(at[k])
+        const [first, ...steps] = path as string[]
+        let here = roots[Number(/^table\[(\d)\]$/.exec(first)?.[1])]
+        for (const step of steps) {
+          const [, name, ref, slot, element] = /^(\w+)@(\d+)(?:\.(\w+)|\[(\d+)\])$/.exec(step) ?? []
+          const { kind, slots } = model[here]
+          expect([name, numberOf(m, shapes, Number(ref) as Ref)]).toEqual([NAMES[kind], here])
+          here = slots[slot === undefined ? Number(element) : NODE_SLOTS.indexOf(slot as 'left')] as number
+        }
+        expect(here).toBe(k)
+      })
+    }, kinds)
+  })
+
+  it(`a snapshot has every live object, and every reference between them (seed ${seed})`, () => {
+    graphs((heap, { model, roots }, m, shapes) => {
+      const at = distances(model, roots)
+      const nodes = snapshotOf(heap, { className: (ref: Ref) => `#${numberOf(m, shapes, ref)}` })
+      const lines = nodes.flatMap(({ name, bytes, edges }) => {
+        return [`${name}: ${bytes}`, ...edges.map((edge) => `${name} -${edge.type} ${edge.name}-> ${edge.to.name}`)]
+      })
+      const expected = ['(roots): 0', 'table: 12', '(roots) -element 0-> table']
+      // Where a new object is held while a checked heap finds out where everything is.
+      if (heap.options.checked) expected.push('handles: 4', '(roots) -element 1-> handles')
+      roots.forEach((k, slot) => expected.push(`table -element ${slot}-> #${k}`))
+      model.forEach(({ kind, slots }, k) => {
+        if (at[k] === undefined) return
+        expected.push(`#${k}: ${BYTES[kind]}`)
+        slots.forEach((to, slot) => {
+          if (to === null || at[to] === undefined) return
+          const key = kind === 'keys' && slot % 2 === 1 ? slots[slot - 1] : null
+          const weak = kind === 'weak' || (kind === 'keys' && (slot % 2 === 0 || key !== null))
+          const name = kind === 'node' ? `property ${NODE_SLOTS[slot]}` : `${weak ? 'weak' : 'element'} ${slot}`
+          expected.push(`#${k} -${name}-> #${to}`)
+          if (key === null || at[key] === undefined) return
+          const array = nodes.find((node) => node.name === `#${k}`) as Node
+          expected.push(`#${key} -internal value in Keys @${array.id}-> #${to}`)
+        })
+      })
+      expect(lines.sort()).toEqual(expected.sort())
+      expect(nodes.every(({ type }, row) => type === (row === 0 ? 'synthetic' : 'object'))).toBe(true)
+    })
+  })
+
+  it('root areas are called what the program calls them, and by their number otherwise', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        const named = m.roots.stack('value', 4, { name: 'operands' })
+        const unnamed = m.roots.table('ref', 4, {})
+        const path = (): unknown => heap.pathTo(node)
+        expect(path()).toBe(null)
+        unnamed.set(3, m.alloc(node))
+        expect(path()).toEqual([`root area ${unnamed.index}[3]`])
+        m.rootsI32[2 * (named.base + 1)] = unnamed.get(3) as Ref
+        m.rootsI32[2 * (named.base + 1) + 1] = Tag.Ref
+        unnamed.free()
+        expect(path()).toBe(null)
+        named.top = 2
+        expect(path()).toEqual(['operands[1]'])
+        named.free()
+        expect(path()).toBe(null)
+        const again = m.roots.stack('ref', 4)
+        again.top = 1
+        again.set(0, m.alloc(node))
+        expect(path()).toEqual([`root area ${again.index}[0]`])
+      })
+    })
+  })
+
+  it('a path to the object of a handle is one without that handle', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(node)
+          const weak = heap.weak(object)
+          expect(heap.pathTo(object)).toBe(null)
+          expect(heap.pathTo(weak)).toEqual(['scopes[0]'])
+          const holder = scope.new(node, { right: object })
+          expect(heap.pathTo(object)).toEqual(['scopes[1]', `Node@${holder.ref}.right`])
+          expect(heap.pathTo(weak)).toEqual(['scopes[0]'])
+          using global = heap.global(object)
+          expect(heap.pathTo(object)).toHaveLength(1)
+          expect(heap.pathTo(global.handle)).toEqual(['scopes[0]'])
+          holder.right = null
+          global.release()
+          expect(heap.pathTo(object)).toBe(null)
+          weak.release()
+          expect(heap.pathTo(weak)).toBe(null)
+        })
+        const lost = m.scoped((scope) => heap.weak(scope.new(node)))
+        expect(heap.pathTo(lost)).toBe(null)
+        expect(heap.census().objects).toBe(0)
+      })
+    })
+  })
+
+  it('what is guarded is not alive for that; what is due, is', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      const guardian = heap.guardian()
+      heap.run((m) => {
+        guardian.guardRef(m.alloc(node))
+        expect(heap.census().objects).toBe(0)
+        heap.collectSync()
+        expect(heap.pathTo(node)).toEqual(configuration.collects ? ['due[0]'] : null)
+      })
+    })
+  })
+
+  it('texts and classes of the language stand in the snapshot', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      const text = heap.defineArray('Text', 'u8')
+      heap.run((m) => {
+        const table = m.roots.table('ref', 4, { name: 'table' })
+        const characters = 'Üxyz "quoted"\n\u2028' + 'long '.repeat(1000)
+        table.set(0, m.newString(text, characters))
+        table.set(1, m.alloc(node))
+        table.set(2, m.alloc(node))
+        table.set(3, m.allocArray(heap.defineArray('Refs', 'ref'), 3))
+        for (const at of [node.at.left, node.at.right]) m.setRef(table.get(1) as Ref, at, table.get(2) as Ref)
+        for (const i of [0, 1]) m.setElementRef(table.get(3) as Ref, i, table.get(2) as Ref)
+        const nodes = snapshotOf(heap, {
+          className: (ref: Ref, with_: Mutator) => (ref === table.get(1) && with_ === m ? 'Point' : undefined),
+          text: (ref: Ref) => (m.shapeOf(ref) === text.id ? m.readString(ref) : undefined),
+          slotName: (ref: Ref, slot: string | number, with_: Mutator) => {
+            if (ref === table.get(1)) return slot === 'right' && with_ === m ? 'value' : undefined
+            return slot === 1 ? 'one' : undefined
+          },
+        })
+        expect(nodes[3].edges.map(({ type, name }) => [type, name])).toEqual([
+          ['property', 'left'],
+          ['property', 'value'],
+        ])
+        expect(nodes[5].edges.map(({ type, name }) => [type, name])).toEqual([
+          ['element', 0],
+          ['property', 'one'],
+        ])
+        expect(nodes.slice(2).map(({ type, name, bytes }) => ({ type, name, bytes }))).toEqual([
+          {
+            type: 'string',
+            name: characters.slice(0, 1024),
+            bytes: 8 * Math.ceil(1 + m.lengthOf(table.get(0) as Ref) / 8),
+          },
+          { type: 'object', name: 'Point', bytes: 32 },
+          { type: 'object', name: 'Node', bytes: 32 },
+          { type: 'object', name: 'Refs', bytes: 24 },
+        ])
+      })
+    })
+  })
+
+  it('no safepoint comes while the program is asked about objects, and afterwards all is as before', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node, strong } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(node))
+        const forbidden: [string, () => unknown][] = [
+          ['a poll', () => m.poll()],
+          ['a collection', () => heap.collectSync()],
+          ['m.parked', () => m.parked(() => 0)],
+          ['a root area', () => m.roots.table('ref', 1)],
+          [
+            'm.reserve',
+            () => {
+              for (;;) {
+                m.reserve(8192)
+                for (let i = 0; i < 8192 / 32; i++) m.alloc(node)
+              }
+            },
+          ],
+          ['an allocation', () => m.allocArray(strong, 100_000)],
+          [
+            'an allocation',
+            () => {
+              for (;;) m.alloc(node)
+            },
+          ],
+        ]
+        for (const [what, action] of forbidden) {
+          const text = `${what} in a function that heap.pathTo or heap.writeSnapshot calls: it may read the heap, but not allocate, poll or collect, for the other threads stand still until it returns`
+          const expected = { code: 'ERR_NO_SAFEPOINT', message: text }
+          expect(failure(() => heap.pathTo(() => action() === 0))).toEqual(expected)
+          const file = join(folder, 'none.heapsnapshot')
+          expect(failure(() => heap.writeSnapshot(file, { className: () => void action() }))).toEqual(expected)
+          expect(failure(() => heap.writeSnapshot(file, { text: () => void action() }))).toEqual(expected)
+        }
+        const nested = heap.pathTo(() => heap.verify().ok && heap.run(() => heap.census()).objects === 1)
+        expect(nested).toEqual([`root area ${table.index}[0]`])
+        m.poll()
+        heap.collectSync()
+        expect(heap.census().objects).toBe(1)
+      })
+    })
+  })
+
+  it('a collection that is asked for meanwhile is refused', async () => {
+    const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
+    const { node } = shapesOf(heap)
+    const asked: Promise<void>[] = []
+    heap.run((m) => {
+      m.roots.table('ref', 1).set(0, m.alloc(node))
+      heap.pathTo(() => asked.push(heap.collect()) < 0)
+    })
+    await expect(asked[0]).rejects.toThrow(/a collection in a function that heap.pathTo/)
+    await heap.collect()
+    heap.close()
+  })
+
+  it('an error, or a vm timeout, in what the program answers ends the inspection and nothing else', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      const file = join(folder, 'kept.heapsnapshot')
+      writeFileSync(file, 'before')
+      const fill = (m: Mutator): void => {
+        for (let i = 0; i < 30_000; i++) m.alloc(node)
+        m.poll()
+      }
+      const table = heap.run((m) => {
+        const roots = m.roots.table('ref', 1)
+        roots.set(0, m.alloc(node))
+        const oops = (): never => {
+          throw new Error('oops')
+        }
+        expect(() => heap.pathTo(oops)).toThrow('oops')
+        expect(() => heap.writeSnapshot(file, { text: oops })).toThrow('oops')
+        fill(m)
+        return roots
+      })
+      const stuck = (): never => {
+        for (;;);
+      }
+      const cutOff = (work: () => unknown): void =>
+        expect(() => runInContext('work()', createContext({ work }), { timeout: 50 })).toThrow(/timed out/)
+      cutOff(() => heap.pathTo(stuck))
+      heap.run((m) => {
+        cutOff(() => heap.writeSnapshot(join(folder, 'cut-off.heapsnapshot'), { text: stuck }))
+        fill(m)
+        expect(heap.pathTo(node)).toEqual([`root area ${table.index}[0]`])
+      })
+      expect(readFileSync(file, 'utf8')).toBe('before')
+      expect(readdirSync(folder).filter((name) => name.startsWith('kept'))).toEqual(['kept.heapsnapshot'])
+      heap.writeSnapshot(file)
+      expect(readSnapshot(file).map(({ name }) => name)).toEqual(['(roots)', `root area ${table.index}`, 'Node'])
+    })
+  })
+
+  it('a checked heap knows its objects in them, wherever they went before', async () => {
+    const heap = Heap.create({ maxBytes: '4m', checked: true, ...configuration.options })
+    const { node } = shapesOf(heap)
+    heap.run((m) => m.roots.table('ref', 1, { name: 'table' }).set(0, m.alloc(node)))
+    const numberIs = (number: number) => (ref: Ref, m: Mutator) => m.i32[ref + node.at.number] === number
+    for (let round = 0; round < 3; round++) {
+      await heap.collect()
+      expect(heap.pathTo(numberIs(0))).toEqual(['table[0]'])
+      const collected = heap.collect()
+      expect(heap.run(() => heap.pathTo(numberIs(0)))).toEqual(['table[0]'])
+      await collected
+      expect(heap.pathTo(numberIs(1))).toBe(null)
+    }
+    heap.close()
+  })
+
+  it('a file that cannot be written is an error of the file system', () => {
+    withHeap(configuration, {}, (heap) => {
+      const missing = join(folder, 'missing', 'one.heapsnapshot')
+      expect(() => heap.writeSnapshot(missing)).toThrow(/ENOENT/)
+      const taken = join(folder, 'taken')
+      if (!existsSync(taken)) mkdirSync(taken)
+      expect(() => heap.writeSnapshot(taken)).toThrow(/EISDIR/)
+      expect(readdirSync(taken)).toEqual([])
+      expect(existsSync(`${taken}.partial`)).toBe(false)
+    })
+  })
+
+  it('bad arguments are told by what they are', () => {
+    withHeap(configuration, {}, (heap) => {
+      using other = Heap.create({ maxBytes: '1m', ...configuration.options })
+      const { node } = shapesOf(heap)
+      const foreign = other.defineShape('Foreign', {})
+      const target = (value: unknown) => failure(() => heap.pathTo(value as never))
+      const rule = 'heap.pathTo takes a handle, a weak handle, a shape of this heap or a function; got '
+      expect(target(12)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}12` })
+      expect(target(null)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}null` })
+      expect(target(foreign)).toEqual({
+        code: 'ERR_BAD_VALUE',
+        message: `${rule}the shape 'Foreign', which is not one of those`,
+      })
+      const [handle, weak] = other.run((m) => m.scoped((s) => [s.new(foreign), other.weak(s.new(foreign))] as const))
+      expect(target(handle).code).toBe('ERR_FOREIGN_HANDLE')
+      expect(target(weak).code).toBe('ERR_FOREIGN_HANDLE')
+      const dead = heap.run((m) => m.scoped((s) => s.new(node)))
+      expect(target(dead).code).toBe('ERR_HANDLE_DEAD')
+
+      const file = join(folder, 'bad.heapsnapshot')
+      const options = (value: unknown) => failure(() => heap.writeSnapshot(file, value as never))
+      expect(options(null)).toEqual({
+        code: 'ERR_OPTION',
+        message: 'heap.writeSnapshot takes an object of options; got null',
+      })
+      expect(options({ classname: () => '' })).toEqual({
+        code: 'ERR_OPTION',
+        message: "unknown option 'classname' of heap.writeSnapshot: there are className, text, slotName",
+      })
+      expect(options({ text: 'all' })).toEqual({
+        code: 'ERR_OPTION',
+        message: 'option text of heap.writeSnapshot is a function; got "all"',
+      })
+      expect(failure(() => heap.writeSnapshot(undefined as never))).toEqual({
+        code: 'ERR_BAD_VALUE',
+        message: 'heap.writeSnapshot takes the name of a file; got undefined',
+      })
+      expect(existsSync(file)).toBe(false)
+      heap.run((m) => {
+        const area = (value: unknown) => failure(() => m.roots.stack('ref', 1, value as never))
+        expect(area('globals')).toEqual({
+          code: 'ERR_OPTION',
+          message: 'options of a root area are an object like { name: \'globals\' }; got "globals"',
+        })
+        expect(area({ title: 'globals' })).toEqual({
+          code: 'ERR_OPTION',
+          message: "a root area has no option 'title'; the only one is 'name'",
+        })
+        expect(area({ name: '' }).message).toBe('the name of a root area is a string that is not empty; got ""')
+        expect(area({ name: 7 }).message).toBe('the name of a root area is a string that is not empty; got 7')
+        m.roots.table('ref', 1, { name: undefined }).free()
+      })
+      heap.close()
+      for (const action of [() => heap.census(), () => heap.pathTo(node), () => heap.writeSnapshot(file)]) {
+        expect(failure(action).code).toBe('ERR_HEAP_CLOSED')
+      }
+      expect(existsSync(file)).toBe(false)
+    })
+  })
+})
+
+it('a snapshot has the fields and types of those that V8 writes', async () => {
+  using heap = Heap.create({ maxBytes: '1m', collector: 'none' })
+  const file = join(folder, 'meta.heapsnapshot')
+  heap.writeSnapshot(file)
+  const stream = getHeapSnapshot()
+  let head = ''
+  for await (const piece of stream) if ((head += String(piece)).includes('"nodes"')) break
+  const [, meta] = /"meta":(\{.*?\}),\s*"node_count"/s.exec(head) as unknown as [string, string]
+  const ours = JSON.parse(readFileSync(file, 'utf8')) as { snapshot: { meta: Record<string, unknown[]> } }
+  const theirs = JSON.parse(meta) as Record<string, unknown[]>
+  const lists = (of: Record<string, unknown[]>) => [
+    of['node_fields'].slice(0, 7),
+    (of['node_types'] as string[][])[0].slice(0, 14),
+    of['edge_fields'].slice(0, 3),
+    of['edge_types'],
+  ]
+  expect(lists(ours.snapshot.meta)).toEqual(lists(theirs))
+})
