@@ -45,6 +45,23 @@ export default tseslint.config(
     },
   },
   {
+    // How an object is read, and nothing of collectors.
+    files: ['src/inspection/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              regex: 'gc/(?!(trace|shape-reader|slot-names|int-lists)\\.js)|\\.\\./(glissade|index|testing)',
+              message: 'src/inspection imports from src/gc only how an object is read',
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: ['src/cli/**/*.ts'],
     rules: {
       'no-restricted-imports': [

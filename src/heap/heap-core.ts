@@ -248,7 +248,7 @@ export class HeapCore {
           ]
         : [
             `live data fills maxBytes = ${maxBytes}, even after a full collection`,
-            'drop references and go on, or create it with a larger maxBytes',
+            'drop references and go on (heap.census() and heap.pathTo() say what is held, and by whom), or create it with a larger maxBytes',
           ]
     return new HeapError(
       'ERR_HEAP_EXHAUSTED',
