@@ -559,7 +559,8 @@ it('a snapshot has the fields and types of those that V8 writes', async () => {
   const ours = JSON.parse(readFileSync(file, 'utf8')) as { snapshot: { meta: Record<string, unknown[]> } }
   const theirs = JSON.parse(meta) as Record<string, unknown[]>
   const lists = (of: Record<string, unknown[]>) => [
-    of['node_fields'].slice(0, 7),
+    // Left out by V8 13, where no allocations are traced; its reader goes by names.
+    of['node_fields'].filter((field) => field !== 'trace_node_id').slice(0, 6),
     (of['node_types'] as string[][])[0].slice(0, 14),
     of['edge_fields'].slice(0, 3),
     of['edge_types'],
