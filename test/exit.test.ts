@@ -129,6 +129,20 @@ describe.each(configurations)('a process ($name)', ({ options, concurrent }) => 
     expect(listened).toMatchObject({ status: 9, signal: null, out: 'closed\n', error: '' })
   })
 
+  it.runIf(concurrent).each(waits)(
+    'may exit while it inspects the heap, and another thread waits %s',
+    (_what, wait) => {
+      const ended = run(besideThread(wait, `heap.run(fill); heap.pathTo(() => { spin(); process.exit(9) })`))
+      expect(ended).toMatchObject({ status: 9, signal: null, error: '' })
+      const listens = `
+      heap.run(fill)
+      process.on('exit', () => { heap.run(fill); console.log(heap.census().objects > 0); heap.close() })
+      heap.run((m) => heap.pathTo(() => { spin(); process.exit(9) }))`
+      const listened = run(besideThread(wait, listens))
+      expect(listened).toMatchObject({ status: 9, signal: null, out: 'true\n', error: '' })
+    },
+  )
+
   it.runIf(concurrent)('goes on when one of its threads exits inside run with a collection under way', () => {
     const exits = `heap.run((m) => {
       void heap.collect()

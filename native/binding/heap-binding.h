@@ -30,6 +30,7 @@ struct HeapBinding {
   SharedHeap* shared;
   std::vector<u32> attached;
   u32 buffers = 0;  // of this isolate, not finalised yet
+  Mutator* inspecting = nullptr;  // this isolate's, while it holds the others stopped
 
   Heap& heap() const { return *shared->heap; }
   Mutator& mutator(u32 index) const { return heap().safepoint.mutator(index); }
@@ -38,6 +39,8 @@ struct HeapBinding {
   }
   /// Twice is once; and the block may be another thread's by now, where an exit listener has closed the heap.
   void leave(u32 index);
+  /// Twice is once, too: the thread may end inside what it stopped the others for.
+  void end_inspection();
   void detach(u32 index);
   void detach_all();
 };

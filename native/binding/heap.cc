@@ -48,6 +48,12 @@ void HeapBinding::leave(u32 index) {
   if (std::find(attached.begin(), attached.end(), index) == attached.end()) return;
   if (is_running(static_cast<i32>(index))) heap().safepoint.leave(mutator(index));
 }
+void HeapBinding::end_inspection() {
+  if (!inspecting) return;
+  layout::store_word(inspecting->block[layout::kInspecting], 0);
+  inspecting = nullptr;
+  heap().safepoint.resume_others();
+}
 void HeapBinding::detach(u32 index) {
   leave(index);
   heap().detach(mutator(index));
@@ -94,7 +100,7 @@ Napi::Value external_buffer(Napi::Env env, HeapBinding* binding, u8* start, std:
 }
 
 Napi::Value bind(Napi::Env env, SharedHeap* shared) {
-  auto* binding = new HeapBinding{shared, {}, 0};
+  auto* binding = new HeapBinding{shared, {}, 0, nullptr};
   napi_add_env_cleanup_hook(env, cleanup, binding);
   Heap& heap = *shared->heap;
   const Geometry& g = heap.geometry();

@@ -61,6 +61,7 @@ napi_value detach(napi_env env, napi_callback_info info) {
 
 napi_value leave(napi_env env, napi_callback_info info) {
   Call call(env, info);
+  call.binding->end_inspection();
   call.binding->leave(call.natural(0));
   return nullptr;
 }
@@ -202,9 +203,9 @@ napi_value stopped(napi_env env, napi_callback_info info) {
   Safepoint& safepoint = call.heap().safepoint;
   Mutator& mutator = call.binding->mutator(static_cast<u32>(index));
   safepoint.stop_others(call.binding->is_running(index) ? &mutator : nullptr);
+  call.binding->inspecting = &mutator;
   napi_value result = call_function(call, 1);
-  layout::store_word(mutator.block[layout::kInspecting], 0);
-  safepoint.resume_others();
+  call.binding->end_inspection();
   return result;
 }
 
