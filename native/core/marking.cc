@@ -471,14 +471,14 @@ void Marking::hand_over_due() {
   // Of weak arrays among what has been marked now, which no mutator knows yet.
   Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
   u64 handed_over = 0;
-  {
+  heap_.safepoint.between_stops([&] {
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);
     for (const DueObject& object : due) {
       heap_.moving.lock.breathe();
       const i32 area = heap_.roots.area_of_page(object.root_page);
       if (area >= 0) handed_over += heap_.roots.hand_over(static_cast<u32>(area), object.ref);
     }
-  }
+  });
   Statistics::add(heap_.statistics.guardedDue, handed_over);
 }
 

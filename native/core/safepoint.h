@@ -67,6 +67,12 @@ class Safepoint {
   /// Stops every mutator but `self` (which must be running, or null) until `resume_others`.
   void stop_others(Mutator* self);
   void resume_others();
+  /// Calls `work` while nobody holds mutators stopped: what an inspection looks at does not change under it. Not by a running mutator.
+  template <typename Work>
+  void between_stops(Work&& work) {
+    std::lock_guard<std::mutex> lock(stop_mutex_);
+    work();
+  }
 
   Mutator& mutator(u32 index) { return mutators_[index]; }
   template <typename Visit>

@@ -7,6 +7,7 @@ import type { HeapCore } from '../heap/heap-core.js'
 import type { Mutator } from '../heap/mutator.js'
 import { Weak } from '../heap/scopes.js'
 import { ArrayShape, Shape, showShape, type AnyShape } from '../heap/shapes.js'
+import { checkSynchronous } from '../heap/synchronous.js'
 import type { Ref } from '../heap/values.js'
 import { ROOTS, StrongWalk } from './strong-walk.js'
 
@@ -29,7 +30,13 @@ export function pathTo(core: HeapCore, m: Mutator, target: Target): string[] | n
 }
 
 function testOf(core: HeapCore, m: Mutator, target: Target): (ref: number) => boolean {
-  if (typeof target === 'function') return (ref) => target(ref as Ref, m)
+  if (typeof target === 'function') {
+    checkSynchronous(target, 'heap.pathTo')
+    return (ref) => {
+      core.checked?.reach(ref as Ref)
+      return target(ref as Ref, m)
+    }
+  }
   if (target instanceof Handle || target instanceof Weak) {
     const ref = target instanceof Weak ? weakRefOf(core, target) : refOfOurs(core, target)
     return (found) => found === ref

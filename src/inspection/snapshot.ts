@@ -72,6 +72,7 @@ export function writeSnapshot(
 ): Census {
   const walk = new StrongWalk(core)
   walk.run()
+  if (core.checked !== null) walk.forEachByAddress((ref) => core.checked?.reach(ref as Ref))
   const graph = new Graph(core, walk, (ref, slot) => options.slotName?.(ref as Ref, slot, m))
   const { areas } = graph
   const edgeCounts = new IntList()

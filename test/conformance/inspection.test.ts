@@ -1,5 +1,17 @@
 // Census, paths to a root and snapshots: what the program is told of who keeps what alive, against models of its graphs.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getHeapSnapshot } from 'node:v8'
@@ -7,6 +19,9 @@ import { createContext, runInContext } from 'node:vm'
 import { Heap, Tag, type Mutator, type Ref } from 'glissade'
 import { Random, seedFromEnvironment } from 'glissade/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { loadNative } from '../../dist/gc/native-loader.js'
+import type { NativeBinding } from '../../dist/gc/native.js'
+import { Phase, Word } from '../../dist/heap/layout.js'
 import { failure, overAll, withHeap } from './configurations.js'
 
 let folder = ''
@@ -320,6 +335,49 @@ overAll('inspection', (configuration) => {
     })
   })
 
+  it.runIf(configuration.concurrent)(
+    'what is due is handed over before an inspection or after it, and known then',
+    async () => {
+      const binding = loadNative().exports as unknown as NativeBinding
+      for (const checked of [false, true]) {
+        const heap = Heap.create({ maxBytes: '16m', checked, ...configuration.options })
+        const { node } = shapesOf(heap)
+        const guardian = heap.guardian()
+        const { control } = heap._core.views
+        const stack = heap.run((m) => {
+          m.roots.table('ref', 1).set(0, m.alloc(node))
+          const held = m.roots.stack('ref', 1)
+          held.top = 1
+          held.set(0, m.alloc(node))
+          guardian.guardRef(held.get(0) as Ref)
+          return held
+        })
+        await heap.collect() // so that a checked heap finds its objects anew in the middle of the next one
+        stack.top = 0
+        binding.configureInjection('delay:reclaim=100ms,delay:prepare=200ms', 1)
+        const collected = heap.collect()
+        while (control[Word.Phase] !== Phase.Reclaim) await new Promise(setImmediate)
+        let during = -1
+        heap.pathTo((ref, m) => {
+          for (const end = Date.now() + 200; Date.now() < end;);
+          during = guardian.due
+          return m.i32[ref + node.at.number] === 0
+        })
+        expect(during).toBe(0)
+        while (guardian.due === 0) await new Promise(setImmediate)
+        const seen: number[] = []
+        heap.pathTo((ref, m) => seen.push(m.i32[ref + node.at.number]) < 0)
+        heap.writeSnapshot(join(folder, 'due.heapsnapshot'), {
+          className: (ref, m) => void seen.push(m.i32[ref + node.at.number]),
+        })
+        expect(seen).toEqual([0, 0, 0, 0])
+        await collected
+        binding.configureInjection('', 1)
+        heap.close()
+      }
+    },
+  )
+
   it('texts and classes of the language stand in the snapshot', () => {
     withHeap(configuration, {}, (heap) => {
       const { node } = shapesOf(heap)
@@ -487,6 +545,31 @@ overAll('inspection', (configuration) => {
     })
   })
 
+  it('a file that is replaced keeps its mode, a link its end, and nobody else is written over', () => {
+    withHeap(configuration, {}, (heap) => {
+      const own = mkdtempSync(join(folder, 'own-'))
+      const [file, link, nothing] = ['a.heapsnapshot', 'link', 'nothing'].map((name) => join(own, name))
+      writeFileSync(file, 'before')
+      chmodSync(file, 0o600)
+      writeFileSync(`${file}.partial`, 'of another program')
+      symlinkSync(file, link)
+      symlinkSync('/dev/null', nothing)
+      heap.writeSnapshot(link)
+      expect(readlinkSync(link)).toBe(file)
+      expect(readSnapshot(file)).toHaveLength(1)
+      expect(statSync(file).mode & 0o777).toBe(0o600)
+      heap.writeSnapshot(nothing)
+      expect(readlinkSync(nothing)).toBe('/dev/null')
+      expect(readFileSync(`${file}.partial`, 'utf8')).toBe('of another program')
+      expect(readdirSync(own).sort()).toEqual(['a.heapsnapshot', 'a.heapsnapshot.partial', 'link', 'nothing'])
+      // One inside the other: the outer one is complete last.
+      const { node } = shapesOf(heap)
+      heap.run((m) => m.roots.table('ref', 1, { name: 'table' }).set(0, m.alloc(node)))
+      heap.writeSnapshot(file, { className: () => (heap.writeSnapshot(file), 'Outer') })
+      expect(readSnapshot(file).map(({ name }) => name)).toContain('Outer')
+    })
+  })
+
   it('bad arguments are told by what they are', () => {
     withHeap(configuration, {}, (heap) => {
       using other = Heap.create({ maxBytes: '1m', ...configuration.options })
@@ -494,6 +577,7 @@ overAll('inspection', (configuration) => {
       const foreign = other.defineShape('Foreign', {})
       const target = (value: unknown) => failure(() => heap.pathTo(value as never))
       const rule = 'heap.pathTo takes a handle, a weak handle, a shape of this heap or a function; got '
+      expect(target(async () => true)).toMatchObject({ code: 'ERR_ASYNC_RUN' })
       expect(target(12)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}12` })
       expect(target(null)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}null` })
       expect(target(foreign)).toEqual({
