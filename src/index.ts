@@ -19,8 +19,9 @@
  */
 export { Heap, type HeapToken } from './glissade.js'
 export { STATISTICS_DOCS, type HeapStatistics } from './gc/statistics.js'
-export type { Census, Count, ShapeCount } from './inspection/census.js'
-export type { Target } from './inspection/path-to-root.js'
+export type { Census, CensusOptions, Count, ShapeCount } from './inspection/census.js'
+export type { Labels } from './inspection/labels.js'
+export type { PathOptions, Target } from './inspection/path-to-root.js'
 export type { SnapshotOptions } from './inspection/snapshot.js'
 export type { VerifyOptions, VerifyReport, Violation } from './gc/verify.js'
 export type { Capabilities } from './gc/open-collector.js'

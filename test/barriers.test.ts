@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest'
 import { generateBarriers, type Barriers } from '../dist/heap/barriers.js'
 import { CheckedState } from '../dist/heap/checked.js'
 import type { HeapCore } from '../dist/heap/heap-core.js'
-import { CARD_SHIFT, Tag } from '../dist/heap/layout.js'
+import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, CARD_SHIFT, Tag, Word } from '../dist/heap/layout.js'
 import type { Views } from '../dist/heap/memory.js'
 import { Tagged, writeValue, type RawValue, type Ref } from '../dist/heap/values.js'
 
@@ -22,6 +22,8 @@ const NEW = 1400 as Ref
 /** Another object, whose value copies come from. */
 const OTHER = 96 as Ref
 const SOURCE = OTHER / 2 + 2
+/** … and a root slot. */
+const ROOT = 1
 /** A plain payload that would be a Ref, if it wore the tag. */
 const INTEGER = 0x4242
 
@@ -48,14 +50,21 @@ function memory() {
   i32[ARRAY] = refs.id
   i32[ARRAY + 1] = 400 << 2
   const { buffer } = i32
+  // One root area of two values.
+  const roots = new ArrayBuffer(16)
+  const control = new Int32Array(AREA_BASE + AREA_WORDS)
+  control[Word.AreaCount] = 1
+  control[AREA_BASE + AreaWord.Kind] = AreaKind.ValueStack
+  control[AREA_BASE + AreaWord.Capacity] = control[AREA_BASE + AreaWord.Top] = 2
   const views = {
     i32,
     f64: new Float64Array(buffer),
     u32: new Uint32Array(buffer),
     u16: new Uint16Array(buffer),
     u8: new Uint8Array(buffer),
-    rootsI32: new Int32Array(4),
-    rootsF64: new Float64Array(2),
+    rootsI32: new Int32Array(roots),
+    rootsF64: new Float64Array(roots),
+    control,
     cards: new Uint8Array(i32.length >>> CARD_SHIFT),
   }
   return views
@@ -92,6 +101,9 @@ class Recorder {
       },
     })
   }
+  putRoot(high: number, low: number): void {
+    this.#memory.rootsI32.set([low, high], 2 * ROOT)
+  }
   /** Puts a value into a slot without being seen. */
   put(word: number, high: number, low: number): void {
     this.i32[word] = low
@@ -127,6 +139,22 @@ const STORES: readonly [string, (barriers: Barriers, recorder: Recorder) => void
     (b, recorder) => {
       recorder.put(2 * SOURCE, Tag.Int, INTEGER)
       b.copyValue(OBJECT, AT, SOURCE)
+    },
+    [Tag.Int, INTEGER],
+  ],
+  [
+    'copyRootValue of a reference',
+    (b, recorder) => {
+      recorder.putRoot(Tag.Ref, NEW)
+      b.copyRootValue(OBJECT, AT, ROOT)
+    },
+    [Tag.Ref, NEW],
+  ],
+  [
+    'copyRootValue of an integer',
+    (b, recorder) => {
+      recorder.putRoot(Tag.Int, INTEGER)
+      b.copyRootValue(OBJECT, AT, ROOT)
     },
     [Tag.Int, INTEGER],
   ],

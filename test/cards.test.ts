@@ -105,12 +105,17 @@ overAll('the card of a slot', ({ options }) => {
           scope.new(wide),
         ]
         const at = values.elementsAt
+        const roots = m.roots.table('value', 1)
         const stores: Record<string, [store: (i: number) => void, word: (i: number) => number]> = {
           setElementRef: [(i) => m.setElementRef(refArray.ref, i, object.ref), (i) => refArray.ref + 2 + i],
           'setRef of an element': [(i) => m.setRef(refArray.ref, 2 + i, object.ref), (i) => refArray.ref + 2 + i],
           setValueRef: [(i) => m.setValueRef(valueArray.ref, at + i, object.ref), (i) => valueArray.ref + 2 * (at + i)],
           copyValue: [
             (i) => m.copyValue(valueArray.ref, at + i, (valueArray.ref >>> 1) + at),
+            (i) => valueArray.ref + 2 * (at + i),
+          ],
+          copyRootValue: [
+            (i) => m.copyRootValue(valueArray.ref, at + i, roots.base),
             (i) => valueArray.ref + 2 * (at + i),
           ],
           'a handle’s set of a ref': [(i) => refArray.set(i, object), (i) => refArray.ref + 2 + i],
@@ -124,6 +129,7 @@ overAll('the card of a slot', ({ options }) => {
           'a handle’s value property': [() => (object.v = refArray), () => object.ref + 2 * wide.at.v],
         }
         m.setValueRef(valueArray.ref, at, object.ref)
+        roots.set(0, new Tagged(Tag.Ref, object.ref))
         for (const [name, [store, word]] of Object.entries(stores)) {
           for (const i of [0, 300, 2600, LENGTH - 1]) {
             m.cards.fill(0)

@@ -270,6 +270,7 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       const array = table.get(1) as Ref
       const { v, f } = shape.at
       const source = (object >>> 1) + v
+      const roots = m.roots.table('value', 1)
       const stores: [string, (to: Ref, at: number) => void][] = [
         ['setValueRef', (to, at) => m.setValueRef(to, at, object)],
         ['setValueNumber', (to, at) => m.setValueNumber(to, at, NaN)],
@@ -279,6 +280,7 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
         ['setValueUndefined', (to, at) => m.setValueUndefined(to, at)],
         ['setValueTagged', (to, at) => m.setValueTagged(to, at, Tag.User3, -1)],
         ['copyValue', (to, at) => m.copyValue(to, at, source)],
+        ['copyRootValue', (to, at) => m.copyRootValue(to, at, roots.base)],
       ]
       for (const [name, store] of stores) {
         const starts = expect.stringMatching(new RegExp(`^${name}\\b`)) as string
@@ -298,8 +300,18 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       expect(failure(() => m.copyValue(object, v, 1000)).message).toMatch(
         /^copyValue \(the source\) belongs to no live/,
       )
+      expect(failure(() => m.copyRootValue(table.get(0) as Ref, v, roots.base + 100_000)).message).toMatch(
+        /^copyRootValue \(the source\) is in no root area/,
+      )
       heap.collectSync()
       for (const [, store] of stores) expect(failure(() => store(object, v)).code).toBe('ERR_STALE_REF')
+      // A Ref of before the collection is put into the root slot, behind the area's back.
+      m.rootsI32[2 * roots.base + 1] = Tag.Ref
+      m.rootsI32[2 * roots.base] = object
+      expect(failure(() => m.copyRootValue(table.get(0) as Ref, v, roots.base))).toMatchObject({
+        code: 'ERR_STALE_REF',
+      })
+      roots.free()
       expect(failure(() => m.copyValue(table.get(0) as Ref, v, source)).code).toBe('ERR_STALE_REF')
     })
   })
@@ -309,6 +321,7 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       const box = heap.defineShape('Box', { v: 'value', w: 'value' })
       const table = m.roots.table('ref', 1)
       table.set(0, m.alloc(box))
+      const roots = m.roots.stack('value', 1)
       const self = (): Ref => table.get(0) as Ref
       const { v, w } = box.at
       const stores: [(to: Ref) => void, () => unknown][] = [
@@ -327,6 +340,12 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
         m.copyValue(self(), w, (self() >>> 1) + v)
         heap.collectSync()
         expect([m.getValue(self(), v), m.getValue(self(), w)]).toEqual([stored(), stored()])
+        m.rootsF64[roots.base] = m.f64[(self() >>> 1) + w]
+        roots.top = 1
+        m.setValueNil(self(), w)
+        heap.collectSync()
+        m.copyRootValue(self(), w, roots.base)
+        expect(m.getValue(self(), w)).toEqual(stored())
       }
     })
   })

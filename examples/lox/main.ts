@@ -65,8 +65,9 @@ function writeSnapshot(lox: Lox, file: string): void {
   try {
     lox.writeSnapshot(file)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new Exit(EXIT_IO, `Could not write file "${file}" (${code ?? (error as Error).message}).\n`)
+    if (!(error instanceof HeapError) || error.code !== 'ERR_SNAPSHOT') throw error
+    const { code } = error.cause as NodeJS.ErrnoException
+    throw new Exit(EXIT_IO, `Could not write file "${file}" (${code}).\n`)
   }
 }
 

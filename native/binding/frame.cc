@@ -24,7 +24,6 @@ napi_value frame(napi_env env, napi_callback_info info) {
   if (block + layout::kMutatorWords > length) return nullptr;
   i32* words = static_cast<i32*>(data) + block;
   words[layout::kInspecting] = 0;
-  if (running < 0) return nullptr;
   words[layout::kTlabLimit] = 0;
   words[layout::kReservedEnd] = 0;
   words[layout::kRunning] = running;

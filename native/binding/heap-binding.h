@@ -39,6 +39,8 @@ struct HeapBinding {
   }
   /// Twice is once; and the block may be another thread's by now, where an exit listener has closed the heap.
   void leave(u32 index);
+  /// The others have stopped, and the mutator allocates nothing meanwhile.
+  void begin_inspection(Mutator& mutator);
   /// Twice is once, too: the thread may end inside what it stopped the others for.
   void end_inspection();
   void detach(u32 index);

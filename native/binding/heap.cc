@@ -48,9 +48,14 @@ void HeapBinding::leave(u32 index) {
   if (std::find(attached.begin(), attached.end(), index) == attached.end()) return;
   if (is_running(static_cast<i32>(index))) heap().safepoint.leave(mutator(index));
 }
+void HeapBinding::begin_inspection(Mutator& mutator) {
+  inspecting = &mutator;
+  layout::store_word(mutator.block[layout::kTlabLimit], 0);
+}
 void HeapBinding::end_inspection() {
   if (!inspecting) return;
   layout::store_word(inspecting->block[layout::kInspecting], 0);
+  if (is_running(static_cast<i32>(inspecting->index))) heap().safepoint.publish_tlab(*inspecting);
   inspecting = nullptr;
   heap().safepoint.resume_others();
 }

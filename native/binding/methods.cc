@@ -203,7 +203,7 @@ napi_value stopped(napi_env env, napi_callback_info info) {
   Safepoint& safepoint = call.heap().safepoint;
   Mutator& mutator = call.binding->mutator(static_cast<u32>(index));
   safepoint.stop_others(call.binding->is_running(index) ? &mutator : nullptr);
-  call.binding->inspecting = &mutator;
+  call.binding->begin_inspection(mutator);
   napi_value result = call_function(call, 1);
   call.binding->end_inspection();
   return result;

@@ -94,8 +94,8 @@ export interface Collector {
   step(mutator: number, gates: number): number
 
   /**
-   * Calls `fn` with every other mutator stopped, for inspection; resumes them, and clears this one's inspecting word, whatever
-   * happens. A safepoint. The thread is inside `run`.
+   * Calls `fn` with every other mutator stopped and this one's TLAB closed, for inspection; resumes them, and clears its inspecting
+   * word, whatever happens. A safepoint. The thread is inside `run`.
    */
   stopped<T>(mutator: number, fn: () => T): T
   /** Calls `fn`, which has no safepoint, for one thread with this heap at a time, whatever ends it. */

@@ -106,7 +106,7 @@ export interface NativeBinding {
   open(id: number): NativeHeap
   /**
    * Calls `fn`; where it does not return, the mutator block at `block` is one that inspects nothing, and has no TLAB, nothing reserved
-   * and that running word (−1: all three as they are).
+   * and that running word.
    */
   frame<T>(fn: () => T, control: Int32Array, block: number, running: number): T
   /** Puts the collector's SIGBUS handler back over one that replaced it, and hands on to that. */

@@ -134,8 +134,12 @@ export abstract class PortableCollector implements Collector {
 
   stopped<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
-    this.space.endReservation(mutator)
-    return this.#framed(mutator, fn, -1)
+    this.space.closeTlab(mutator)
+    try {
+      return this.#framed(mutator, fn, 1)
+    } finally {
+      this.space.openTlab(mutator)
+    }
   }
 
   defining<T>(fn: () => T): T {

@@ -4,7 +4,7 @@
 // its area, `globals[7]`, where the program has named that, else `root area 2[7]`. Trusts the shape id of the object, nothing else.
 
 import type { HeapCore } from '../heap/heap-core.js'
-import { AreaKind, AreaWord, Word, areaBlock, slotWords } from '../heap/layout.js'
+import { AreaKind, AreaWord, GRANULE_BYTES, Word, areaBlock, slotWords } from '../heap/layout.js'
 import { SLOT_BYTES, slotMapOf, type AnyShape } from '../heap/shapes.js'
 
 /** The name of a shape that perhaps only another thread has defined. */
@@ -16,12 +16,16 @@ export function objectName(core: HeapCore, ref: number): string {
 
 /** The slot of the object at `ref` that begins at word `word` of the heap. */
 export function slotName(core: HeapCore, ref: number, word: number): string {
+  const slot = slotAt(core, ref, word)
+  return `${objectName(core, ref)}${typeof slot === 'number' ? `[${slot}]` : `.${slot}`}`
+}
+
+/** The same without the object: its name, of an array its index; in bytes where no slot begins, or none is known. */
+export function slotAt(core: HeapCore, ref: number, word: number): string | number {
   const bytes = (word - ref) * 4
   const shape = core.shapes.byId(core.views.i32[ref])
-  const name = objectName(core, ref)
-  if (shape === undefined) return `${name}+${bytes}`
-  if (shape.array) return `${name}[${(bytes - 8) / SLOT_BYTES[shape.kind]}]`
-  return `${name}.${fixedSlotAt(shape, bytes) ?? `+${bytes}`}`
+  if (shape?.array) return (bytes - GRANULE_BYTES) / SLOT_BYTES[shape.kind]
+  return (shape && fixedSlotAt(shape, bytes)) ?? `+${bytes}`
 }
 
 /** Names of the reference-bearing slots of a shape, in address order; null: it is an array, or only another thread knows it. */

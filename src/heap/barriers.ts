@@ -29,6 +29,8 @@ export interface Barriers {
   setValueTagged(object: Ref, at: number, tag: UserTag, payload: number): void
   /** Copies the value at index `source` of `m.f64` into a `value` slot, whatever it is. */
   copyValue(object: Ref, at: number, source: number): void
+  /** The same from slot `source` of a value root area: an index of `m.rootsF64`. */
+  copyRootValue(object: Ref, at: number, source: number): void
 }
 
 export function generateBarriers(heapId: number, views: Views): Barriers {
@@ -36,7 +38,7 @@ export function generateBarriers(heapId: number, views: Views): Barriers {
     'views',
     `"use strict"
   // heap ${heapId}
-  const i32 = views.i32, f64 = views.f64, cards = views.cards
+  const i32 = views.i32, f64 = views.f64, cards = views.cards, rootsF64 = views.rootsF64
   return {
     setRef(object, at, ref) {
       const slot = object + at
@@ -85,6 +87,11 @@ export function generateBarriers(heapId: number, views: Views): Barriers {
     copyValue(object, at, source) {
       const target = (object >>> 1) + at
       f64[target] = f64[source]
+      cards[target >>> ${CARD_SHIFT - 1}] = 1
+    },
+    copyRootValue(object, at, source) {
+      const target = (object >>> 1) + at
+      f64[target] = rootsF64[source]
       cards[target >>> ${CARD_SHIFT - 1}] = 1
     },
   }`,

@@ -182,7 +182,7 @@ export class CheckedState {
   // ---- stores
 
   #checkedBarriers(): Barriers {
-    const { i32, f64, cards } = this.#core.views
+    const { i32, f64, cards, rootsI32, rootsF64 } = this.#core.views
     const mark = (word: number): void => {
       cards[word >>> CARD_SHIFT] = 1
     }
@@ -237,6 +237,14 @@ export class CheckedState {
         this.checkSlot(object, at, 'value', 'copyValue')
         this.#locate(source * 2, 'copyValue (the source)')
         f64[(object >>> 1) + at] = f64[source]
+        mark(object + 2 * at)
+      },
+      copyRootValue: (object, at, source) => {
+        this.checkSlot(object, at, 'value', 'copyRootValue')
+        this.#checkRootWord(source * 2, 'copyRootValue (the source)')
+        if (rootsI32[source * 2 + 1] === Tag.Ref)
+          this.checkObject(rootsI32[source * 2], 'copyRootValue (the copied Ref)')
+        f64[(object >>> 1) + at] = rootsF64[source]
         mark(object + 2 * at)
       },
     }

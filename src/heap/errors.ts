@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   ERR_ADDRESS_SPACE: 'the address space of the heap could not be reserved',
   ERR_MUTATORS: 'all mutator blocks of the heap are taken',
   ERR_INVALID_HEAP: 'the heap is damaged: verification found it, or a collection was cut off half way',
+  ERR_SNAPSHOT: 'the file system refused to write a snapshot; `cause` is its error',
   ERR_INTERNAL: 'a rule of the collector itself was broken: please report it',
 } as const
 

@@ -32,10 +32,10 @@ class GuardedTable {
   #cursor = 0
 
   /** Null: there is no room for `slots` slots, twice. */
-  static create(core: HeapCore, slots: number): GuardedTable | null {
-    const ring = core.createArea(AreaKind.RefTable, slots, core.mutatorIndex, false, 'due')
+  static create(core: HeapCore, slots: number, name: string): GuardedTable | null {
+    const ring = core.createArea(AreaKind.RefTable, slots, core.mutatorIndex, false, `${name}due`)
     if (ring < 0) return null
-    const area = core.createArea(AreaKind.GuardedTable, slots, core.mutatorIndex, false, 'guarded')
+    const area = core.createArea(AreaKind.GuardedTable, slots, core.mutatorIndex, false, `${name}guarded`)
     if (area >= 0) return new GuardedTable(core, area, ring)
     core.freeArea(ring)
     return null
@@ -105,14 +105,16 @@ class GuardedTable {
 export class Guardian<H extends Handle = Handle> implements Disposable {
   readonly #core: HeapCore
   readonly #stack: ScopeStack
+  readonly #name: string
   #tables: GuardedTable[] = []
   /** Of the table that was asked last. */
   #turn = 0
   #released = false
 
-  constructor(core: HeapCore, stack: ScopeStack) {
+  constructor(core: HeapCore, stack: ScopeStack, name: string | null) {
     this.#core = core
     this.#stack = stack
+    this.#name = name === null ? '' : `${name}.`
   }
 
   /** Guards the object of a handle. Inside run. Throws ERR_ROOTS_EXHAUSTED. */
@@ -141,10 +143,10 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
   }
   #grow(): GuardedTable {
     let slots = Math.min(FIRST_SLOTS * 2 ** this.#tables.length, MOST_SLOTS)
-    let table = GuardedTable.create(this.#core, slots)
+    let table = GuardedTable.create(this.#core, slots, this.#name)
     while (table === null && slots > FIRST_SLOTS) {
       slots /= 2
-      table = GuardedTable.create(this.#core, slots)
+      table = GuardedTable.create(this.#core, slots, this.#name)
     }
     if (table === null) throw this.#core.rootsExhausted(`${slots} more guarded objects`)
     return table

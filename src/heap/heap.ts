@@ -15,6 +15,7 @@ import { checkSynchronous, finished } from './synchronous.js'
 import { MutatorWord, Word, mutatorBlock } from './layout.js'
 import { Mutator } from './mutator.js'
 import type { ParsedOptions } from './options.js'
+import { nameIn, type RootOptions } from './roots.js'
 import { Global, Weak } from './scopes.js'
 import type { ArrayOptions, ArrayShape, Shape, SlotKind, SlotTable } from './shapes.js'
 import type { Ref } from './values.js'
@@ -197,11 +198,12 @@ export abstract class HeapBase implements Disposable {
   }
   /**
    * A queue that objects come out of once nothing else refers to them: what finalizers are made of. Of this thread, inside run
-   * or outside.
+   * or outside. Under `options.name` its objects are found in paths and snapshots: `name.guarded[…]`, `name.due[…]`.
    */
-  guardian<H extends Handle = Handle>(): Guardian<H> {
+  guardian<H extends Handle = Handle>(options?: RootOptions): Guardian<H> {
     this._core.checkOpen()
-    return new Guardian<H>(this._core, (this.#mutator ?? this.#attach()).scopes)
+    const name = nameIn(options, 'a guardian')
+    return new Guardian<H>(this._core, (this.#mutator ?? this.#attach()).scopes, name)
   }
   #scopesFor(handle: Handle, what: string): Mutator['scopes'] {
     this._core.checkRunning(what)

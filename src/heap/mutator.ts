@@ -64,6 +64,7 @@ export class Mutator implements Allocation, HeapThread {
   readonly setValueUndefined: Barriers['setValueUndefined']
   readonly setValueTagged: Barriers['setValueTagged']
   readonly copyValue: Barriers['copyValue']
+  readonly copyRootValue: Barriers['copyRootValue']
 
   /**
    * Makes room for objects of `bytes` (0 to 8192) in all: until they are made, allocations are no safepoints, so raw Refs of the
@@ -116,6 +117,7 @@ export class Mutator implements Allocation, HeapThread {
     this.setValueUndefined = barriers.setValueUndefined
     this.setValueTagged = barriers.setValueTagged
     this.copyValue = barriers.copyValue
+    this.copyRootValue = barriers.copyRootValue
   }
 
   // ---- allocation

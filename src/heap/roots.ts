@@ -16,7 +16,7 @@ export type RootKind = 'ref' | 'value'
 /** What `get` and `set` of an area trade in. In a value area a reference is `new Tagged(Tag.Ref, ref)`. */
 export type RootContent<K extends RootKind> = K extends 'ref' ? Ref | 0 : RawValue
 
-/** Of a new root area. */
+/** Of a new root area, or guardian. */
 export interface RootOptions {
   /** What it is called where somebody asks who keeps an object alive: in paths, snapshots, violations. */
   readonly name?: string | undefined
@@ -248,20 +248,18 @@ export class Roots {
   }
 }
 
-function nameIn(options: unknown = {}): string | null {
+/** The name in the options of `what`; null: it has none. */
+export function nameIn(options: unknown = {}, what = 'a root area'): string | null {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new HeapError(
-      'ERR_OPTION',
-      `options of a root area are an object like { name: 'globals' }; got ${show(options)}`,
-    )
+    throw new HeapError('ERR_OPTION', `options of ${what} are an object like { name: 'globals' }; got ${show(options)}`)
   }
   const unknown = Object.keys(options).find((option) => option !== 'name')
   if (unknown !== undefined) {
-    throw new HeapError('ERR_OPTION', `a root area has no option '${unknown}'; the only one is 'name'`)
+    throw new HeapError('ERR_OPTION', `${what} has no option '${unknown}'; the only one is 'name'`)
   }
   const { name = null } = options as { name?: unknown }
   if (name === null || (typeof name === 'string' && name !== '')) return name
-  throw new HeapError('ERR_OPTION', `the name of a root area is a string that is not empty; got ${show(name)}`)
+  throw new HeapError('ERR_OPTION', `the name of ${what} is a string that is not empty; got ${show(name)}`)
 }
 
 function checkRootKind(kind: unknown): void {

@@ -1,41 +1,80 @@
 // Why an object is alive: a shortest way from a root to it.
 
-import { rootSlotName, slotName } from '../gc/slot-names.js'
+import { entryOf, weakElements } from '../gc/shape-reader.js'
+import { rootSlotName } from '../gc/slot-names.js'
+import { referenceIn } from '../gc/trace.js'
 import { HeapError } from '../heap/errors.js'
 import { checkHandle, Handle, refOf } from '../heap/handles.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import type { Mutator } from '../heap/mutator.js'
-import { Weak } from '../heap/scopes.js'
+import { ShapeKind, ShapeWord, WeakElements } from '../heap/layout.js'
+import { Global, Weak } from '../heap/scopes.js'
 import { ArrayShape, Shape, showShape, type AnyShape } from '../heap/shapes.js'
 import { checkSynchronous } from '../heap/synchronous.js'
 import type { Ref } from '../heap/values.js'
+import { checkFunctions, Namer, type Labels } from './labels.js'
 import { ROOTS, StrongWalk } from './strong-walk.js'
 
 /** What `heap.pathTo` looks for. */
 export type Target = Handle | Weak | Shape<unknown> | ArrayShape | ((ref: Ref, m: Mutator) => boolean)
 
+export interface PathOptions extends Labels {
+  /** No path leads on from an object for which this is true. */
+  readonly without?: ((ref: Ref, m: Mutator) => boolean) | undefined
+}
+
+export function checkPathOptions(options: unknown): void {
+  checkFunctions(options, 'heap.pathTo', ['className', 'slotName', 'without'])
+}
+
 /** Inside run, roots published; other mutators stopped by the caller. */
-export function pathTo(core: HeapCore, m: Mutator, target: Target): string[] | null {
+export function pathTo(core: HeapCore, m: Mutator, target: Target, options: PathOptions): string[] | null {
+  const { without } = options
   const slot = target instanceof Handle || target instanceof Weak ? target._slot : -1
-  const walk = new StrongWalk(core, slot)
-  let k = walk.run(testOf(core, m, target))
-  if (k < 0) return null
+  const test = testOf(core, m, target)
+  const walk = new StrongWalk(core, slot, without && ((ref) => !without(known(core, ref), m)))
+  const found = walk.run(test)
+  return found < 0 ? null : describe(core, walk, found, new Namer(core, m, options, 'heap.pathTo'))
+}
+
+/** How the walk came to object `k`. */
+function describe(core: HeapCore, walk: StrongWalk, k: number, namer: Namer): string[] {
   const path: string[] = []
-  for (; k !== ROOTS; k = walk.from.at(k)) {
+  while (k !== ROOTS) {
     const from = walk.from.at(k)
     const word = walk.through.at(k)
-    path.push(from === ROOTS ? rootSlotName(core, word) : slotName(core, walk.objects.at(from), word))
+    if (from === ROOTS) {
+      path.push(rootSlotName(core, word))
+      break
+    }
+    const object = known(core, walk.objects.at(from))
+    const slot = namer.slotAt(object, word)
+    const key = keyOf(core, object, word)
+    path.push(key === 0 ? slot : `value in ${slot}`)
+    // What keeps the value of an ephemeron is its key, which was reached before it.
+    k = key === 0 ? from : walk.numberOf(key)
   }
   return path.reverse()
+}
+
+/** The object that keeps what is in this slot of the object at `ref`; 0: that object does. */
+function keyOf(core: HeapCore, ref: number, word: number): number {
+  const { control, i32 } = core.views
+  if (weakElements(control, i32[ref]) !== WeakElements.Keys) return 0
+  const isValue = control[entryOf(i32[ref]) + ShapeWord.Kind] === ShapeKind.ArrayValue
+  return referenceIn(i32, word - (isValue ? 2 : 1), isValue)
+}
+
+/** The program is about to be asked about an object that a checked heap of several threads may not have heard of. */
+function known(core: HeapCore, ref: number): Ref {
+  core.checked?.reach(ref as Ref)
+  return ref as Ref
 }
 
 function testOf(core: HeapCore, m: Mutator, target: Target): (ref: number) => boolean {
   if (typeof target === 'function') {
     checkSynchronous(target, 'heap.pathTo')
-    return (ref) => {
-      core.checked?.reach(ref as Ref)
-      return target(ref as Ref, m)
-    }
+    return (ref) => target(known(core, ref), m)
   }
   if (target instanceof Handle || target instanceof Weak) {
     const ref = target instanceof Weak ? weakRefOf(core, target) : refOfOurs(core, target)
@@ -50,7 +89,7 @@ function refOfOurs(core: HeapCore, handle: Handle): number {
   checkHandle(core, handle, 'heap.pathTo')
   return refOf(handle)
 }
-/** 0: the object was collected, or the weak handle released. */
+/** 0: the object was collected. */
 function weakRefOf(core: HeapCore, weak: Weak): number {
   if (weak._core !== core) {
     throw new HeapError(
@@ -58,13 +97,21 @@ function weakRefOf(core: HeapCore, weak: Weak): number {
       'heap.pathTo got a weak handle of another heap: ask the heap that made it',
     )
   }
-  return weak._slot < 0 ? 0 : core.views.rootsI32[weak._slot]
+  if (weak._slot < 0) {
+    throw new HeapError('ERR_HANDLE_DEAD', 'this weak handle was released, and refers to nothing: make another')
+  }
+  return core.views.rootsI32[weak._slot]
 }
 function shapeOfOurs(core: HeapCore, target: unknown): AnyShape {
   const isShape = target instanceof Shape || target instanceof ArrayShape
   if (isShape && core.shapes.byId(target.id) === (target as unknown as AnyShape)) return target as unknown as AnyShape
   throw new HeapError(
     'ERR_BAD_VALUE',
-    `heap.pathTo takes a handle, a weak handle, a shape of this heap or a function; got ${showShape(target)}`,
+    `heap.pathTo takes a handle, a weak handle, a shape of this heap or a function; got ${showShape(target)}${remedyFor(target)}`,
   )
+}
+
+function remedyFor(target: unknown): string {
+  if (target instanceof Global) return ': give its handle, global.handle'
+  return typeof target === 'number' ? ': a Ref may be another after a safepoint; compare in a function' : ''
 }

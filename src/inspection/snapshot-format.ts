@@ -44,16 +44,23 @@ export type EdgeType = (typeof EDGE_TYPES)[number]
 
 /** Characters that are collected before they are handed on. */
 const PIECE = 1 << 16
+/** Characters of texts that are remembered, to be written once. */
+const MOST_REMEMBERED = 1 << 24
 
 export class SnapshotWriter {
-  readonly #write: (piece: string) => void
-  /** Index of each text in the table at the end. */
+  readonly #write: (piece: string | Uint8Array) => void
+  /** The table at the end, so far as JSON: outside V8's heap, which the texts of a large one would fill. */
+  readonly #table: Uint8Array[] = []
+  #tableEnd = ''
+  /** Index of the latest texts in that table. */
   readonly #texts = new Map<string, number>()
+  #remembered = 0
+  #nextText = 0
   #piece = ''
   #separator = ''
 
   /** `write` takes the JSON in pieces. */
-  constructor(write: (piece: string) => void, nodes: number, edges: number) {
+  constructor(write: (piece: string | Uint8Array) => void, nodes: number, edges: number) {
     this.#write = write
     const head = { ...HEAD, node_count: nodes, edge_count: edges, trace_function_count: 0 }
     this.#add(`{"snapshot":${JSON.stringify(head)},\n"nodes":[`)
@@ -73,18 +80,32 @@ export class SnapshotWriter {
     this.#row(`${EDGE_TYPES.indexOf(type)},${index},${to * NODE_FIELDS.length}`)
   }
   end(): void {
-    this.#separator = ''
     this.#add('],\n"trace_function_infos":[],"trace_tree":[],"samples":[],"locations":[],\n"strings":[')
-    for (const text of this.#texts.keys()) this.#row(JSON.stringify(text))
-    this.#add(']}\n')
     this.#write(this.#piece)
-    this.#piece = ''
+    for (const piece of this.#table) this.#write(piece)
+    this.#write(`${this.#tableEnd}]}\n`)
+    this.#piece = this.#tableEnd = ''
+    this.#table.length = 0
   }
 
   #text(text: string): number {
-    let index = this.#texts.get(text)
-    if (index === undefined) this.#texts.set(text, (index = this.#texts.size))
-    return index
+    return this.#texts.get(text) ?? this.#newText(text)
+  }
+  #newText(text: string): number {
+    const row = JSON.stringify(text)
+    this.#tableEnd += this.#nextText === 0 ? row : `,\n${row}`
+    if (this.#tableEnd.length >= PIECE) {
+      this.#table.push(Buffer.from(this.#tableEnd))
+      this.#tableEnd = ''
+    }
+    this.#remembered += row.length
+    if (this.#remembered > MOST_REMEMBERED) {
+      this.#texts.clear()
+      this.#remembered = row.length
+    }
+    // A copy: V8 keeps the whole of a text for a part of it.
+    this.#texts.set(JSON.parse(row) as string, this.#nextText)
+    return this.#nextText++
   }
   #row(row: string): void {
     this.#add(this.#separator + row)

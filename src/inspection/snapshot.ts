@@ -11,7 +11,6 @@ import { IntList, Waiting } from '../gc/int-lists.js'
 import { granulesAt, weakElements } from '../gc/shape-reader.js'
 import { areaName, referenceSlots, shapeName } from '../gc/slot-names.js'
 import { forEachReferenceSlot, forEachSlotOfArea, referenceIn } from '../gc/trace.js'
-import { HeapError, show } from '../heap/errors.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import {
   AreaKind,
@@ -26,55 +25,40 @@ import {
 import type { Mutator } from '../heap/mutator.js'
 import type { Ref } from '../heap/values.js'
 import { censusOf, type Census } from './census.js'
+import { checkFunctions, Namer, type Labels } from './labels.js'
 import { SnapshotWriter, type EdgeType } from './snapshot-format.js'
 import { StrongWalk } from './strong-walk.js'
 
-/** What an embedder knows of its objects. The functions may read the heap and keep no Ref; no safepoint may come in them. */
-export interface SnapshotOptions {
-  /** The class that the object is listed under; undefined: its shape. */
-  readonly className?: ((ref: Ref, m: Mutator) => string | undefined) | undefined
+export interface SnapshotOptions extends Labels {
   /** The characters of an object that is a text of the language, which is listed with the strings; undefined: it is none. */
   readonly text?: ((ref: Ref, m: Mutator) => string | undefined) | undefined
-  /** What a slot (by its name in the shape) or an element (by its index) is called; undefined: that. Not asked of weak ones. */
-  readonly slotName?: ((ref: Ref, slot: string | number, m: Mutator) => string | undefined) | undefined
 }
-const OPTIONS = ['className', 'text', 'slotName']
 
 export function checkSnapshotOptions(options: unknown): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new HeapError('ERR_OPTION', `heap.writeSnapshot takes an object of options; got ${show(options)}`)
-  }
-  for (const [name, value] of Object.entries(options)) {
-    if (!OPTIONS.includes(name)) {
-      throw new HeapError(
-        'ERR_OPTION',
-        `unknown option '${name}' of heap.writeSnapshot: there are ${OPTIONS.join(', ')}`,
-      )
-    }
-    if (value !== undefined && typeof value !== 'function') {
-      throw new HeapError('ERR_OPTION', `option ${name} of heap.writeSnapshot is a function; got ${show(value)}`)
-    }
-  }
+  checkFunctions(options, 'heap.writeSnapshot', ['className', 'slotName', 'text'])
 }
 
 /** Of a text that is written: V8 cuts its own there, too. */
 const MOST_CHARACTERS = 1024
 
-/** An edge to the object at `ref`. Elements are named by their index. */
-type VisitEdge = (type: EdgeType, name: string | number, ref: number) => void
+/** An edge to the object at `ref` from that at `from`, 0: from a root area. Elements are named by their index. */
+type VisitEdge = (type: EdgeType, name: string | number, ref: number, from: number) => void
 
 /** `write` takes the file in pieces. */
 export function writeSnapshot(
   core: HeapCore,
   m: Mutator,
   options: SnapshotOptions,
-  write: (piece: string) => void,
+  write: (piece: string | Uint8Array) => void,
 ): Census {
   const walk = new StrongWalk(core)
   walk.run()
+  // What other threads have made since a checked heap of several looked last.
   if (core.checked !== null) walk.forEachByAddress((ref) => core.checked?.reach(ref as Ref))
-  const graph = new Graph(core, walk, (ref, slot) => options.slotName?.(ref as Ref, slot, m))
+  const graph = new Graph(core, walk)
   const { areas } = graph
+  const namer = new Namer(core, m, options, 'heap.writeSnapshot')
+  const { text } = options
   const edgeCounts = new IntList()
   const writer = new SnapshotWriter(write, 1 + areas.length + walk.objects.length, graph.countEdges(edgeCounts))
   let row = 0
@@ -86,14 +70,18 @@ export function writeSnapshot(
   const { control, i32 } = core.views
   walk.forEachByAddress((ref) => {
     const bytes = granulesAt(control, i32, ref) * GRANULE_BYTES
-    const text = options.text?.(ref as Ref, m)
-    const name = text?.slice(0, MOST_CHARACTERS) ?? options.className?.(ref as Ref, m) ?? shapeName(core, i32[ref])
-    writer.node(text === undefined ? 'object' : 'string', name, ref + 1, bytes, edgeCounts.at(row++))
+    const characters = text && namer.text('text', () => text(ref as Ref, m))
+    const name = characters?.slice(0, MOST_CHARACTERS) ?? namer.classOf(ref)
+    writer.node(characters === undefined ? 'object' : 'string', name, ref + 1, bytes, edgeCounts.at(row++))
   })
   writer.endNodes()
-  const toObject: VisitEdge = (type, name, ref) => writer.edge(type, name, 1 + areas.length + walk.rankOf(ref))
   areas.forEach((_, k) => writer.edge('element', k, 1 + k))
-  graph.forEachNode((visitEdges) => visitEdges(toObject))
+  graph.forEachEdge((type, name, ref, from) => {
+    const to = 1 + areas.length + walk.rankOf(ref)
+    if (type === 'weak' || type === 'internal' || from === 0) return writer.edge(type, name, to)
+    const slot = namer.slotOf(from, name)
+    writer.edge(typeof slot === 'number' ? 'element' : 'property', slot, to)
+  })
   writer.end()
   return censusOf(core, walk)
 }
@@ -108,17 +96,15 @@ class Graph {
   readonly areas: readonly number[]
   readonly #core: HeapCore
   readonly #walk: StrongWalk
-  readonly #slotName: (ref: number, slot: string | number) => string | undefined
   /** By key: the array of each ephemeron that has it, and the word of the value. */
   readonly #ephemerons = new Waiting()
   /** By shape: names of its reference-bearing slots in address order; null: they are elements. */
   readonly #slotNames = new Map<number, readonly string[] | null>()
 
-  constructor(core: HeapCore, walk: StrongWalk, slotName: (ref: number, slot: string | number) => string | undefined) {
+  constructor(core: HeapCore, walk: StrongWalk) {
     const { control } = core.views
     this.#core = core
     this.#walk = walk
-    this.#slotName = slotName
     const areas = Array.from({ length: control[Word.AreaCount] }, (_, area) => area)
     this.areas = areas.filter((area) => control[areaBlock(area) + AreaWord.Kind] !== AreaKind.Free)
     walk.forEachByAddress((ref) => this.#noteEphemerons(ref))
@@ -127,16 +113,20 @@ class Graph {
   /** Their number, and into `counts` that of each node but the root, in the order of rows. */
   countEdges(counts: IntList): number {
     let edges = this.areas.length
-    this.forEachNode((visitEdges) => {
+    const count = (): number => edges++
+    this.#forEachNode((visitEdges) => {
       const before = edges
-      visitEdges(() => edges++)
+      visitEdges(count)
       counts.push(edges - before)
     })
     return edges
   }
 
-  /** Calls back for each node but the root, in the order of rows, with what visits its edges. */
-  forEachNode(each: (visitEdges: (visit: VisitEdge) => void) => void): void {
+  /** Calls back with the edges of all nodes but the root, in the order of rows. */
+  forEachEdge(visit: VisitEdge): void {
+    this.#forEachNode((visitEdges) => visitEdges(visit))
+  }
+  #forEachNode(each: (visitEdges: (visit: VisitEdge) => void) => void): void {
     for (const area of this.areas) each((visit) => this.#edgesOfArea(area, visit))
     this.#walk.forEachByAddress((ref) => each((visit) => this.#edgesOf(ref, visit)))
   }
@@ -147,8 +137,8 @@ class Graph {
     forEachSlotOfArea(this.#core, area, (slot, word, isValue) => {
       const ref = referenceIn(rootsI32, word, isValue)
       if (ref === 0 || !this.#walk.has(ref)) return
-      if (weak) visit('weak', String(slot), ref)
-      else visit('element', slot, ref)
+      if (weak) visit('weak', String(slot), ref, 0)
+      else visit('element', slot, ref, 0)
     })
   }
 
@@ -156,14 +146,13 @@ class Graph {
     const { i32 } = this.#core.views
     const names = this.#slotNamesOf(i32[ref])
     this.#forEachReference(ref, (index, to, weak) => {
-      if (weak) return visit('weak', String(index), to)
-      const slot = names === null ? index : names[index]
-      const name = this.#slotName(ref, slot) ?? slot
-      visit(typeof name === 'number' ? 'element' : 'property', name, to)
+      if (weak) visit('weak', String(index), to, ref)
+      else if (names !== null) visit('property', names[index], to, ref)
+      else visit('element', index, to, ref)
     })
     // What keeps the value of an ephemeron is its key.
     this.#ephemerons.each(ref, (array, value) => {
-      visit('internal', `value in ${shapeName(this.#core, i32[array])} @${array + 1}`, value)
+      visit('internal', `value in ${shapeName(this.#core, i32[array])} @${array + 1}`, value, ref)
     })
   }
 

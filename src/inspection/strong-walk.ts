@@ -1,15 +1,17 @@
 // The objects that are alive for as long as the program keeps its roots, nearest first.
 //
 // A breadth-first walk from the strong root slots, through strong slots and the values of ephemerons whose keys it has reached, so
-// that the way it came to an object is a shortest one. Weak references lead nowhere: what only they refer to may be gone after
-// the next collection. For each object the walk keeps its Ref and the slot through which it was reached first. Only views
-// and control words are read; the thread is inside run, the others are stopped, and there is no safepoint until the end.
+// that the way it came to an object is a shortest one where no ephemeron is on it. Weak references lead nowhere: what only they refer
+// to may be gone after the next collection. For each object the walk keeps its Ref and the slot through which it was reached first:
+// of an ephemeron, whose key was reached before. Only views and control words are read; the thread is inside run, the others are
+// stopped, and there is no safepoint until the end. A damaged heap is told as such where an object has no shape.
 
 import { IntList, Waiting } from '../gc/int-lists.js'
 import { entryOf, weakElements } from '../gc/shape-reader.js'
 import { forEachReferenceSlot, forEachRootSlot, referenceIn } from '../gc/trace.js'
 import type { HeapCore } from '../heap/heap-core.js'
-import { ShapeKind, ShapeWord, WeakElements } from '../heap/layout.js'
+import { HeapError } from '../heap/errors.js'
+import { FIRST_SHAPE, ShapeKind, ShapeWord, WeakElements, Word } from '../heap/layout.js'
 
 /** The object that a root slot belongs to. */
 export const ROOTS = -1
@@ -29,9 +31,12 @@ export class StrongWalk {
   /** By key: values of ephemerons whose keys have not been reached, as number of the array and word. */
   readonly #waiting = new Waiting()
 
-  /** `without`: a root slot, by its word, that does not count. */
-  constructor(core: HeapCore, without = -1) {
+  readonly #past: (ref: number) => boolean
+
+  /** `without`: a root slot, by its word, that does not count. Objects that `past` is false for lead nowhere. */
+  constructor(core: HeapCore, without = -1, past: (ref: number) => boolean = () => true) {
     this.#core = core
+    this.#past = past
     this.reached = new Int32Array(Math.ceil(core.views.f64.length / 32))
     const { rootsI32 } = core.views
     forEachRootSlot(core, (_area, _slot, word, isValue) => {
@@ -44,7 +49,9 @@ export class StrongWalk {
     const { i32 } = this.#core.views
     for (let k = 0; k < this.objects.length; k++) {
       const ref = this.objects.at(k)
+      this.#checkShape(ref)
       if (found?.(ref)) return k
+      if (!this.#past(ref)) continue
       this.#waiting.take(ref, (array, word) => this.#follow(i32, word, this.#isValueArray(array), array))
       this.#followSlots(k, ref)
     }
@@ -67,6 +74,13 @@ export class StrongWalk {
     return this.#ranks[granule >>> 5] + ones(this.reached[granule >>> 5] & ((1 << (granule & 31)) - 1))
   }
 
+  /** The number of an object that has been reached. Looks through all of them. */
+  numberOf(ref: number): number {
+    let k = 0
+    while (this.objects.at(k) !== ref) k++
+    return k
+  }
+
   has(ref: number): boolean {
     return (this.reached[ref >>> 6] & (1 << ((ref >>> 1) & 31))) !== 0
   }
@@ -84,6 +98,16 @@ export class StrongWalk {
       else this.#waiting.add(key, k, word)
       isKey = !isKey
     })
+  }
+
+  #checkShape(ref: number): void {
+    const { i32, control } = this.#core.views
+    const id = i32[ref]
+    if (id >= FIRST_SHAPE && id < control[Word.ShapeCount]) return
+    throw new HeapError(
+      'ERR_INVALID_HEAP',
+      `the heap is damaged: a reference leads to ${ref}, where no object begins. heap.verify() says where it is`,
+    )
   }
 
   #isValueArray(k: number): boolean {

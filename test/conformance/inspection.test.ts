@@ -1,4 +1,5 @@
 // Census, paths to a root and snapshots: what the program is told of who keeps what alive, against models of its graphs.
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -14,6 +15,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { getHeapSnapshot } from 'node:v8'
 import { createContext, runInContext } from 'node:vm'
 import { Heap, Tag, type Mutator, type Ref } from 'glissade'
@@ -228,9 +230,14 @@ overAll('inspection', (configuration) => {
         const [first, ...steps] = path as string[]
         let here = roots[Number(/^table\[(\d)\]$/.exec(first)?.[1])]
         for (const step of steps) {
-          const [, name, ref, slot, element] = /^(\w+)@(\d+)(?:\.(\w+)|\[(\d+)\])$/.exec(step) ?? []
-          const { kind, slots } = model[here]
-          expect([name, numberOf(m, shapes, Number(ref) as Ref)]).toEqual([NAMES[kind], here])
+          const [, by, name, ref, slot, element] = /^(value in )?(\w+)@(\d+)(?:\.(\w+)|\[(\d+)\])$/.exec(step) ?? []
+          const holder = numberOf(m, shapes, Number(ref) as Ref)
+          const { kind, slots } = model[holder]
+          expect(name).toBe(NAMES[kind])
+          // The value of an ephemeron is kept by its key.
+          const keeper = by === undefined ? holder : slots[Number(element) - 1]
+          expect(keeper).toBe(here)
+          expect(at[holder]).toBeDefined()
           here = slots[slot === undefined ? Number(element) : NODE_SLOTS.indexOf(slot as 'left')] as number
         }
         expect(here).toBe(k)
@@ -313,13 +320,106 @@ overAll('inspection', (configuration) => {
           global.release()
           expect(heap.pathTo(object)).toBe(null)
           weak.release()
-          expect(heap.pathTo(weak)).toBe(null)
+          expect(failure(() => heap.pathTo(weak))).toEqual({
+            code: 'ERR_HANDLE_DEAD',
+            message: 'this weak handle was released, and refers to nothing: make another',
+          })
         })
         const lost = m.scoped((scope) => heap.weak(scope.new(node)))
         expect(heap.pathTo(lost)).toBe(null)
         expect(heap.census().objects).toBe(0)
       })
     })
+  })
+
+  it('classes and slots are called what the program says, in paths and in a census, too', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node, strong } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 3, { name: 'table' })
+        for (let i = 0; i < 3; i++) table.set(i, i === 1 ? m.allocArray(strong, 4) : m.alloc(node))
+        const [first, array, last] = [0, 1, 2].map((i) => table.get(i) as Ref)
+        m.setRef(first, node.at.left, array)
+        m.setValueRef(array, strong.elementsAt + 2, last)
+        table.set(1, 0)
+        table.set(2, 0)
+        const labels = {
+          className: (ref: Ref, with_: Mutator) => (ref === first && with_ === m ? 'Point' : undefined),
+          slotName: (ref: Ref, slot: string | number, with_: Mutator) =>
+            with_ === m && (ref === first ? slot === 'left' : slot === 2) ? `the ${slot}` : undefined,
+        }
+        expect(heap.pathTo((ref) => ref === last, labels)).toEqual([
+          'table[0]',
+          `Point@${first}.the left`,
+          `Strong@${array}.the 2`,
+        ])
+        const { className } = labels
+        expect(heap.census({ className })).toEqual({
+          objects: 3,
+          bytes: 32 + 32 + 40,
+          shapes: [
+            { name: 'Strong', objects: 1, bytes: 40 },
+            { name: 'Node', objects: 1, bytes: 32 },
+            { name: 'Point', objects: 1, bytes: 32 },
+          ],
+        })
+        expect(heap.census({ className: () => 'all' }).shapes).toEqual([{ name: 'all', objects: 3, bytes: 104 }])
+        expect(failure(() => heap.census({ className: () => 5 as never }))).toEqual({
+          code: 'ERR_BAD_VALUE',
+          message: 'className of heap.census returns a string or undefined; got 5',
+        })
+        // From JavaScript null is nothing, too.
+        expect(heap.census({ className: () => null as never }).shapes).toHaveLength(2)
+      })
+    })
+  })
+
+  it('a path leads round objects that are excluded', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 3, { name: 'table' })
+        for (let i = 0; i < 3; i++) table.set(i, m.alloc(node))
+        const [first, second, third] = [0, 1, 2].map((i) => table.get(i) as Ref)
+        m.setRef(first, node.at.left, third)
+        m.setRef(second, node.at.right, third)
+        table.set(2, 0)
+        const isThird = (ref: Ref): boolean => ref === third
+        expect(heap.pathTo(isThird)).toEqual(['table[0]', `Node@${first}.left`])
+        const path = heap.pathTo(isThird, { without: (ref, with_) => ref === first && with_ === m })
+        expect(path).toEqual(['table[1]', `Node@${second}.right`])
+        expect(heap.pathTo(isThird, { without: (ref) => ref !== third })).toBe(null)
+        // What is looked for may be excluded itself: no path leads on from there.
+        expect(heap.pathTo(isThird, { without: isThird })).toHaveLength(2)
+      })
+    })
+  })
+
+  it('a reference that leads to no object is told as damage', () => {
+    const heap = Heap.create({ maxBytes: '1m', ...configuration.options })
+    const { node } = shapesOf(heap)
+    heap.run((m) => {
+      const table = m.roots.table('ref', 1)
+      table.set(0, m.alloc(node))
+      const ref = table.get(0) as Ref
+      const file = join(folder, 'damaged.heapsnapshot')
+      for (const id of [0, 1, 60_000, -1]) {
+        m.i32[ref] = id
+        for (const look of [() => heap.census(), () => heap.pathTo(() => false), () => heap.writeSnapshot(file)]) {
+          expect(failure(look)).toEqual({
+            code: 'ERR_INVALID_HEAP',
+            message: `the heap is damaged: a reference leads to ${ref}, where no object begins. heap.verify() says where it is`,
+          })
+        }
+      }
+      m.i32[ref] = node.id
+      m.rootsI32[table.base] = 2 ** 31 - 2
+      expect(failure(() => heap.census()).code).toBe('ERR_INVALID_HEAP')
+      m.rootsI32[table.base] = 0
+      expect(existsSync(file)).toBe(false)
+      expect(heap.census().objects).toBe(0)
+    })
+    heap.close()
   })
 
   it('what is guarded is not alive for that; what is due, is', () => {
@@ -331,6 +431,16 @@ overAll('inspection', (configuration) => {
         expect(heap.census().objects).toBe(0)
         heap.collectSync()
         expect(heap.pathTo(node)).toEqual(configuration.collects ? ['due[0]'] : null)
+        guardian.release()
+        const files = heap.guardian({ name: 'files' })
+        files.guardRef(m.alloc(node))
+        heap.collectSync()
+        expect(heap.pathTo(node)).toEqual(configuration.collects ? ['files.due[0]'] : null)
+        const names = snapshotOf(heap).map(({ name }) => name)
+        expect(names).toEqual(expect.arrayContaining(['files.guarded', 'files.due']))
+        expect(failure(() => heap.guardian({ title: 'files' } as never)).message).toBe(
+          "a guardian has no option 'title'; the only one is 'name'",
+        )
       })
     })
   })
@@ -421,6 +531,36 @@ overAll('inspection', (configuration) => {
     })
   })
 
+  it('answers that are no texts are refused, and whatever text is written', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1, { name: 'table' })
+        table.set(0, m.alloc(node))
+        m.setRef(table.get(0) as Ref, node.at.left, table.get(0))
+        const file = join(folder, 'answers.heapsnapshot')
+        for (const option of ['className', 'text', 'slotName']) {
+          for (const [answer, shown] of [
+            [5, '5'],
+            [Symbol('x'), 'Symbol(x)'],
+            [Promise.resolve('x'), 'a Promise'],
+          ]) {
+            expect(failure(() => heap.writeSnapshot(file, { [option]: () => answer }))).toEqual({
+              code: 'ERR_BAD_VALUE',
+              message: `${option} of heap.writeSnapshot returns a string or undefined; got ${String(shown)}`,
+            })
+          }
+          for (const answer of ['', '\ud800', '__proto__', 'x'.repeat(1024)]) {
+            const [, , { type, name, edges }] = snapshotOf(heap, { [option]: () => answer })
+            expect(option === 'slotName' ? edges[0].name : name).toBe(answer)
+            expect(type).toBe(option === 'text' ? 'string' : 'object')
+          }
+        }
+        expect(existsSync(file)).toBe(false)
+      })
+    })
+  })
+
   it('no safepoint comes while the program is asked about objects, and afterwards all is as before', () => {
     withHeap(configuration, {}, (heap) => {
       const { node, strong } = shapesOf(heap)
@@ -432,21 +572,12 @@ overAll('inspection', (configuration) => {
           ['a collection', () => heap.collectSync()],
           ['m.parked', () => m.parked(() => 0)],
           ['a root area', () => m.roots.table('ref', 1)],
-          [
-            'm.reserve',
-            () => {
-              for (;;) {
-                m.reserve(8192)
-                for (let i = 0; i < 8192 / 32; i++) m.alloc(node)
-              }
-            },
-          ],
+          ['m.reserve', () => m.reserve(64)],
           ['an allocation', () => m.allocArray(strong, 100_000)],
           [
             'an allocation',
-            () => {
-              for (;;) m.alloc(node)
-            },
+            // Though there would be room for it.
+            () => m.alloc(node),
           ],
         ]
         for (const [what, action] of forbidden) {
@@ -457,6 +588,8 @@ overAll('inspection', (configuration) => {
           expect(failure(() => heap.writeSnapshot(file, { className: () => void action() }))).toEqual(expected)
           expect(failure(() => heap.writeSnapshot(file, { text: () => void action() }))).toEqual(expected)
         }
+        m.reserve(32)
+        expect(failure(() => heap.pathTo(() => m.alloc(node) === 0)).code).toBe('ERR_NO_SAFEPOINT')
         const nested = heap.pathTo(() => heap.verify().ok && heap.run(() => heap.census()).objects === 1)
         expect(nested).toEqual([`root area ${table.index}[0]`])
         m.poll()
@@ -512,7 +645,7 @@ overAll('inspection', (configuration) => {
       })
       expect(readFileSync(file, 'utf8')).toBe('before')
       expect(readdirSync(folder).filter((name) => name.startsWith('kept'))).toEqual(['kept.heapsnapshot'])
-      heap.writeSnapshot(file)
+      heap.writeSnapshot(pathToFileURL(file))
       expect(readSnapshot(file).map(({ name }) => name)).toEqual(['(roots)', `root area ${table.index}`, 'Node'])
     })
   })
@@ -536,10 +669,12 @@ overAll('inspection', (configuration) => {
   it('a file that cannot be written is an error of the file system', () => {
     withHeap(configuration, {}, (heap) => {
       const missing = join(folder, 'missing', 'one.heapsnapshot')
-      expect(() => heap.writeSnapshot(missing)).toThrow(/ENOENT/)
+      const { code, message } = failure(() => heap.writeSnapshot(missing))
+      expect(code).toBe('ERR_SNAPSHOT')
+      expect(message).toMatch(/^the snapshot .*missing.one\.heapsnapshot could not be written: ENOENT/)
       const taken = join(folder, 'taken')
       if (!existsSync(taken)) mkdirSync(taken)
-      expect(() => heap.writeSnapshot(taken)).toThrow(/EISDIR/)
+      expect(failure(() => heap.writeSnapshot(taken)).message).toMatch(/could not be written: EISDIR/)
       expect(readdirSync(taken)).toEqual([])
       expect(existsSync(`${taken}.partial`)).toBe(false)
     })
@@ -578,11 +713,19 @@ overAll('inspection', (configuration) => {
       const target = (value: unknown) => failure(() => heap.pathTo(value as never))
       const rule = 'heap.pathTo takes a handle, a weak handle, a shape of this heap or a function; got '
       expect(target(async () => true)).toMatchObject({ code: 'ERR_ASYNC_RUN' })
-      expect(target(12)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}12` })
+      expect(target(12)).toEqual({
+        code: 'ERR_BAD_VALUE',
+        message: `${rule}12: a Ref may be another after a safepoint; compare in a function`,
+      })
       expect(target(null)).toEqual({ code: 'ERR_BAD_VALUE', message: `${rule}null` })
       expect(target(foreign)).toEqual({
         code: 'ERR_BAD_VALUE',
         message: `${rule}the shape 'Foreign', which is not one of those`,
+      })
+      const global = heap.run((m) => m.scoped((s) => heap.global(s.new(node))))
+      expect(target(global)).toEqual({
+        code: 'ERR_BAD_VALUE',
+        message: `${rule}a Global: give its handle, global.handle`,
       })
       const [handle, weak] = other.run((m) => m.scoped((s) => [s.new(foreign), other.weak(s.new(foreign))] as const))
       expect(target(handle).code).toBe('ERR_FOREIGN_HANDLE')
@@ -598,7 +741,7 @@ overAll('inspection', (configuration) => {
       })
       expect(options({ classname: () => '' })).toEqual({
         code: 'ERR_OPTION',
-        message: "unknown option 'classname' of heap.writeSnapshot: there are className, text, slotName",
+        message: "unknown option 'classname' of heap.writeSnapshot: there are className, slotName, text",
       })
       expect(options({ text: 'all' })).toEqual({
         code: 'ERR_OPTION',
@@ -630,6 +773,29 @@ overAll('inspection', (configuration) => {
       expect(existsSync(file)).toBe(false)
     })
   })
+})
+
+it('what texts are cut from is not kept, nor are many texts, and each has its place', () => {
+  // With a process's whole memory for V8: the heap has 200 MB of text, and 17 MB of that are written.
+  const program = `
+    import { Heap } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}
+    const heap = Heap.create({ maxBytes: '256m', collector: 'none' })
+    const text = heap.defineArray('Text', 'u8')
+    heap.run((m) => {
+      const table = m.roots.table('ref', 20_000)
+      for (let i = 0; i < 20_000; i++) table.set(i, m.newString(text, \`text \${i} \`.padEnd(10_000, 'abc')))
+    })
+    heap.writeSnapshot(process.argv[1], {
+      text: (ref, m) => m.readString(ref),
+      slotName: () => undefined,
+    })`
+  const file = join(folder, 'texts.heapsnapshot')
+  const args = ['--max-old-space-size=100', '--input-type=module', '-e', program, file]
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  const texts = readSnapshot(file).filter(({ type }) => type === 'string')
+  expect(texts).toHaveLength(20_000)
+  texts.forEach(({ name }, i) => expect(name).toBe(`text ${i} `.padEnd(1024, 'abc')))
 })
 
 it('a snapshot has the fields and types of those that V8 writes', async () => {
