@@ -24,6 +24,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { loadNative } from '../../dist/gc/native-loader.js'
 import type { NativeBinding } from '../../dist/gc/native.js'
 import { Phase, Word } from '../../dist/heap/layout.js'
+import { SnapshotWriter } from '../../dist/inspection/snapshot-format.js'
 import { failure, overAll, withHeap } from './configurations.js'
 
 let folder = ''
@@ -40,7 +41,7 @@ interface Node {
 /** A file in V8's format, read as its head describes it. */
 function readSnapshot(file: string): Node[] {
   const { snapshot, nodes, edges, strings } = JSON.parse(readFileSync(file, 'utf8')) as {
-    snapshot: { meta: Record<string, [string[]]>; node_count: number; edge_count: number }
+    snapshot: { meta: Record<string, [string[]]>; node_count: number; edge_count: number; trace_function_count: number }
     nodes: number[]
     edges: number[]
     strings: string[]
@@ -54,6 +55,8 @@ function readSnapshot(file: string): Node[] {
     )
   }
   const { meta } = snapshot
+  // Else the developer tools look for traces.
+  expect(snapshot.trace_function_count).toBe(0)
   const nodeFields = meta['node_fields'] as unknown as string[]
   const nodeRows = rowsOf(nodes, nodeFields)
   const edgeRows = rowsOf(edges, meta['edge_fields'] as unknown as string[])
@@ -531,6 +534,56 @@ overAll('inspection', (configuration) => {
     })
   })
 
+  it('shapes of the same size stand in a census by their names', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shapes = ['C', 'A', 'B'].map((name) => heap.defineShape(name, {}))
+      heap.run((m) => {
+        const table = m.roots.table('ref', 4)
+        shapes.forEach((shape, i) => table.set(i, m.alloc(shape)))
+        expect(heap.census().shapes.map(({ name }) => name)).toEqual(['A', 'B', 'C'])
+      })
+    })
+  })
+
+  it('a value that is no reference leads nowhere, also where its key is reached late', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node, keys } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 3)
+        table.set(0, m.allocArray(keys, 2))
+        table.set(1, m.alloc(node))
+        table.set(2, m.alloc(node))
+        m.setRef(table.get(1) as Ref, node.at.left, table.get(2))
+        const unreached = m.alloc(node)
+        m.setValueRef(table.get(0) as Ref, keys.elementsAt, m.getRef(table.get(1) as Ref, node.at.left))
+        m.setValueInt(table.get(0) as Ref, keys.elementsAt + 1, Number(unreached))
+        table.set(2, 0)
+        expect(heap.census().objects).toBe(3)
+      })
+    })
+  })
+
+  it('root areas have ids of their own, the bytes of their slots, and weak slots weak edges', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        const stack = m.roots.stack('value', 4, { name: 'stack' })
+        stack.top = 3
+        const scope = m.scope()
+        heap.weak(scope.new(node))
+        const nodes = snapshotOf(heap)
+        const [root, ...others] = nodes
+        for (const { name, id } of others) expect([name, id % 2]).toEqual([name, name === 'Node' ? 1 : 0])
+        const area = (called: string): Node =>
+          root.edges.map(({ to }) => to).find(({ name }) => name === called) as Node
+        expect(area('stack').bytes).toBe(24)
+        const edges = (called: string) => area(called).edges.map(({ type, name, to }) => [type, name, to.name])
+        expect(edges('weak handles')).toEqual([['weak', '0', 'Node']])
+        expect(edges('scopes')).toEqual([['element', 0, 'Node']])
+      })
+    })
+  })
+
   it('answers that are no texts are refused, and whatever text is written', () => {
     withHeap(configuration, {}, (heap) => {
       const { node } = shapesOf(heap)
@@ -743,6 +796,7 @@ overAll('inspection', (configuration) => {
         code: 'ERR_OPTION',
         message: "unknown option 'classname' of heap.writeSnapshot: there are className, slotName, text",
       })
+      heap.writeSnapshot(join(folder, 'undefined.heapsnapshot'), { text: undefined })
       expect(options({ text: 'all' })).toEqual({
         code: 'ERR_OPTION',
         message: 'option text of heap.writeSnapshot is a function; got "all"',
@@ -773,6 +827,19 @@ overAll('inspection', (configuration) => {
       expect(existsSync(file)).toBe(false)
     })
   })
+})
+
+it('a snapshot is handed on in pieces', () => {
+  const pieces: (string | Uint8Array)[] = []
+  const writer = new SnapshotWriter((piece) => pieces.push(piece), 10_000, 10_000)
+  for (let i = 0; i < 10_000; i++) writer.node('object', `class ${i}`, i, 16, 1)
+  writer.endNodes()
+  for (let i = 0; i < 10_000; i++) writer.edge('property', 'next', i)
+  writer.end()
+  expect(pieces.length).toBeGreaterThan(5)
+  for (const { length } of pieces) expect(length).toBeLessThan(70_000)
+  const { nodes, edges, strings } = JSON.parse(pieces.map(String).join('')) as Record<string, unknown[]>
+  expect([nodes.length, edges.length, strings.length]).toEqual([70_000, 30_000, 10_001])
 })
 
 it('what texts are cut from is not kept, nor are many texts, and each has its place', () => {
