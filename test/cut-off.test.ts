@@ -273,3 +273,59 @@ overAll(
   },
   concurrent,
 )
+
+describe.each(['stop-the-world', 'none', ...(concurrent.length > 0 ? (['concurrent'] as const) : [])] as const)(
+  'the end of the stack, wherever it comes in a call of a heap (%s)',
+  (collector) => {
+    const calls: [string, (heap: Heap) => unknown][] = [
+      ['run', (heap) => heap.run(() => 0)],
+      ['parked', (heap) => heap.run((m) => m.parked(() => 0))],
+      ['verify', (heap) => heap.verify()],
+      ['census', (heap) => heap.census()],
+      ['pathTo', (heap) => heap.pathTo(() => false)],
+      ['collectSync', (heap) => heap.collectSync()],
+    ]
+    it.each(calls)('leaves it neither running nor inspected: %s', (_, call) => {
+      using heap = Heap.create({ maxBytes: '16m', collector })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const fill = (): void =>
+        heap.run((m) => {
+          const table = m.roots.table('ref', 1)
+          for (let i = 0; i < 50; i++) {
+            const ref = m.alloc(node)
+            m.setRef(ref, node.at.next, table.get(0))
+            table.set(0, ref)
+          }
+          table.free()
+        })
+      fill()
+      let done = 0
+      let overflows = 0
+      // On the way back from the end there is a little more room at each level.
+      const deep = (level: number, ...padding: number[]): number => {
+        try {
+          return deep(level + 1, ...padding)
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error
+          try {
+            call(heap)
+            done++
+          } catch (again) {
+            if (!(again instanceof RangeError)) throw again
+            overflows++
+          }
+          if (done > 200) return level
+          throw error
+        }
+      }
+      for (let padding = 0; padding < 8; padding++) {
+        done = 0
+        deep(0, ...new Array<number>(padding).fill(0))
+        expect([heap._core.running, heap._core.inspecting]).toEqual([false, false])
+        fill()
+        heap.assertValid()
+      }
+      expect(overflows).toBeGreaterThan(0)
+    })
+  },
+)

@@ -77,20 +77,29 @@ export abstract class PortableCollector implements Collector {
 
   run<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
-    this.#enter(mutator)
+    const { control } = this.views
+    const block = mutatorBlock(mutator)
     try {
+      this.#enter(mutator)
       return this.#framed(mutator, fn, 0)
     } finally {
-      this.#leave(mutator)
+      // As `closeTlab`, but without a call: the stack may have come to its end.
+      control[block + MutatorWord.TlabLimit] = 0
+      control[block + MutatorWord.ReservedEnd] = 0
+      control[block + MutatorWord.Running] = 0
     }
   }
   parked<T>(mutator: number, fn: () => T): T {
     this.checkWhole()
-    this.#leave(mutator)
+    const { control } = this.views
+    const running = mutatorBlock(mutator) + MutatorWord.Running
     try {
+      this.space.closeTlab(mutator)
+      control[running] = 0
       return this.#framed(mutator, fn, 1)
     } finally {
-      this.#enter(mutator)
+      control[running] = 1
+      this.space.openTlab(mutator) // where this cannot be called any more, the next allocation does it
     }
   }
   /** Every safepoint of a heap that was torn apart throws. Its allocators have no TLAB left, so they come here too. */
@@ -110,11 +119,6 @@ export abstract class PortableCollector implements Collector {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1
     this.space.openTlab(mutator)
   }
-  #leave(mutator: number): void {
-    this.space.closeTlab(mutator)
-    this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 0
-  }
-
   poll(mutator: number): void {
     this.checkWhole()
     this.space.endReservation(mutator)

@@ -177,13 +177,14 @@ export class HeapCore {
   /** `work`, in which no safepoint may come, with the other threads stopped. A safepoint, but inside such work. Inside run. */
   stopped<T>(work: () => T): T {
     if (this.inspecting) return work()
+    const { control } = this.views
+    const inspecting = this.#inspectingIndex
     return this.collector.stopped(this.mutatorIndex, () => {
-      const { control } = this.views
-      control[this.#inspectingIndex] = 1
+      control[inspecting] = 1
       try {
         return work()
       } finally {
-        control[this.#inspectingIndex] = 0 // where this is skipped, the collector does it
+        control[inspecting] = 0 // where this is skipped, the collector does it
       }
     })
   }

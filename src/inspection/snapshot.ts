@@ -11,6 +11,7 @@ import { IntList, Waiting } from '../gc/int-lists.js'
 import { granulesAt, weakElements } from '../gc/shape-reader.js'
 import { areaName, referenceSlots, shapeName } from '../gc/slot-names.js'
 import { forEachReferenceSlot, forEachSlotOfArea, referenceIn } from '../gc/trace.js'
+import { HeapError } from '../heap/errors.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import {
   AreaKind,
@@ -60,7 +61,8 @@ export function writeSnapshot(
   const namer = new Namer(core, m, options, 'heap.writeSnapshot')
   const { text } = options
   const edgeCounts = new IntList()
-  const writer = new SnapshotWriter(write, 1 + areas.length + walk.objects.length, graph.countEdges(edgeCounts))
+  const edges = graph.countEdges(edgeCounts)
+  const writer = new SnapshotWriter(write, 1 + areas.length + walk.objects.length, edges)
   let row = 0
   writer.node('synthetic', '(roots)', 1, 0, areas.length)
   for (const area of areas) {
@@ -76,12 +78,21 @@ export function writeSnapshot(
   })
   writer.endNodes()
   areas.forEach((_, k) => writer.edge('element', k, 1 + k))
+  let written = areas.length
   graph.forEachEdge((type, name, ref, from) => {
+    written++
     const to = 1 + areas.length + walk.rankOf(ref)
     if (type === 'weak' || type === 'internal' || from === 0) return writer.edge(type, name, to)
     const slot = namer.slotOf(from, name)
     writer.edge(typeof slot === 'number' ? 'element' : 'property', slot, to)
   })
+  if (written !== edges) {
+    throw new HeapError(
+      'ERR_BAD_VALUE',
+      `a function given to heap.writeSnapshot has changed the heap: of ${edges} references ${written} are left. It may read ` +
+        'objects and root slots, not store into them',
+    )
+  }
   writer.end()
   return censusOf(core, walk)
 }

@@ -614,6 +614,25 @@ overAll('inspection', (configuration) => {
     })
   })
 
+  it('a function that changes the heap is told so, and there is no file', () => {
+    withHeap(configuration, {}, (heap) => {
+      const { node } = shapesOf(heap)
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(node))
+        m.setRef(table.get(0) as Ref, node.at.left, table.get(0))
+        const file = join(folder, 'changed.heapsnapshot')
+        const className = (ref: Ref): undefined => void m.setRef(ref, node.at.left, 0)
+        expect(failure(() => heap.writeSnapshot(file, { className }))).toEqual({
+          code: 'ERR_BAD_VALUE',
+          message:
+            'a function given to heap.writeSnapshot has changed the heap: of 3 references 2 are left. It may read objects and root slots, not store into them',
+        })
+        expect(existsSync(file)).toBe(false)
+      })
+    })
+  })
+
   it('no safepoint comes while the program is asked about objects, and afterwards all is as before', () => {
     withHeap(configuration, {}, (heap) => {
       const { node, strong } = shapesOf(heap)

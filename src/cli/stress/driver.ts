@@ -120,7 +120,21 @@ export class Driver {
 
   #verify(): void {
     this.#heap.assertValid()
+    if (this.tally.heapChecks % 4 === 0) this.#compareWalks()
     this.tally.heapChecks++
+  }
+
+  /** Verification and inspection walk the heap each in its own way. Both while all threads stand still. */
+  #compareWalks(): void {
+    const heap = this.#heap
+    heap.pathTo(() => {
+      const verified = heap.verify()
+      const counted = heap.census()
+      if (verified.objects === counted.objects && verified.bytes === counted.bytes) return true
+      throw new Mismatch(
+        `verify reached ${verified.objects} objects of ${verified.bytes} bytes, a census ${counted.objects} of ${counted.bytes}`,
+      )
+    })
   }
 
   /** The last checks: everything, after a whole collection. */
