@@ -65,6 +65,15 @@ export const MUTANTS = [
     tests: ['test/conformance'],
   },
   {
+    name: 'skip-card-of-value-from-root',
+    what: 'copyRootValue stores no card (invariant 8)',
+    file: barriers,
+    find: 'f64[target] = rootsF64[source]\n      cards[target >>> ${CARD_SHIFT - 1}] = 1',
+    replace: 'f64[target] = rootsF64[source]',
+    stress: of('values'),
+    tests: ['test/barriers.test.ts'],
+  },
+  {
     name: 'no-nan-canonicalisation',
     what: 'a NaN is stored with the bits it has, which may be those of a reference',
     file: barriers,
@@ -727,5 +736,24 @@ export const MUTANTS = [
     find: '  forEachRootSlot(core, reachSlot, true)',
     replace: '  forEachRootSlot(core, reachSlot)',
     tests: ['test/stress-regressions.test.ts'],
+  },
+
+  // ── inspection
+  {
+    name: 'census-keeps-values-of-dead-keys',
+    what: 'a census counts what ephemerons have for keys that nothing leads to',
+    file: 'src/inspection/strong-walk.ts',
+    find: 'else if (key === 0 || this.has(key)) this.#follow(i32, word, isValue, k)',
+    replace: 'else if (key !== undefined) this.#follow(i32, word, isValue, k)',
+    stress: of('ephemerons'),
+    tests: ['test/conformance/inspection.test.ts'],
+  },
+  {
+    name: 'handed-over-under-inspection',
+    what: 'what is due is handed over while another thread inspects the heap',
+    file: marking,
+    find: '  heap_.safepoint.between_stops([&] {',
+    replace: '  const auto at_once = [](auto&& work) { work(); };\n  at_once([&] {',
+    tests: ['test/conformance/inspection.test.ts'],
   },
 ]

@@ -21,6 +21,8 @@ class Values implements Activity {
   readonly #array
   /** Slot 0: the array, then the boxes. */
   readonly #roots
+  /** What every second value goes through on its way to another slot. */
+  readonly #passing
   readonly #length: number
   /** Steps for which references are only moved from slot to slot, so that no other store marks their cards. */
   #quiet = 0
@@ -32,6 +34,7 @@ class Values implements Activity {
     this.#box = context.heap.defineShape('ValueBox', { number: 'i32' })
     this.#array = context.heap.defineArray('ValueSlots', 'value')
     this.#roots = m.roots.table('ref', 1 + BOXES)
+    this.#passing = m.roots.stack('value', 1)
     this.#length = Math.min(1 << 14, Math.max(64, context.budget >>> 4))
     this.#model = new Int32Array(this.#length)
   }
@@ -82,7 +85,7 @@ class Values implements Activity {
     }
   }
 
-  /** Copies values to other slots and overwrites where they were: for some boxes the copy is all that is left. */
+  /** Copies values to other slots, or by way of a root slot, and overwrites where they were: for some boxes the copy is all that is left. */
   #move(m: Mutator): void {
     const { random } = this.#context
     const array = this.#roots.get(0) as Ref
@@ -91,7 +94,12 @@ class Values implements Activity {
       const from = random.below(this.#length)
       const to = random.below(this.#length)
       if (from === to || this.#model[from] <= 0) continue
-      m.copyValue(array, elementsAt + to, (array >>> 1) + elementsAt + from)
+      const source = (array >>> 1) + elementsAt + from
+      if (i % 2 === 0) m.copyValue(array, elementsAt + to, source)
+      else {
+        m.rootsF64[this.#passing.base] = m.f64[source]
+        m.copyRootValue(array, elementsAt + to, this.#passing.base)
+      }
       m.setValueInt(array, elementsAt + from, WILD)
       this.#model[to] = this.#model[from]
       this.#model[from] = -1
