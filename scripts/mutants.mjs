@@ -743,7 +743,7 @@ export const MUTANTS = [
     name: 'census-keeps-values-of-dead-keys',
     what: 'a census counts what ephemerons have for keys that nothing leads to',
     file: 'src/inspection/strong-walk.ts',
-    find: 'else if (key === 0 || this.has(key)) this.#follow(i32, word, isValue, k)',
+    find: 'else if (key === 0 || (this.has(key) && this.#past(key))) this.#follow(i32, word, isValue, k)',
     replace: 'else if (key !== undefined) this.#follow(i32, word, isValue, k)',
     stress: of('ephemerons'),
     tests: ['test/conformance/inspection.test.ts'],

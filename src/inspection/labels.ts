@@ -35,6 +35,12 @@ export function checkFunctions(options: unknown, what: string, names: readonly s
   }
 }
 
+/** The program is about to be asked about an object that a checked heap of several threads may not have heard of. */
+export function known(core: HeapCore, ref: number): Ref {
+  core.checked?.reach(ref as Ref)
+  return ref as Ref
+}
+
 export class Namer {
   readonly #core: HeapCore
   readonly #m: Mutator
@@ -51,14 +57,14 @@ export class Namer {
 
   classOf(ref: number): string {
     const { className } = this.#labels
-    const name = className && this.text('className', () => className(ref as Ref, this.#m))
+    const name = className && this.text('className', className(known(this.#core, ref), this.#m))
     return name ?? shapeName(this.#core, this.#core.views.i32[ref])
   }
 
   /** A slot of the object at `ref`: by its name in the shape, or by its index. */
   slotOf(ref: number, slot: string | number): string | number {
     const { slotName } = this.#labels
-    return (slotName && this.text('slotName', () => slotName(ref as Ref, slot, this.#m))) ?? slot
+    return (slotName && this.text('slotName', slotName(known(this.#core, ref), slot, this.#m))) ?? slot
   }
 
   /** The slot that begins at word `word`, with its object: `Node@4096.next`. */
@@ -67,9 +73,8 @@ export class Namer {
     return `${this.classOf(ref)}@${ref}${typeof slot === 'number' ? `[${slot}]` : `.${slot}`}`
   }
 
-  /** What a function of the embedder's returns. */
-  text(name: string, answer: () => unknown): string | undefined {
-    const text = answer()
+  /** What the function `name` of the embedder's has returned, if it is text. */
+  text(name: string, text: unknown): string | undefined {
     if (typeof text === 'string') return text
     if (text === undefined || text === null) return undefined
     throw new HeapError('ERR_BAD_VALUE', `${name} of ${this.#what} returns a string or undefined; got ${show(text)}`)

@@ -12,7 +12,7 @@ import { Global, Weak } from '../heap/scopes.js'
 import { ArrayShape, Shape, showShape, type AnyShape } from '../heap/shapes.js'
 import { checkSynchronous } from '../heap/synchronous.js'
 import type { Ref } from '../heap/values.js'
-import { checkFunctions, Namer, type Labels } from './labels.js'
+import { checkFunctions, known, Namer, type Labels } from './labels.js'
 import { ROOTS, StrongWalk } from './strong-walk.js'
 
 /** What `heap.pathTo` looks for. */
@@ -47,7 +47,7 @@ function describe(core: HeapCore, walk: StrongWalk, k: number, namer: Namer): st
       path.push(rootSlotName(core, word))
       break
     }
-    const object = known(core, walk.objects.at(from))
+    const object = walk.objects.at(from)
     const slot = namer.slotAt(object, word)
     const key = keyOf(core, object, word)
     path.push(key === 0 ? slot : `value in ${slot}`)
@@ -63,12 +63,6 @@ function keyOf(core: HeapCore, ref: number, word: number): number {
   if (weakElements(control, i32[ref]) !== WeakElements.Keys) return 0
   const isValue = control[entryOf(i32[ref]) + ShapeWord.Kind] === ShapeKind.ArrayValue
   return referenceIn(i32, word - (isValue ? 2 : 1), isValue)
-}
-
-/** The program is about to be asked about an object that a checked heap of several threads may not have heard of. */
-function known(core: HeapCore, ref: number): Ref {
-  core.checked?.reach(ref as Ref)
-  return ref as Ref
 }
 
 function testOf(core: HeapCore, m: Mutator, target: Target): (ref: number) => boolean {

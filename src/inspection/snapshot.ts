@@ -26,7 +26,7 @@ import {
 import type { Mutator } from '../heap/mutator.js'
 import type { Ref } from '../heap/values.js'
 import { censusOf, type Census } from './census.js'
-import { checkFunctions, Namer, type Labels } from './labels.js'
+import { checkFunctions, known, Namer, type Labels } from './labels.js'
 import { SnapshotWriter, type EdgeType } from './snapshot-format.js'
 import { StrongWalk } from './strong-walk.js'
 
@@ -54,8 +54,6 @@ export function writeSnapshot(
 ): Census {
   const walk = new StrongWalk(core)
   walk.run()
-  // What other threads have made since a checked heap of several looked last.
-  if (core.checked !== null) walk.forEachByAddress((ref) => core.checked?.reach(ref as Ref))
   const graph = new Graph(core, walk)
   const { areas } = graph
   const namer = new Namer(core, m, options, 'heap.writeSnapshot')
@@ -72,7 +70,7 @@ export function writeSnapshot(
   const { control, i32 } = core.views
   walk.forEachByAddress((ref) => {
     const bytes = granulesAt(control, i32, ref) * GRANULE_BYTES
-    const characters = text && namer.text('text', () => text(ref as Ref, m))
+    const characters = text && namer.text('text', text(known(core, ref), m))
     const name = characters?.slice(0, MOST_CHARACTERS) ?? namer.classOf(ref)
     writer.node(characters === undefined ? 'object' : 'string', name, ref + 1, bytes, edgeCounts.at(row++))
   })

@@ -94,7 +94,7 @@ export class StrongWalk {
     forEachReferenceSlot(this.#core, ref, (word, isValue) => {
       if (weak === WeakElements.None) return this.#follow(i32, word, isValue, k)
       if (isKey) key = referenceIn(i32, word, isValue)
-      else if (key === 0 || this.has(key)) this.#follow(i32, word, isValue, k)
+      else if (key === 0 || (this.has(key) && this.#past(key))) this.#follow(i32, word, isValue, k)
       else this.#waiting.add(key, k, word)
       isKey = !isKey
     })

@@ -392,8 +392,30 @@ overAll('inspection', (configuration) => {
         const path = heap.pathTo(isThird, { without: (ref, with_) => ref === first && with_ === m })
         expect(path).toEqual(['table[1]', `Node@${second}.right`])
         expect(heap.pathTo(isThird, { without: (ref) => ref !== third })).toBe(null)
-        // What is looked for may be excluded itself: no path leads on from there.
-        expect(heap.pathTo(isThird, { without: isThird })).toHaveLength(2)
+        // What an excluded object keeps as a key, it does not lead to, whichever of key and array is found first.
+        const { keys } = shapesOf(heap)
+        for (const [keySlot, arraySlot] of [
+          [0, 1],
+          [1, 0],
+        ]) {
+          table.top = 0
+          table.set(2, m.allocArray(keys, 2))
+          table.set(keySlot, m.alloc(node))
+          table.set(arraySlot, table.get(2))
+          const value = m.allocArray(heap.defineArray('Value', 'u8'), 1)
+          const array = table.get(2) as Ref
+          const key = table.get(keySlot) as Ref
+          m.setValueRef(array, keys.elementsAt, key)
+          m.setValueRef(array, keys.elementsAt + 1, value)
+          table.set(2, 0)
+          expect(heap.pathTo((ref) => ref === value)).toEqual([`table[${keySlot}]`, `value in Keys@${array}[1]`])
+          expect(heap.pathTo((ref) => ref === value, { without: (ref) => ref === key })).toBe(null)
+        }
+        // It may be what is looked for.
+        table.top = 0
+        table.set(0, m.alloc(node))
+        const self = table.get(0) as Ref
+        expect(heap.pathTo((ref) => ref === self, { without: (ref) => ref === self })).toEqual(['table[0]'])
       })
     })
   })
