@@ -25,7 +25,7 @@ export function checkFunctions(options: unknown, what: string, names: readonly s
   }
   for (const [name, value] of Object.entries(options)) {
     if (!names.includes(name)) {
-      throw new HeapError('ERR_OPTION', `unknown option '${name}' of ${what}: there are ${names.join(', ')}`)
+      throw new HeapError('ERR_OPTION', `unknown option '${name}' of ${what}: its options are ${names.join(', ')}`)
     }
     if (value === undefined) continue
     if (typeof value !== 'function') {

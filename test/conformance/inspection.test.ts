@@ -835,7 +835,7 @@ overAll('inspection', (configuration) => {
       })
       expect(options({ classname: () => '' })).toEqual({
         code: 'ERR_OPTION',
-        message: "unknown option 'classname' of heap.writeSnapshot: there are className, slotName, text",
+        message: "unknown option 'classname' of heap.writeSnapshot: its options are className, slotName, text",
       })
       heap.writeSnapshot(join(folder, 'undefined.heapsnapshot'), { text: undefined })
       expect(options({ text: 'all' })).toEqual({
