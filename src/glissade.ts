@@ -141,7 +141,8 @@ export class Heap extends HeapBase {
   /**
    * Counts what is alive, by shape, or by class where `options` has a `className`. A safepoint; all threads stand still
    * meanwhile. Time and memory grow with the live data: some 100 ns and 12 to 24 bytes an object, and a bit for 8 bytes of the
-   * heap's addresses. What only weak references lead to is not counted, and nothing is collected for it. Throws ERR_INVALID_HEAP where a reference leads to no object.
+   * heap's addresses. What only weak references lead to is not counted, and nothing is collected for it. Throws ERR_INVALID_HEAP
+   * where a reference leads to no object.
    */
   census(options: CensusOptions = {}): Census {
     this._core.checkOpen()

@@ -158,8 +158,8 @@ export class HeapCore {
     if (!this.inspecting) return
     throw new HeapError(
       'ERR_NO_SAFEPOINT',
-      `${what} in a function that heap.pathTo or heap.writeSnapshot calls: it may read the heap, but not allocate, poll or ` +
-        'collect, for the other threads stand still until it returns',
+      `${what} in a function that an inspection calls (heap.census, heap.pathTo, heap.writeSnapshot): it may read the heap, but ` +
+        'not allocate, poll or collect, for the other threads stand still until it returns',
     )
   }
   /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */

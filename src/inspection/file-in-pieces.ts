@@ -17,7 +17,7 @@ export function writeInPieces<T>(file: string, produce: (write: Write) => T): T 
     told(file, () => output.keep())
     return result
   } catch (error) {
-    output.drop()
+    told(file, () => output.drop())
     throw error
   }
 }
