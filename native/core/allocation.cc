@@ -138,13 +138,18 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       granules = dirty = hole.granules;
       next = moving.dead.next_hole();
       Statistics::add(statistics.holesReused);
+    } else if (const Hole spare = moving.black ? moving.spare.take(need) : Hole{0, 0}; spare.granules) {
+      first = {spare.first};
+      granules = dirty = spare.granules;
+      next = moving.spare.next();
+      Statistics::add(statistics.holesSpared);
     } else {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
       u32 longest = moving.black ? kBlackTlabPages : most;
       if (moving.dead.has_holes()) {
-        note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
+        if (!moving.dead.is_used_up()) note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
         longest = kUnfitTlabPages;
       }
       if (room < need_pages) return false;

@@ -9,6 +9,7 @@
 // (Kermany and Petrank, PLDI 2006), without touching the object.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 
 #include "mapped-array.h"
@@ -72,6 +73,18 @@ class BlockTable {
     const Block& b = of(g);
     const u64 below = b.live.load(std::memory_order_relaxed) & ((u64{1} << g.bit()) - 1);
     return {b.destination + static_cast<u32>(__builtin_popcountll(below))};
+  }
+
+  /// Sets or clears the live bits of granules that are no object. Nobody else writes live bits meanwhile.
+  void set_live(Granule first, u32 granules, bool live) {
+    for (u32 at = first.index, end = first.index + granules; at < end;) {
+      const u32 bit = at % kGranulesPerBlock, count = std::min(end - at, kGranulesPerBlock - bit);
+      const u64 mask = ~u64{0} >> (kGranulesPerBlock - count) << bit;
+      std::atomic<u64>& bits = of({at}).live;
+      const u64 seen = bits.load(std::memory_order_relaxed);
+      bits.store(live ? seen | mask : seen & ~mask, std::memory_order_relaxed);
+      at += count;
+    }
   }
 
   void prefetch(Granule g) const { __builtin_prefetch(&of(g)); }

@@ -192,14 +192,17 @@ void Heap::begin_cycle(bool forced, u64 now) {
 bool Heap::prepare(bool forced) {
   set_phase(layout::Phase::Prepare);
   injection::delay(injection::Delay::Prepare);
+  set_spare_live(true);
   const u32 prefix = choose_prefix(forced);
+  for (const Hole& hole : spare_) live_granules_ -= hole.granules;
   const u32 gain = possible_gain(prefix);
   note_live();
   consider_holes();
   find_dead();
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
+  dead_was_enough_ = enough;
   // After a young trace nothing is compacted: too much of what is marked may be dead.
-  const bool planned = !enough && !young_;
+  const bool planned = !enough && !young_ && !stays_;
   if (planned && plan(forced, prefix)) {
     if (verification.wants(3)) verification.check_forwarding();
     survey();
@@ -248,6 +251,7 @@ void Heap::move(u64 started, u64 full) {
 void Heap::stay() {
   Statistics::add(statistics.flipsSkipped);
   safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
+  set_spare_live(false);
   return_unneeded();
   reuse_dead();
 }

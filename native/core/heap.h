@@ -220,12 +220,17 @@ class Heap {
 
   // reuse.cc
   void forget_dead();
+  u32 lower_top();
+  bool may_stay() const;
+  void set_spare_live(bool live);
+  void choose_spare();
   void zero_above_stacks();
   void consider_holes();
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
   void note_unfit(u32 held, u32 most);
+  bool is_dead(const Hole& hole) const;
   bool nothing_marked_in_dead() const;
   void return_unneeded();
 
@@ -278,6 +283,10 @@ class Heap {
   std::vector<Extent> dead_runs_;          // of the cycle under way
   std::vector<Hole> holes_;                // …
   u64 dead_granules_ = 0;                  // in both
+  bool dead_was_enough_ = false;           // at the end of the last cycle reuse sufficed
+  std::vector<Hole> spare_;                // what the last cycle left in moving.spare; none if it is not to be used
+  bool lacks_black_room_ = false;          // the last remark could not lower the top
+  bool stays_ = false;                     // the cycle under way will do without a flip: what is born black may lie anywhere
   bool may_reuse_ = false;                 // the cycle under way may do without a flip
   YoungCycles young_cycles_;
   bool marks_hold_ = false;                // nothing has moved since the last remark

@@ -37,13 +37,13 @@ class DeadSpace {
     runs_.swap(runs);
     holes_.swap(holes);
     next_run_ = next_hole_ = passed_ = 0;
-    granules_ = granules;
+    granules_ = given_ = granules;
   }
   void clear() {
     runs_.clear();
     holes_.clear();
     next_run_ = next_hole_ = passed_ = 0;
-    granules_ = 0;
+    granules_ = given_ = 0;
   }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
   /// is found dead again.
@@ -74,11 +74,14 @@ class DeadSpace {
     return {0, 0};
   }
   bool has_holes() const { return passed_ > 0 || next_hole_ < holes_.size(); }
+  /// Nothing is left but a few odd pieces, as of any dead space in the end.
+  bool is_used_up() const { return granules_ < given_ / kOddPart; }
   /// The hole that a small object will be put into next, if there is one.
   Hole next_hole() const {
     if (passed_ > 0) return holes_[passed_ - 1];
     return next_hole_ < holes_.size() ? holes_[next_hole_] : Hole{0, 0};
   }
+  u64 granules() const { return granules_; }
   u32 pages() const { return static_cast<u32>(granules_ / kGranulesPerPage); }
 
  private:
@@ -88,11 +91,41 @@ class DeadSpace {
   }
 
   static constexpr u32 kHolesTried = 64;
+  static constexpr u64 kOddPart = 16;
   std::vector<Extent> runs_;
   std::vector<Hole> holes_;
   std::size_t next_run_ = 0, next_hole_ = 0;
   std::size_t passed_ = 0;  // holes passed over, at the front of the list, whose first ones are taken
-  u64 granules_ = 0;
+  u64 granules_ = 0, given_ = 0;
+};
+
+/// Dead space kept back for what is born black while the next cycle decides what to do (reuse.cc).
+class SpareSpace {
+ public:
+  void set(const std::vector<Hole>& holes) {
+    holes_ = holes;
+    next_ = 0;
+    granules_taken_ = 0;
+  }
+  /// One in which `need` granules fit; granules = 0: none of the next few, which are passed over for good.
+  Hole take(u32 need) {
+    for (u32 tried = 0; tried < kTried && next_ < holes_.size(); tried++) {
+      const Hole hole = holes_[next_++];
+      if (hole.granules < need) continue;
+      granules_taken_ += hole.granules;
+      return hole;
+    }
+    return {0, 0};
+  }
+  /// The one to be taken next, if there is one.
+  Hole next() const { return next_ < holes_.size() ? holes_[next_] : Hole{0, 0}; }
+  u32 pages_taken() const { return pages_for_granules(static_cast<u32>(granules_taken_)); }
+
+ private:
+  static constexpr u32 kTried = 16;
+  std::vector<Hole> holes_;
+  std::size_t next_ = 0;
+  u64 granules_taken_ = 0;
 };
 
 struct MovingSpace {
@@ -110,6 +143,7 @@ struct MovingSpace {
   bool registered = false;     // between flip and close
 
   DeadSpace dead;
+  SpareSpace spare;            // counts as used
   u32 black_pages = 0;         // given out in the last black allocation that ended without a flip
 
   /// Pages with something in them.

@@ -8,6 +8,13 @@
 // leaves behind, the short holes, adds up over the cycles until compacting wins more, and then everything slides as ever.
 // So it does if the program's objects turn out not to fit into the holes. Explicit collections always compact.
 //
+// What is born while the collector decides ("black") must not be in its way if it decides for a flip: it lies above everything else. If
+// what lies at the end of the space is dead, `top` is lowered by as much; if not, each cycle would make the heap longer, and a heap
+// whose garbage all fits its holes would flip in the end for want of room above `top`. So where that is how it goes some of the dead
+// space is kept back ("spare") for what is born black in the next cycle, and that cycle has made up its mind beforehand: it stays.
+// If it finds that it should have compacted, the next one does. The live bits of spare space are set from prepare, which must not
+// find it dead once more, to the end of the cycle: what has been born there is as little marked then as anything else that is young.
+//
 // Why nobody meets an object that is gone: a run or a hole has no live bit when all is marked, and is not given out before the pause
 // that ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
 // pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots, and
@@ -26,6 +33,10 @@ namespace {
 
 /// The shortest run: an object that is not large fits.
 constexpr u32 kShortestRun = pages_for_bytes(kLargeObjectBytes);
+/// Room for what is born black: so many times what it was in the last cycle.
+constexpr u32 kBlackRoom = 2;
+/// Of what is dead, no more than this part is kept back for it.
+constexpr u32 kSparePart = 8;
 /// The remark pause lowers the top over so many dead pages at least, where there are so many: room for what is born black.
 constexpr u32 kLeastLowered = 512;
 /// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
@@ -51,14 +62,65 @@ void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
   moving.dead.clear();
   zero_above_stacks();
+  const u32 lowered = lower_top();
+  lacks_black_room_ = lowered < kBlackRoom * moving.black_pages;
+  if (lacks_black_room_ && may_stay()) {
+    const u32 end = moving.top * kGranulesPerPage;
+    std::erase_if(spare_, [&](const Hole& hole) { return hole.first + hole.granules > end; });
+  } else {
+    spare_.clear();
+  }
+  stays_ = !spare_.empty();
+  moving.spare.set(spare_);
+}
+
+/// By how many pages.
+u32 Heap::lower_top() {
   // What has no mark yet may lie anywhere.
-  if (!may_reuse_ || marking.due_unmarked()) return;
+  if (!may_reuse_ || marking.due_unmarked()) return 0;
   const u32 top = moving.top, live_end = std::max(moving.begin, pages_for_granules(marking.end()));
   GLISSADE_ASSERT(next_live(blocks, {live_end * kGranulesPerPage}, {top * kGranulesPerPage}).index == top * kGranulesPerPage, "marked above the highest mark");
   const u64 held = moving.held_pages(), kept = retention.kept();
-  const u64 lowered = std::max<u64>({kLeastLowered, 2 * moving.black_pages, held > kept ? held - kept : 0});
+  const u64 wanted = std::max<u64>({kLeastLowered, kBlackRoom * moving.black_pages, held > kept ? held - kept : 0});
+  const u32 lowered = static_cast<u32>(std::min<u64>(wanted, top - live_end));
   moving.dirty_end = std::max(moving.dirty_end, top);
-  moving.top = top - static_cast<u32>(std::min<u64>(lowered, top - live_end));
+  moving.top = top - lowered;
+  return lowered;
+}
+
+/// Whether it may be settled now that the cycle under way will not compact. Of the one after it nothing is said.
+bool Heap::may_stay() const {
+  if (!may_reuse_) return false;
+  return young_ || (dead_was_enough_ && !dead_unfit_.load(std::memory_order_relaxed) && !retention.spread_out(moving.held_pages()));
+}
+
+bool Heap::is_dead(const Hole& hole) const {
+  const Granule end{hole.first + hole.granules};
+  return next_live(blocks, {hole.first}, end) == end;
+}
+
+/// What is spare looks live while the dead is looked for.
+void Heap::set_spare_live(bool live) {
+  GLISSADE_ASSERT(!live || std::all_of(spare_.begin(), spare_.end(), [&](const Hole& hole) { return is_dead(hole); }), "something is marked in spare space");
+  for (const Hole& hole : spare_) blocks.set_live({hole.first}, hole.granules, live);
+}
+
+/// From what is dead the lowest: the end of the space should die.
+void Heap::choose_spare() {
+  spare_.clear();
+  if (!lacks_black_room_) return;
+  const u64 wanted = std::min<u64>(u64{kBlackRoom} * moving.black_pages * kGranulesPerPage, moving.dead.granules() / kSparePart);
+  for (u64 kept = 0; kept < wanted;) {
+    Hole hole{0, 0};
+    if (const Extent run = moving.dead.take_run(1, options.tlab_pages); run.pages) {
+      hole = {run.first * kGranulesPerPage, run.pages * kGranulesPerPage};
+    } else {
+      hole = moving.dead.take_hole(0);
+    }
+    if (hole.granules == 0) break;
+    spare_.push_back(hole);
+    kept += hole.granules;
+  }
 }
 
 void Heap::zero_above_stacks() {
@@ -75,8 +137,8 @@ void Heap::zero_above_stacks() {
 
 /// Once in a cycle, before `find_dead`.
 void Heap::consider_holes() {
-  // A young cycle never compacts: it leaves the wish to the next one, which is not young.
-  must_compact_ = !young_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
+  // A cycle that does not compact, whatever it finds, leaves the wish to the next one.
+  must_compact_ = !young_ && !stays_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
   if (!may_reuse_) return;
   if (must_compact_) {
     cycles_without_holes_ = next_without_holes_;
@@ -144,14 +206,10 @@ bool Heap::reuse_suffices(u32 gain) {
 
 /// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
 bool Heap::nothing_marked_in_dead() const {
-  const auto is_dead = [&](u32 first, u32 end) { return next_live(blocks, {first}, {end}).index == end; };
   for (const Extent& run : dead_runs_) {
-    if (!is_dead(run.first * kGranulesPerPage, (run.first + run.pages) * kGranulesPerPage)) return false;
+    if (!is_dead({run.first * kGranulesPerPage, run.pages * kGranulesPerPage})) return false;
   }
-  for (const Hole& hole : holes_) {
-    if (!is_dead(hole.first, hole.first + hole.granules)) return false;
-  }
-  return true;
+  return std::all_of(holes_.begin(), holes_.end(), [&](const Hole& hole) { return is_dead(hole); });
 }
 
 /// Free pages above the objects that are too many, the highest first, in pieces: mutators allocate there meanwhile.
@@ -176,9 +234,11 @@ void Heap::return_unneeded() {
 void Heap::reuse_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.black_pages = moving.top - moving.black_begin;
+  moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
   holes_given_ = !holes_.empty();
   moving.dead.set(dead_runs_, holes_, dead_granules_);
+  choose_spare();
+  moving.spare.set(spare_);
 }
 
 /// Under the space's lock. An object has not fitted into the dead space and takes fresh pages: with them `held` are taken, of

@@ -51,6 +51,7 @@ namespace glissade {
   X(pagesReturned, "free pages given back to the system, too many for what the heap needs") \
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
+  X(holesSpared, "dead space kept back, that became TLABs while a cycle was at work")       \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
   X(allocationStalls, "allocations that found no memory and waited for some; naps are not counted") \
   X(verifications, "checks that the collector made of itself (option verify)")            \
