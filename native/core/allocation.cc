@@ -21,6 +21,8 @@ constexpr u32 kWordsPerPage = kPageSize / 4;
 constexpr u32 kBlackTlabPages = 8;
 /// TLABs for objects that fit into no hole, while shorter ones have holes to go to.
 constexpr u32 kUnfitTlabPages = 2;
+/// Of the room that the next cycle needs, what may lie in pieces that are too short for what is allocated: some always are.
+constexpr double kOddPieces = 0.25;
 constexpr u64 kNap = 100'000;  // nanoseconds
 /// Of the hole that will be granted next: nobody has looked at it for long.
 constexpr u32 kGranulesFetched = 128;
@@ -149,7 +151,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
       u32 longest = moving.black ? kBlackTlabPages : most;
       if (moving.dead.has_holes()) {
-        if (!moving.dead.is_used_up()) note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
+        note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed), kOddPieces);
         longest = kUnfitTlabPages;
       }
       if (room < need_pages) return false;
@@ -164,6 +166,11 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
   }
+  mutator.allowance -= std::min(mutator.allowance, granules);
+  Statistics::add(statistics.tlabGrants);
+  Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
+  consider_cycle();
+  open_tlab(mutator, ref(first).word, ref({first.index + granules}).word, keeps_rest);
   if (dirty) std::memset(granule_address(first), 0, std::size_t{dirty} * kGranuleSize);
   for (u32 at = 0; at < std::min(next.granules, kGranulesFetched); at += kGranulesPerLine) {
     __builtin_prefetch(granule_address({next.first + at}), 1);
@@ -173,11 +180,6 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     if (dirty < granules) compaction.fill(page + dirty / kGranulesPerPage, (granules - dirty) / kGranulesPerPage);
     compaction.in_flight.fetch_sub(1, std::memory_order_seq_cst);
   }
-  mutator.allowance -= std::min(mutator.allowance, granules);
-  open_tlab(mutator, ref(first).word, ref({first.index + granules}).word, keeps_rest);
-  Statistics::add(statistics.tlabGrants);
-  Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
-  consider_cycle();
   return true;
 }
 
@@ -208,7 +210,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 held = moving.held_pages();
     // The heap may grow for it; what must not happen is that it finds no room though there is some.
-    if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_);
+    if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_, 0);
     if (held + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);

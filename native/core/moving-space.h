@@ -37,13 +37,13 @@ class DeadSpace {
     runs_.swap(runs);
     holes_.swap(holes);
     next_run_ = next_hole_ = passed_ = 0;
-    granules_ = given_ = granules;
+    granules_ = granules;
   }
   void clear() {
     runs_.clear();
     holes_.clear();
     next_run_ = next_hole_ = passed_ = 0;
-    granules_ = given_ = 0;
+    granules_ = 0;
   }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
   /// is found dead again.
@@ -74,8 +74,6 @@ class DeadSpace {
     return {0, 0};
   }
   bool has_holes() const { return passed_ > 0 || next_hole_ < holes_.size(); }
-  /// Nothing is left but a few odd pieces, as of any dead space in the end.
-  bool is_used_up() const { return granules_ < given_ / kOddPart; }
   /// The hole that a small object will be put into next, if there is one.
   Hole next_hole() const {
     if (passed_ > 0) return holes_[passed_ - 1];
@@ -91,12 +89,11 @@ class DeadSpace {
   }
 
   static constexpr u32 kHolesTried = 64;
-  static constexpr u64 kOddPart = 16;
   std::vector<Extent> runs_;
   std::vector<Hole> holes_;
   std::size_t next_run_ = 0, next_hole_ = 0;
   std::size_t passed_ = 0;  // holes passed over, at the front of the list, whose first ones are taken
-  u64 granules_ = 0, given_ = 0;
+  u64 granules_ = 0;
 };
 
 /// Dead space kept back for what is born black while the next cycle decides what to do (reuse.cc).
