@@ -291,8 +291,9 @@ TEST(what_is_due_is_whole_also_behind_its_weak_arrays) {
     m.store_ref(m.root(1) + 2, node);
     store(2, m.right(m.root(0)));
     store(3, m.root(1));
-    store(4, m.alloc_node());
+    // The key last: a pair that has one is cleared as a whole, and to make the value may take a remark pause.
     store(5, m.alloc_node());
+    store(4, m.alloc_node());
     // At the end of the heap, where black objects come to lie next.
     build_list(m, 1, 50, 0);
     store(0, m.right(m.root(0)));
