@@ -299,7 +299,7 @@ export const MUTANTS = [
     find: '    std::erase_if(spare_, [&](const Hole& hole) { return hole.first + hole.granules > end; });\n',
     replace: '    static_cast<void>(end);\n',
     stress: of('lists', 'graphs', 'trees'),
-    tests: ['spare'],
+    tests: ['what_is_kept_back'],
   },
   {
     name: 'due-objects-overwritten',

@@ -311,6 +311,52 @@ TEST(what_is_due_is_whole_also_behind_its_weak_arrays) {
   expect_no_violation(test, m);
 }
 
+// What is due and not marked yet keeps the top where it is, although all at the end of the space is dead. Of that some is kept back
+// for what is born in the next cycle (spare.cc), which finds it above a top that it lowers.
+TEST(what_is_kept_back_for_the_next_cycle_is_forgotten_where_that_lowers_the_top_below_it) {
+  HeapOptions options = stepping_heap();
+  options.young = Young::AlsoAsked;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  const Heap& heap = *test.heap;
+  NativeMutator m(test, 4'096);
+  constexpr u32 kNodesOfPage = kPageSize / 24, kBlack = 60 * kNodesOfPage;
+  const u32 black = m.push(0), guarded = m.push(0);
+  Guardian guardian(test, 1);
+  const auto cycle = [&](auto&& born_black) {
+    REQUIRE(step_to(test, m, layout::Phase::Reclaim));
+    born_black();
+    REQUIRE(step_to(test, m, layout::Phase::Idle));
+  };
+  cycle([] {});                                        // compacts
+  cycle([&] { build_list(m, black, kBlack, 0); });
+  build_list(m, guarded, 3'000, 0);                    // more than the pause marks
+  guardian.guard(m.root(guarded));
+  m.set_root(guarded, 0);
+  for (u32 i = 0; i < 30 * kNodesOfPage; i++) m.alloc_node();
+  const u32 end = heap.moving.top;
+  cycle([&] {
+    CHECK(heap.moving.black_begin + 16 > end);
+    build_list(m, black, kBlack, 0);
+  });
+  CHECK_EQ(guardian.due(), 1u);
+  m.set_root(black, 0);
+  const u64 spared = heap.statistics.holesSpared.load();
+  const u32 first = m.top;
+  cycle([&] {
+    CHECK(heap.moving.black_begin + 20 < end);
+    while (m.top < first + 12 * kNodesOfPage) {
+      m.push(m.alloc_node());
+      m.set_key(m.root(m.top - 1), m.top);
+    }
+  });
+  CHECK_EQ(heap.statistics.holesSpared.load(), spared);
+  u32 intact = 0;
+  for (u32 at = first; at < m.top; at++) intact += m.key(m.root(at)) == at + 1 && m.key_intact(m.root(at));
+  CHECK_EQ(intact, m.top - first);
+  expect_no_violation(test, m);
+}
+
 TEST(a_guardian_may_go_while_what_it_guards_is_on_its_way) {
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);
