@@ -122,6 +122,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
   const u32 most = std::max(need_pages, pages_for_granules(mutator.allowance));
   Granule first;
   u32 granules, dirty;  // of what is granted; the first `dirty` hold garbage
+  u32 used;
   bool registered = false, keeps_rest = false;
   Hole next{0, 0};
   {
@@ -165,11 +166,13 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     registered = moving.registered;
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
+    used = moving.used_pages();
   }
   mutator.allowance -= std::min(mutator.allowance, granules);
   Statistics::add(statistics.tlabGrants);
   Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
-  consider_cycle();
+  consider_cycle(used);
+  // Published before it is zeroed: the fence there would wait for all these stores.
   open_tlab(mutator, ref(first).word, ref({first.index + granules}).word, keeps_rest);
   if (dirty) std::memset(granule_address(first), 0, std::size_t{dirty} * kGranuleSize);
   for (u32 at = 0; at < std::min(next.granules, kGranulesFetched); at += kGranulesPerLine) {
@@ -205,7 +208,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const u32 pages = pages_for_granules(granules);
   bool registered = false;
   u32 first = PageRuns::kNone;
-  u32 ref_word = 0;
+  u32 ref_word = 0, used;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 held = moving.held_pages();
@@ -243,6 +246,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
       ref_word = base_word + first * kWordsPerPage;
     }
     moving.large_pages += pages;
+    used = moving.used_pages();
   }
   if (ref_word >= base_word) {
     if (registered) {
@@ -263,7 +267,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   mutator.allowance -= std::min(mutator.allowance, granules);
   Statistics::add(statistics.largeAllocations);
   Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
-  consider_cycle();
+  consider_cycle(used);
   return ref_word;
 }
 
@@ -338,12 +342,8 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, bool& waited) {
   }
 }
 
-void Heap::consider_cycle() {
-  u32 used;
-  {
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    used = moving.used_pages();
-  }
+/// `used`: pages, with what has just been given out.
+void Heap::consider_cycle(u32 used) {
   const bool due = used >= trigger_pages_.load(std::memory_order_relaxed) || dead_unfit_.load(std::memory_order_relaxed);
   if (!due || stepping) return;
   std::lock_guard<std::mutex> lock(cycle_mutex_);

@@ -187,7 +187,7 @@ class Heap {
   void set_tlab_aside(Mutator& mutator);
   bool reopen_rest(Mutator& mutator, u32 need);
   void record_black_pages(u32 first_word, u32 end_word);
-  void consider_cycle();
+  void consider_cycle(u32 used);
   void pace_allocation(Mutator& mutator, u32 granules, bool& waited);
   void nap(Mutator& mutator, u64 ns);
 
