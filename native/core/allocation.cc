@@ -151,8 +151,8 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       const u32 top = moving.top;
       const u32 room = held < max_pages_ ? std::min(max_pages_ - held, moving.large_low - top) : 0;
       u32 longest = moving.black ? kBlackTlabPages : most;
-      if (moving.dead.has_holes()) {
-        note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed), kOddPieces);
+      if (moving.dead.pages() > kOddPieces * room_needed()) {
+        note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
         longest = kUnfitTlabPages;
       }
       if (room < need_pages) return false;
@@ -213,7 +213,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 held = moving.held_pages();
     // The heap may grow for it; what must not happen is that it finds no room though there is some.
-    if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_, 0);
+    if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_);
     if (held + pages > max_pages_) return 0;
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);

@@ -229,7 +229,8 @@ class Heap {
   void find_dead();
   bool reuse_suffices(u32 gain);
   void reuse_dead();
-  void note_unfit(u32 held, u32 most, double odd);
+  u32 room_needed() const;
+  void note_unfit(u32 held, u32 most);
   bool is_dead(const Hole& hole) const;
   bool nothing_marked_in_dead() const;
   void return_unneeded();

@@ -241,14 +241,17 @@ void Heap::reuse_dead() {
   moving.spare.set(spare_);
 }
 
-/// Under the space's lock. An object has not fitted into the dead space and takes fresh pages: with them `held` are taken, of
-/// `most` that may be. `odd`: the part of the room for the next cycle that may be dead space nothing fits into.
-void Heap::note_unfit(u32 held, u32 most, double odd) {
-  // The room that the next cycle was to have does not come from what is dead, then.
+/// Pages to be allocated from the beginning of the next cycle on, as pacing expects it.
+u32 Heap::room_needed() const {
   const u32 limit = limit_pages_.load(std::memory_order_relaxed);
-  const u32 needed = limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
-  if (moving.dead.pages() < odd * needed) return;
-  if (held + needed / 2 > most) dead_unfit_.store(true, std::memory_order_relaxed);
+  return limit - std::min(limit, trigger_pages_.load(std::memory_order_relaxed));
+}
+
+/// Under the space's lock. An object has not fitted into the dead space and takes fresh pages: with them `held` are taken, of
+/// `most` that may be.
+void Heap::note_unfit(u32 held, u32 most) {
+  // The room that the next cycle was to have does not come from what is dead, then.
+  if (held + room_needed() / 2 > most) dead_unfit_.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace glissade
