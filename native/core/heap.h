@@ -223,7 +223,8 @@ class Heap {
   u32 lower_top();
   bool may_stay() const;
   void set_spare_live(bool live);
-  void choose_spare();
+  void choose_spare(DeadSpace& dead, u32 black_pages);
+  void forget_spare();
   void zero_above_stacks();
   void consider_holes();
   void find_dead();
@@ -286,6 +287,9 @@ class Heap {
   u64 dead_granules_ = 0;                  // in both
   bool dead_was_enough_ = false;           // at the end of the last cycle reuse sufficed
   std::vector<Hole> spare_;                // what the last cycle left in moving.spare; none if it is not to be used
+  u32 spare_end_ = 0;                      // the granule at which the highest of them ends
+  DeadSpace found_dead_;                   // what moving.dead and moving.spare become next
+  SpareSpace found_spare_;
   bool lacks_black_room_ = false;          // the last remark could not lower the top
   bool stays_ = false;                     // the cycle under way will do without a flip: what is born black may lie anywhere
   bool may_reuse_ = false;                 // the cycle under way may do without a flip

@@ -104,6 +104,11 @@ class SpareSpace {
     next_ = 0;
     granules_taken_ = 0;
   }
+  void clear() {
+    holes_.clear();
+    next_ = 0;
+    granules_taken_ = 0;
+  }
   /// One in which `need` granules fit; granules = 0: none of the next few, which are passed over for good.
   Hole take(u32 need) {
     for (u32 tried = 0; tried < kTried && next_ < holes_.size(); tried++) {

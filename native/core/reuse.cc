@@ -64,14 +64,8 @@ void Heap::forget_dead() {
   zero_above_stacks();
   const u32 lowered = lower_top();
   lacks_black_room_ = lowered < kBlackRoom * moving.black_pages;
-  if (lacks_black_room_ && may_stay()) {
-    const u32 end = moving.top * kGranulesPerPage;
-    std::erase_if(spare_, [&](const Hole& hole) { return hole.first + hole.granules > end; });
-  } else {
-    spare_.clear();
-  }
-  stays_ = !spare_.empty();
-  moving.spare.set(spare_);
+  stays_ = lacks_black_room_ && spare_end_ > 0 && spare_end_ <= moving.top * kGranulesPerPage && may_stay();
+  if (!stays_) forget_spare();
 }
 
 /// By how many pages.
@@ -105,20 +99,28 @@ void Heap::set_spare_live(bool live) {
   for (const Hole& hole : spare_) blocks.set_live({hole.first}, hole.granules, live);
 }
 
-/// From what is dead the lowest: the end of the space should die.
-void Heap::choose_spare() {
+void Heap::forget_spare() {
   spare_.clear();
+  spare_end_ = 0;
+  moving.spare.clear();
+}
+
+/// From what is dead the lowest: the end of the space should die.
+void Heap::choose_spare(DeadSpace& dead, u32 black_pages) {
+  spare_.clear();
+  spare_end_ = 0;
   if (!lacks_black_room_) return;
-  const u64 wanted = std::min<u64>(u64{kBlackRoom} * moving.black_pages * kGranulesPerPage, moving.dead.granules() / kSparePart);
+  const u64 wanted = std::min<u64>(u64{kBlackRoom} * black_pages * kGranulesPerPage, dead.granules() / kSparePart);
   for (u64 kept = 0; kept < wanted;) {
     Hole hole{0, 0};
-    if (const Extent run = moving.dead.take_run(1, options.tlab_pages); run.pages) {
+    if (const Extent run = dead.take_run(1, options.tlab_pages); run.pages) {
       hole = {run.first * kGranulesPerPage, run.pages * kGranulesPerPage};
     } else {
-      hole = moving.dead.take_hole(0);
+      hole = dead.take_hole(0);
     }
     if (hole.granules == 0) break;
     spare_.push_back(hole);
+    spare_end_ = std::max(spare_end_, hole.first + hole.granules);
     kept += hole.granules;
   }
 }
@@ -233,12 +235,20 @@ void Heap::return_unneeded() {
 /// After the pause that ended black allocation.
 void Heap::reuse_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
-  std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
+  u32 black_pages;
+  {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
+  }
   holes_given_ = !holes_.empty();
-  moving.dead.set(dead_runs_, holes_, dead_granules_);
-  choose_spare();
-  moving.spare.set(spare_);
+  // Lists of thousands, in no mutator's way; what the lists of the last cycle took is used for the next.
+  found_dead_.set(dead_runs_, holes_, dead_granules_);
+  choose_spare(found_dead_, black_pages);
+  found_spare_.set(spare_);
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  moving.black_pages = black_pages;
+  std::swap(moving.dead, found_dead_);
+  std::swap(moving.spare, found_spare_);
 }
 
 /// Pages to be allocated from the beginning of the next cycle on, as pacing expects it.
