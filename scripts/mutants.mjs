@@ -602,8 +602,8 @@ export const MUTANTS = [
     name: 'unfit-holes-for-ever',
     what: 'nobody notices that objects do not fit into holes',
     file: 'native/core/reuse.cc',
-    find: '  if (held + needed / 2 > most) dead_unfit_',
-    replace: '  if (held + needed > ~0u) dead_unfit_',
+    find: '  if (held + room_needed() / 2 > most) dead_unfit_',
+    replace: '  if (held + most > ~0u) dead_unfit_',
     tests: ['holes'],
   },
   {
