@@ -135,7 +135,8 @@ TEST(a_program_that_waits_for_memory_forgets_nothing_that_it_needed) {
   for (u32 i = 0; i < 4 && test.heap->statistics.allocationStalls.load() == stalls; i++) m.alloc_bytes(10 * kMiB);
   let_end(test, m);
   CHECK(test.heap->statistics.allocationStalls.load() > stalls);
-  CHECK(resident_pages(*test.heap) > pages_for_bytes(20 * kMiB));
+  // The 24 at the least are kept, the 10 among them now, which lie elsewhere. How many more hangs on when the first cycle saw the list.
+  CHECK(resident_pages(*test.heap) > kMost);
   CHECK_EQ(list_length(m), kNodes / 40);
 }
 
