@@ -30,6 +30,22 @@ export const MUTANTS = [
     tests: ['test/differential.test.ts'],
   },
   {
+    name: 'growth-is-not-passed-on',
+    what: 'the core does not learn how far a heap may grow',
+    file: 'src/gc/concurrent.ts',
+    find: '        growth: options.growth,\n',
+    replace: '        growth: 2,\n',
+    tests: ['test/conformance/growth.test.ts'],
+  },
+  {
+    name: 'portable-growth',
+    what: 'the portable collector lets each heap grow to twice what lives',
+    file: 'src/gc/stop-the-world.ts',
+    find: 'this.#liveBytes * this.#growth',
+    replace: 'this.#liveBytes * 2',
+    tests: ['test/conformance/growth.test.ts'],
+  },
+  {
     name: 'a-reservation-is-a-safepoint',
     what: 'an allocation that was reserved collects like any other',
     file: 'src/heap/slow-path.ts',

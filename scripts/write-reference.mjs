@@ -53,6 +53,8 @@ function optionRows(options, prefix = '') {
         return [[full, `size, ${code(size(spec.min))} to ${code(size(spec.max))}`, code(size(spec.default)), spec.doc]]
       case 'integer':
         return [[full, `whole number, ${spec.min} to ${spec.max}`, code(spec.default), spec.doc]]
+      case 'ratio':
+        return [[full, `number, ${spec.min} to ${spec.max}`, code(spec.default), spec.doc]]
       case 'flag':
         return [[full, `${code('true')} or ${code('false')}`, code(spec.default), spec.doc]]
       case 'choice':

@@ -39,6 +39,10 @@ describe('options', () => {
     [{ checked: 1 }, 'option checked is true or false; got 1'],
     [{ collectorThreads: 1.5 }, 'option collectorThreads is a whole number; got 1.5'],
     [{ collectorThreads: -1 }, 'option collectorThreads lies between 0 and 16; got -1'],
+    [{ growth: '2' }, 'option growth is a number; got "2"'],
+    [{ growth: NaN }, 'option growth is a number; got NaN'],
+    [{ growth: 1 }, 'option growth lies between 1.25 and 100; got 1'],
+    [{ growth: Infinity }, 'option growth lies between 1.25 and 100; got Infinity'],
     [{ stress: { everyAllocations: -1 } }, 'option stress.everyAllocations lies between 0 and 2147483647; got -1'],
     [
       { collector: 'stop-the-world', relocation: 'move' },
@@ -79,6 +83,7 @@ describe('options', () => {
     expect(Object.fromEntries(limits.map(({ name, min, max }) => [name, [min, max]]))).toEqual({
       maxBytes: [2 ** 20, 4 * 2 ** 30],
       maxRootBytes: [64 * 1024, 2 ** 30],
+      growth: [1.25, 100],
       collectorThreads: [0, 16],
       verify: [0, 4],
       everyAllocations: [0, 2 ** 31 - 1],
@@ -90,7 +95,7 @@ describe('options', () => {
       const called = inStress ? `stress.${name}` : name
       for (const bad of [min - 1, max + 1]) {
         const rule =
-          kind === 'integer'
+          kind !== 'size'
             ? `lies between ${min} and ${max}`
             : bad < min
               ? `is at least ${size(min)}`

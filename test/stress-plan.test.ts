@@ -22,6 +22,7 @@ describe('an episode', () => {
     expect(seen(({ verify }) => verify)).toEqual(new Set([0, 1, 2, 3, 4]))
     expect(seen(({ heap }) => heap.faults)).toEqual(new Set(['sigbus', 'thread']))
     expect(seen(({ heap }) => heap.relocation)).toEqual(new Set(['auto', 'copy']))
+    expect(seen(({ heap }) => heap.growth)).toEqual(new Set([1.25, 2, 4]))
     expect(seen(({ heap }) => heap.collectorThreads)).toEqual(new Set([1, 2, 3]))
     expect(seen(({ reuse }) => reuse)).toEqual(new Set([true, false]))
     expect(seen(({ young }) => young)).toEqual(new Set([0, 1, 2]))
@@ -60,7 +61,7 @@ describe('an episode', () => {
       plan(3, { mutators: 1, heap: 2 ** 24, verify: 2, inject: 'move:EBUSY=0.5', checked: true }),
     )
     expect(told).toMatch(
-      /^seed 3 · 1 mutator · 16 MiB · concurrent checked, faults \w+, relocation \w+, collector threads \d/,
+      /^seed 3 · 1 mutator · 16 MiB · concurrent checked, faults \w+, relocation \w+, growth [\d.]+, collector threads \d/,
     )
     expect(told).toMatch(/ · verify 2 · .*inject move:EBUSY=0\.5 · /)
   })

@@ -140,6 +140,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.root_bytes = static_cast<std::size_t>(number("maxRootBytes", static_cast<double>(options.root_bytes)));
   options.buffer_limit = static_cast<std::size_t>(number("bufferLimit", static_cast<double>(options.buffer_limit)));
   options.min_bytes = static_cast<std::size_t>(number("minBytes", static_cast<double>(options.min_bytes)));
+  options.growth = number("growth", options.growth);
   options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
   options.reuse = number("reuse", 1) != 0;
   options.young = static_cast<Young>(number("young", 1));

@@ -52,6 +52,7 @@ export class ConcurrentCollector implements Collector {
         maxBytes: options.maxBytes,
         maxRootBytes: options.maxRootBytes,
         bufferLimit: BUFFER_LIMIT,
+        growth: options.growth,
         collectorThreads: options.collectorThreads || Math.min(availableParallelism(), 4),
         relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
         faults: options.faults === 'thread' ? 1 : 0,

@@ -10,6 +10,8 @@ export interface NativeHeapOptions {
   readonly maxRootBytes: number
   /** The longest ArrayBuffer of this Node. */
   readonly bufferLimit: number
+  /** The heap may grow to so many times what lives. */
+  readonly growth: number
   readonly collectorThreads: number
   /** 0 auto, 1 move, 2 copy. */
   readonly relocation: number

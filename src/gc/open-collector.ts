@@ -65,7 +65,5 @@ function open({ collector, relocation, faults }: Mode, options: ParsedOptions): 
     })
   }
   const memory = createPortableMemory(options.maxBytes, options.maxRootBytes, options.checked)
-  return collector === 'none'
-    ? new NoCollector(memory, options.maxBytes)
-    : new StopTheWorldCollector(memory, options.maxBytes, options.checked)
+  return collector === 'none' ? new NoCollector(memory, options.maxBytes) : new StopTheWorldCollector(memory, options)
 }

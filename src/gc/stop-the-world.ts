@@ -15,8 +15,8 @@
 // program's has changed, and the next collection begins afresh. From `clear` on there is no way back: the heap is torn, and
 // says so for ever after. The one exception that a program goes on after, a stack overflow, is met before anything is begun.
 //
-// Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is twice what is live
-// (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
+// Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is `growth` times what
+// is live (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
 
 import {
   AreaKind,
@@ -32,6 +32,7 @@ import {
   slotWords,
 } from '../heap/layout.js'
 import { roundUp, type PortableMemory } from '../heap/memory.js'
+import type { ParsedOptions } from '../heap/options.js'
 import type { RawStatistics } from './collector.js'
 import { Histogram } from './histogram.js'
 import { LiveMap } from './live-map.js'
@@ -47,6 +48,7 @@ export class StopTheWorldCollector extends PortableCollector {
   readonly name = 'stop-the-world' as const
   readonly #live: LiveMap
   readonly #checked: boolean
+  readonly #growth: number
   readonly #pauses = new Histogram()
   readonly #weak: WeakSlots
   /** Mark stack: objects that are marked and not yet scanned. */
@@ -62,9 +64,13 @@ export class StopTheWorldCollector extends PortableCollector {
   #weakCleared = 0
   #guardedDue = 0
 
-  constructor(memory: PortableMemory, maxBytes: number, checked: boolean) {
+  constructor(
+    memory: PortableMemory,
+    { maxBytes, growth, checked }: Pick<ParsedOptions, 'maxBytes' | 'growth' | 'checked'>,
+  ) {
     super(memory, maxBytes)
     this.#checked = checked
+    this.#growth = growth
     this.#live = new LiveMap(memory.geometry.movingStart, memory.geometry.end)
     this.#weak = new WeakSlots(this.views, {
       isMarked: (ref) => this.#isLiveObject(ref),
@@ -128,7 +134,7 @@ export class StopTheWorldCollector extends PortableCollector {
     this.#liveBytes = (newTop - newStart) * 4 + largeBytes
     space.setWindow(newStart, newTop, this.#liveBytes)
     for (let i = 0; i < this.mutators; i++) space.closeTlab(i)
-    this.#threshold = Math.min(space.maxBytes, Math.max(this.#minThreshold, this.#liveBytes * 2))
+    this.#threshold = Math.min(space.maxBytes, Math.max(this.#minThreshold, this.#liveBytes * this.#growth))
     control[Word.Epoch]++
     control[Word.Cycles]++
     this.#tellObserver(newStart, newTop)

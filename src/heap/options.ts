@@ -21,6 +21,13 @@ interface IntegerSpec {
   readonly max: number
   readonly doc: string
 }
+interface RatioSpec {
+  readonly kind: 'ratio'
+  readonly default: number
+  readonly min: number
+  readonly max: number
+  readonly doc: string
+}
 interface FlagSpec {
   readonly kind: 'flag'
   readonly default: boolean
@@ -37,7 +44,7 @@ interface GroupSpec {
   readonly members: { readonly [name: string]: IntegerSpec | FlagSpec }
   readonly doc: string
 }
-type Spec = SizeSpec | IntegerSpec | FlagSpec | ChoiceSpec | GroupSpec
+type Spec = SizeSpec | IntegerSpec | RatioSpec | FlagSpec | ChoiceSpec | GroupSpec
 
 /** Every option of `Heap.create`. */
 export const OPTIONS = {
@@ -65,6 +72,13 @@ export const OPTIONS = {
     default: 'sigbus',
     choices: ['sigbus', 'thread'],
     doc: 'Who serves page faults of mutators: a signal handler on their own thread, or a thread of the collector.',
+  },
+  growth: {
+    kind: 'ratio',
+    default: 2,
+    min: 1.25,
+    max: 100,
+    doc: 'How far the heap may grow between collections: so many times what lives. More is fewer collections. `maxBytes` bounds it.',
   },
   collectorThreads: {
     kind: 'integer',
@@ -140,7 +154,7 @@ export const OPTIONS = {
 type Table = typeof OPTIONS
 type InputOf<S> = S extends { kind: 'size' }
   ? number | string
-  : S extends { kind: 'integer' }
+  : S extends { kind: 'integer' | 'ratio' }
     ? number
     : S extends { kind: 'flag' }
       ? boolean
@@ -149,7 +163,7 @@ type InputOf<S> = S extends { kind: 'size' }
         : S extends { members: infer M }
           ? { -readonly [K in keyof M]?: InputOf<M[K]> }
           : never
-type ParsedOf<S> = S extends { kind: 'size' | 'integer' }
+type ParsedOf<S> = S extends { kind: 'size' | 'integer' | 'ratio' }
   ? number
   : S extends { kind: 'flag' }
     ? boolean
@@ -222,10 +236,12 @@ function parseOne(name: string, spec: Spec, value: unknown): unknown {
       if (typeof value !== 'number' || !Number.isInteger(value)) {
         throw optionError(`option ${name} is a whole number; got ${show(value)}`)
       }
-      if (value < spec.min || value > spec.max) {
-        throw optionError(`option ${name} lies between ${spec.min} and ${spec.max}; got ${value}`)
+      return between(name, spec, value)
+    case 'ratio':
+      if (typeof value !== 'number' || Number.isNaN(value)) {
+        throw optionError(`option ${name} is a number; got ${show(value)}`)
       }
-      return value
+      return between(name, spec, value)
     case 'size': {
       const bytes = parseSize(name, value)
       if (bytes < spec.min) {
@@ -237,6 +253,11 @@ function parseOne(name: string, spec: Spec, value: unknown): unknown {
       return bytes
     }
   }
+}
+
+function between(name: string, { min, max }: IntegerSpec | RatioSpec, value: number): number {
+  if (value < min || value > max) throw optionError(`option ${name} lies between ${min} and ${max}; got ${value}`)
+  return value
 }
 
 /** Bytes of a size given as a number or as text like `'64m'`; each way of being wrong has its own sentence. */

@@ -96,6 +96,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
   const young = reuse ? random.pick([0, 1, 2, 2, 2]) : 0
   const overdraft = random.pick([0, 1, 1, 8])
   const retentionMs = random.pick([0, 0, 2000])
+  const growth = random.pick([2, 2, 1.25, 4])
   return {
     seed,
     ms,
@@ -115,6 +116,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
       protect: options.protect ?? false,
       faults: options.faults ?? faults,
       relocation: options.relocation ?? relocation,
+      growth,
       collectorThreads,
       verify: options.verify ?? verify,
       // A collection of a checked heap takes long enough already.
@@ -146,7 +148,7 @@ export function describePlan({
     `seed ${seed}`,
     `${mutators} ${mutators === 1 ? 'mutator' : 'mutators'}`,
     `${Number(heap.maxBytes) / MiB} MiB`,
-    `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, collector threads ${heap.collectorThreads}`,
+    `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, growth ${heap.growth}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
     ...(reuse ? ['reuse', ['no young cycles', 'young cycles', 'young cycles always'][young]] : []),
     ...(overdraft ? [`overdraft ${overdraft}`] : []),
