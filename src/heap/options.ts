@@ -78,7 +78,7 @@ export const OPTIONS = {
     default: 2,
     min: 1.25,
     max: 100,
-    doc: 'How far the heap may grow between collections: so many times what lives. More is fewer collections. `maxBytes` bounds it.',
+    doc: 'How far the heap grows between collections: to so many times what lives. More is fewer collections; the bound is `maxBytes`.',
   },
   collectorThreads: {
     kind: 'integer',
