@@ -40,7 +40,9 @@ void write_header(u8* at, u32 shape, u32 word1) {
 class Counted {
  public:
   explicit Counted(std::atomic<u32>& count) : count_(count) {}
-  ~Counted() { count_.fetch_sub(u32{counted_}, std::memory_order_relaxed); }
+  ~Counted() {
+    if (counted_) count_.fetch_sub(1, std::memory_order_relaxed);
+  }
   void count() {
     if (!counted_) count_.fetch_add(1, std::memory_order_relaxed);
     counted_ = true;
@@ -135,17 +137,17 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
       take_pages(run.first, run.pages);
       dirty = granules;
-      Statistics::add(statistics.pagesReused, run.pages);
+      Statistics::add_alone(statistics.pagesReused, run.pages);
     } else if (const Hole hole = moving.dead.take_hole(need); hole.granules) {
       first = {hole.first};
       granules = dirty = hole.granules;
       next = moving.dead.next_hole();
-      Statistics::add(statistics.holesReused);
+      Statistics::add_alone(statistics.holesReused);
     } else if (const Hole spare = moving.black ? moving.spare.take(need) : Hole{0, 0}; spare.granules) {
       first = {spare.first};
       granules = dirty = spare.granules;
       next = moving.spare.next();
-      Statistics::add(statistics.holesSpared);
+      Statistics::add_alone(statistics.holesSpared);
     } else {
       const u32 held = moving.held_pages();
       const u32 top = moving.top;
@@ -167,12 +169,13 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
     // Under the lock, while `registered` is still true: the close waits for us (invariant 9).
     if (registered) compaction.in_flight.fetch_add(1, std::memory_order_seq_cst);
     used = moving.used_pages();
+    Statistics::add_alone(statistics.tlabGrants);
+    Statistics::add_alone(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
   }
   mutator.allowance -= std::min(mutator.allowance, granules);
-  Statistics::add(statistics.tlabGrants);
-  Statistics::add(statistics.bytesAllocated, std::size_t{granules} * kGranuleSize);
   consider_cycle(used);
-  // Published before it is zeroed: the fence there would wait for all these stores.
+  // Published before it is zeroed: the fence there would wait for all these stores. So would any locked instruction behind them, which
+  // is why there is none from here to the end of the slow path but in a compaction.
   open_tlab(mutator, ref(first).word, ref({first.index + granules}).word, keeps_rest);
   if (dirty) std::memset(granule_address(first), 0, std::size_t{dirty} * kGranuleSize);
   for (u32 at = 0; at < std::min(next.granules, kGranulesFetched); at += kGranulesPerLine) {
@@ -247,6 +250,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     }
     moving.large_pages += pages;
     used = moving.used_pages();
+    Statistics::add_alone(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
   }
   if (ref_word >= base_word) {
     if (registered) {
@@ -266,24 +270,23 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   }
   mutator.allowance -= std::min(mutator.allowance, granules);
   Statistics::add(statistics.largeAllocations);
-  Statistics::add(statistics.bytesAllocated, std::size_t{pages} << kPageShift);
   consider_cycle(used);
   return ref_word;
 }
 
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
-  const u64 entered = now_ns();
   const bool large = granules >= kLargeObjectGranules;
-  bool waited = false, paced = false;
+  bool paced = false;
+  u64 waits_since = 0;  // nanoseconds; 0: it has not had to
   Counted stalled(stalled_), outrun(outrun_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
-    while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap);
-    if (!std::exchange(paced, true)) pace_allocation(mutator, granules, waited);
+    while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap, waits_since);
+    if (!std::exchange(paced, true)) pace_allocation(mutator, granules, waits_since);
     const u32 ref = large ? try_large(mutator, shape, word1, granules) : try_small(mutator, shape, word1, granules);
     if (ref != 0) {
-      (waited ? statistics.allocationStall_us : statistics.tlabGrant_us).record(now_ns() - entered);
+      if (waits_since != 0) statistics.allocationStall_us.record(now_ns() - waits_since);
       return ref;
     }
     if (std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
@@ -300,7 +303,7 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
       outrun.count();
       last_chance = cycles_begun() + 2;
     }
-    waited = true;
+    if (waits_since == 0) waits_since = now_ns();
     safepoint.leave(mutator);
     const bool open = wait_for_memory();
     safepoint.enter(mutator);
@@ -308,7 +311,9 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   }
 }
 
-void Heap::nap(Mutator& mutator, u64 ns) {
+/// `waits_since`: when the first nap began.
+void Heap::nap(Mutator& mutator, u64 ns, u64& waits_since) {
+  if (waits_since == 0) waits_since = now_ns();
   safepoint.leave(mutator);
   const timespec pause{0, static_cast<long>(ns)};
   nanosleep(&pause, nullptr);
@@ -318,7 +323,7 @@ void Heap::nap(Mutator& mutator, u64 ns) {
 /// Waits while the mutator is ahead of the collector, parked and not for long, unless it has an allowance left: a TLAB can
 /// be a hole, much shorter than what it was allowed. Some pages are allowed whatever the pace: a program that is slowed
 /// goes on in steps of that size.
-void Heap::pace_allocation(Mutator& mutator, u32 granules, bool& waited) {
+void Heap::pace_allocation(Mutator& mutator, u32 granules, u64& waits_since) {
   constexpr u64 kLongest = 1'000'000;
   constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
   if (mutator.allowance >= granules) return;
@@ -328,8 +333,7 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, bool& waited) {
   if (stepping) return allow(most);
   // Remark cannot end while the program dirties or builds faster than the collector marks.
   if (const u32 pressure = remark_pressure_.load(std::memory_order_relaxed)) {
-    nap(mutator, u64{50'000} << std::min(pressure, 6u));
-    waited = true;
+    nap(mutator, u64{50'000} << std::min(pressure, 6u), waits_since);
   }
   const u32 least = std::max(need, std::min(kSmallest, options.tlab_pages));
   for (u64 slept = 0;; slept += kNap) {
@@ -337,8 +341,7 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, bool& waited) {
     if (allowance >= least || slept >= kLongest) {
       return allow(static_cast<u32>(std::clamp<u64>(allowance, least, most)));
     }
-    nap(mutator, kNap);
-    waited = true;
+    nap(mutator, kNap, waits_since);
   }
 }
 

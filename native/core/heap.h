@@ -188,8 +188,8 @@ class Heap {
   bool reopen_rest(Mutator& mutator, u32 need);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle(u32 used);
-  void pace_allocation(Mutator& mutator, u32 granules, bool& waited);
-  void nap(Mutator& mutator, u64 ns);
+  void pace_allocation(Mutator& mutator, u32 granules, u64& waits_since);
+  void nap(Mutator& mutator, u64 ns, u64& waits_since);
 
   // gates.cc
   void open_gates();

@@ -51,7 +51,7 @@ namespace glissade {
   X(pagesReturned, "free pages given back to the system, too many for what the heap needs") \
   X(pagesReused, "dead pages that became TLABs where they lay, without a compaction")     \
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
-  X(holesSpared, "dead space kept back, that became TLABs while a cycle was at work")       \
+  X(holesSpared, "dead space kept back, that became TLABs while a cycle was at work")     \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
   X(allocationStalls, "allocations that found no memory and waited for some; naps are not counted") \
   X(verifications, "checks that the collector made of itself (option verify)")            \
@@ -69,7 +69,6 @@ namespace glissade {
   X(timeToSafepoint, "from the request of a stop to the last mutator's stop")             \
   X(faultStall, "time a mutator spent in the fault handler")                              \
   X(allocationStall, "time a mutator waited in the allocation slow path")                 \
-  X(tlabGrant, "time of an allocation slow path that did not wait")                       \
   X(cycle, "a whole cycle")
 
 struct Statistics {
@@ -82,6 +81,8 @@ struct Statistics {
 #undef X
 
   static void add(Counter& counter, u64 n = 1) { counter.fetch_add(n, std::memory_order_relaxed); }
+  /// Where a lock keeps all others that add to it out: a locked instruction costs what several of these do.
+  static void add_alone(Counter& counter, u64 n = 1) { counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
 };
 
 }  // namespace glissade
