@@ -1,8 +1,6 @@
 // Marking, precleaning and the remark pause's work; marking.h states what holds when.
 #include "marking.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -287,10 +285,11 @@ void Marking::trace() {
     trace_with(marker, true);
     return;
   }
-  hungry_ = 0;
   while (work_.size() < workers) work_.emplace_back();
+  // The first has all the work, and gives it away while others are hungry.
+  bag_.open();
   heap_.workers.run([&](u32 worker) {
-    // The first has all the work, and gives it away while others are hungry.
+    if (worker != 0 && !bag_.join()) return;
     Marker marker(heap_, true, work_[worker]);
     trace_with(marker, false);
   });
@@ -329,38 +328,16 @@ bool Marking::trace_telling(Marker& marker, u64 objects, u64 slots) {
 }
 
 void Marking::trace_with(Marker& marker, bool alone) {
-  const u32 workers = alone ? 1 : heap_.workers.count();
-  bool counted = false;  // among the hungry
   for (;;) {
-    if (marker.idle()) {
-      std::lock_guard<std::mutex> lock(bag_mutex_);
-      if (!bag_.empty()) {
-        marker.stack().take(bag_.back());
-        bag_.pop_back();
-        if (counted) __atomic_fetch_sub(&hungry_, 1, __ATOMIC_RELAXED);
-        counted = false;
-      } else {
-        if (!counted) __atomic_fetch_add(&hungry_, 1, __ATOMIC_RELAXED);
-        counted = true;
-        // Everybody hungry and nothing in the bag: the trace is complete. (A lone tracer never shares.)
-        if (alone || __atomic_load_n(&hungry_, __ATOMIC_RELAXED) >= workers) break;
-      }
-    }
-    if (marker.idle()) {
-      sched_yield();
-      continue;
-    }
+    if (marker.idle() && (alone || !bag_.take(marker.stack()))) break;
     marker.drain(heap_.stepping ? heap_.steps.portion.load(std::memory_order_relaxed) : kStepObjects);
     if (counting_) heap_.pacing.advance(marker.take_granules());
     if (heap_.stepping) {
       heap_.steps.marked.store(marker.marked, std::memory_order_relaxed);
       heap_.gate(Rest::Trace);
     }
-    if (alone || __atomic_load_n(&hungry_, __ATOMIC_RELAXED) == 0) continue;
-    if (const MarkStack::Gift gift = marker.stack().give(); gift.count) {
-      std::lock_guard<std::mutex> lock(bag_mutex_);
-      bag_.push_back(gift);
-    }
+    if (alone || !bag_.hungry()) continue;
+    if (const MarkStack::Gift gift = marker.stack().give(); gift.count) bag_.give(gift);
   }
   note(marker);
 }

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "mark-bag.h"
 #include "mark-stack.h"
 #include "units.h"
 #include "weak-slots.h"
@@ -138,10 +139,7 @@ class Marking {
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool due_unmarked_ = false;
   bool deferred_ = false;         // the lists hold cards of a remark that was given up
-  // The bag: work that a marker has given away.
-  std::mutex bag_mutex_;
-  std::vector<MarkStack::Gift> bag_;
-  u32 hungry_ = 0;
+  MarkBag bag_;
 };
 
 }  // namespace glissade

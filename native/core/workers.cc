@@ -59,10 +59,11 @@ void Workers::loop(u32 index) {
   u64 seen = 0;
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+    wake_.wait(lock, [&] { return stopping_ || (task_ && generation_ != seen); });
     if (stopping_) return;
     seen = generation_;
     const auto* task = task_;
+    running_++;
     lock.unlock();
     (*task)(index);
     lock.lock();
@@ -75,12 +76,12 @@ void Workers::run(const std::function<void(u32)>& task) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     task_ = &task;
-    running_ = count_ - 1;
     generation_++;
   }
   wake_.notify_all();
   task(0);
   std::unique_lock<std::mutex> lock(mutex_);
+  task_ = nullptr;
   done_.wait(lock, [&] { return running_ == 0; });
 }
 

@@ -1,7 +1,8 @@
 // The collector's threads beyond the first: asleep except while a phase runs in parallel.
 //
-// `run` calls the same function once on each worker, the caller being worker 0, and returns when all have. With one
-// worker it is a plain call. All signals are blocked in worker threads but the synchronous ones: Node's signals belong
+// `run` calls the same function on worker 0, which is the caller, and once on each of the others that gets a processor before the
+// caller's call is over; it returns when all of these calls are. So the caller's call alone must do all the work, if need be: nobody
+// waits for a thread that has not begun. With one worker it is a plain call. All signals are blocked in worker threads but the synchronous ones: Node's signals belong
 // to Node's threads, and a fault here is a bug to be seen.
 #pragma once
 
@@ -43,7 +44,7 @@ class Workers {
   std::vector<pthread_t> threads_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  const std::function<void(u32)>* task_ = nullptr;
+  const std::function<void(u32)>* task_ = nullptr;  // while worker 0 is at it
   u64 generation_ = 0;
   u32 running_ = 0;
   bool stopping_ = false;
