@@ -22,7 +22,7 @@ constexpr u32 kBlackTlabPages = 8;
 /// TLABs for objects that fit into no hole, while shorter ones have holes to go to.
 constexpr u32 kUnfitTlabPages = 2;
 /// Of the room that the next cycle needs, what may lie in pieces that are too short for what is allocated: some always are.
-constexpr double kOddPieces = 0.25;
+constexpr double kOddPieces = 0.1;
 constexpr u64 kNap = 100'000;  // nanoseconds
 /// Of the hole that will be granted next: nobody has looked at it for long.
 constexpr u32 kGranulesFetched = 128;
@@ -156,8 +156,13 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       if (moving.dead.pages() > kOddPieces * room_needed()) {
         note_unfit(held + need_pages, limit_pages_.load(std::memory_order_relaxed));
         longest = kUnfitTlabPages;
+      } else {
+        moving.dead.write_off();
       }
-      if (room < need_pages) return false;
+      if (room < need_pages) {
+        if (moving.black) owes_flip_.store(true, std::memory_order_relaxed);
+        return false;
+      }
       const u32 pages = std::min(std::max(need_pages, std::min(most, longest)), room);
       take_pages(top, pages);
       moving.top = top + pages;
@@ -217,7 +222,10 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
     const u32 held = moving.held_pages();
     // The heap may grow for it; what must not happen is that it finds no room though there is some.
     if (moving.dead.pages() > 0 && pages <= max_pages_) note_unfit(held + pages, max_pages_);
-    if (held + pages > max_pages_) return 0;
+    if (held + pages > max_pages_) {
+      if (moving.black) owes_flip_.store(true, std::memory_order_relaxed);
+      return 0;
+    }
     if (!shapes[shape].has_references()) {
       first = moving.pointer_free.take_lowest(pages);
       if (first != PageRuns::kNone) {

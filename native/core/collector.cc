@@ -175,7 +175,7 @@ void Heap::run_cycle(bool forced) {
 /// Decides which kind of cycle it is, and lets allocation have its share of the room until the trace is done.
 void Heap::begin_cycle(bool forced, u64 now) {
   may_reuse_ = options.reuse && !options.fresh_windows && !forced;
-  young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed);
+  young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed) && !owes_flip_.load(std::memory_order_relaxed);
   marks_hold_ = false;
   if (young_) Statistics::add(statistics.youngCycles);
   {
@@ -201,6 +201,8 @@ bool Heap::prepare(bool forced) {
   find_dead();
   const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
   dead_was_enough_ = enough;
+  // It had settled to stay, and should not have.
+  if (stays_ && !young_ && !enough) owes_flip_.store(true, std::memory_order_relaxed);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
   const bool planned = !enough && !young_ && !stays_;
   if (planned && plan(forced, prefix)) {
@@ -229,7 +231,8 @@ void Heap::move(u64 started, u64 full) {
     may_reuse_ = options.reuse && !options.fresh_windows;
     with_holes_ = true;
     find_dead();
-    reuse_dead();
+    list_dead();
+    give_dead();
     return;
   }
   const u64 pages_after_flip = pages_in_use();
@@ -250,10 +253,17 @@ void Heap::move(u64 started, u64 full) {
 /// The end of a cycle in which nothing moves: what is dead is allocated in again.
 void Heap::stay() {
   Statistics::add(statistics.flipsSkipped);
-  safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->moving.black = false; }, this);
   set_spare_live(false);
+  list_dead();
+  // In one pause: between the two a program would find neither what is dead nor what was spare, and wait for a moment.
+  safepoint.stop_and_run(
+      [](void* context) {
+        Heap& heap = *static_cast<Heap*>(context);
+        heap.moving.black = false;
+        heap.give_dead();
+      },
+      this);
   return_unneeded();
-  reuse_dead();
 }
 
 /// What the trace of a cycle that began at `started` took, for pacing.

@@ -229,7 +229,8 @@ class Heap {
   void consider_holes();
   void find_dead();
   bool reuse_suffices(u32 gain);
-  void reuse_dead();
+  void list_dead();
+  void give_dead();
   u32 room_needed() const;
   void note_unfit(u32 held, u32 most);
   bool is_dead(const Hole& hole) const;
@@ -276,6 +277,8 @@ class Heap {
   std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
   std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
   bool must_compact_ = false;              // the same, as the cycle under way found it
+  // No room was left for what was to be born black, or a cycle had settled to stay and should not have: the next one that decides moves.
+  std::atomic<bool> owes_flip_{false};
   u32 cycles_without_holes_ = 0;           // cycles to come that reuse no holes
   u32 next_without_holes_ = 1;             // … so many, should objects not fit into them again
   bool with_holes_ = false;                // the cycle under way reuses holes

@@ -39,12 +39,13 @@ class DeadSpace {
     holes_.swap(holes);
     next_run_ = next_hole_ = passed_ = 0;
     granules_ = granules;
+    counts_ = true;
   }
   void clear() {
     runs_.clear();
     holes_.clear();
     next_run_ = next_hole_ = passed_ = 0;
-    granules_ = 0;
+    write_off();
   }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
   /// is found dead again.
@@ -53,13 +54,13 @@ class DeadSpace {
       Extent& run = runs_[next_run_];
       if (run.pages == 0) continue;
       if (run.pages < need) {
-        granules_ -= u64{run.pages} * kGranulesPerPage;
+        count_out(run.pages * kGranulesPerPage);
         continue;
       }
       const Extent taken{run.first, run.pages < most ? run.pages : most};
       run.first += taken.pages;
       run.pages -= taken.pages;
-      granules_ -= u64{taken.pages} * kGranulesPerPage;
+      count_out(taken.pages * kGranulesPerPage);
       return taken;
     }
     return {0, 0};
@@ -80,13 +81,22 @@ class DeadSpace {
     if (passed_ > 0) return holes_[passed_ - 1];
     return next_hole_ < holes_.size() ? holes_[next_hole_] : Hole{0, 0};
   }
+  /// What is left counts as used from here on: it is too short for what is allocated. Shorter objects still go there.
+  void write_off() {
+    granules_ = 0;
+    counts_ = false;
+  }
+  /// Of what is left, if it counts.
   u64 granules() const { return granules_; }
   u32 pages() const { return static_cast<u32>(granules_ / kGranulesPerPage); }
 
  private:
   Hole taken(const Hole& hole) {
-    granules_ -= hole.granules;
+    count_out(hole.granules);
     return hole;
+  }
+  void count_out(u32 granules) {
+    if (counts_) granules_ -= granules;
   }
 
   static constexpr u32 kHolesTried = 64;
@@ -95,6 +105,7 @@ class DeadSpace {
   std::size_t next_run_ = 0, next_hole_ = 0;
   std::size_t passed_ = 0;  // holes passed over, at the front of the list, whose first ones are taken
   u64 granules_ = 0;
+  bool counts_ = true;
 };
 
 /// Dead space kept back for what is born black while the next cycle decides what to do (reuse.cc).

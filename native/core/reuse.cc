@@ -85,7 +85,9 @@ u32 Heap::lower_top() {
 /// Whether it may be settled now that the cycle under way will not compact. Of the one after it nothing is said.
 bool Heap::may_stay() const {
   if (!may_reuse_) return false;
-  return young_ || (dead_was_enough_ && !dead_unfit_.load(std::memory_order_relaxed) && !retention.spread_out(moving.held_pages()));
+  if (young_) return true;
+  if (dead_unfit_.load(std::memory_order_relaxed) || owes_flip_.load(std::memory_order_relaxed)) return false;
+  return dead_was_enough_ && !retention.spread_out(moving.held_pages());
 }
 
 bool Heap::is_dead(const Hole& hole) const {
@@ -198,7 +200,9 @@ void Heap::find_dead() {
 
 /// `gain`: the pages that a compaction would win, at the most. True: no flip is needed.
 bool Heap::reuse_suffices(u32 gain) {
-  if (!may_reuse_ || must_compact_) return false;
+  const bool decides = !young_ && !stays_;
+  const bool owed = decides ? owes_flip_.exchange(false, std::memory_order_relaxed) : owes_flip_.load(std::memory_order_relaxed);
+  if (!may_reuse_ || must_compact_ || owed) return false;
   std::lock_guard<SpaceLock> lock(moving.lock);
   // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
@@ -232,21 +236,23 @@ void Heap::return_unneeded() {
   }
 }
 
-/// After the pause that ended black allocation.
-void Heap::reuse_dead() {
+/// Of what has been found dead, what will be given out and what is kept back. Lists of thousands, in no mutator's way; what the lists
+/// of the last cycle took is used for the next.
+void Heap::list_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
-  u32 black_pages;
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
+    moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
   }
   holes_given_ = !holes_.empty();
-  // Lists of thousands, in no mutator's way; what the lists of the last cycle took is used for the next.
   found_dead_.set(dead_runs_, holes_, dead_granules_);
-  choose_spare(found_dead_, black_pages);
+  choose_spare(found_dead_, moving.black_pages);
   found_spare_.set(spare_);
+}
+
+/// In the pause that ends black allocation, or after a flip that was refused.
+void Heap::give_dead() {
   std::lock_guard<SpaceLock> lock(moving.lock);
-  moving.black_pages = black_pages;
   std::swap(moving.dead, found_dead_);
   std::swap(moving.spare, found_spare_);
 }
