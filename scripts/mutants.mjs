@@ -30,6 +30,14 @@ export const MUTANTS = [
     tests: ['test/differential.test.ts'],
   },
   {
+    name: 'odd-pieces-stay-room',
+    what: 'what is too short for what is allocated counts as room for it',
+    file: 'native/core/allocation.cc',
+    find: '        moving.dead.write_off();',
+    replace: '',
+    tests: ['what_is_too_short_for'],
+  },
+  {
     name: 'a-marker-leaves-a-full-bag',
     what: 'a trace is complete as soon as nobody is at work, whatever has been given away',
     file: 'native/core/mark-bag.h',

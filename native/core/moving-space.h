@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <utility>
 #include <vector>
 
 #include "large-objects.h"
@@ -67,7 +68,11 @@ class DeadSpace {
   }
   /// A hole in which `need` granules fit; granules = 0: none of the next few. Those that are too short wait for shorter objects.
   Hole take_hole(u32 need) {
-    if (passed_ > 0 && holes_[passed_ - 1].granules >= need) return taken(holes_[--passed_]);
+    for (std::size_t at = passed_; at > 0 && passed_ - at < kPassedTried; at--) {
+      if (holes_[at - 1].granules < need) continue;
+      std::swap(holes_[at - 1], holes_[--passed_]);
+      return taken(holes_[passed_]);
+    }
     for (u32 tried = 0; tried < kHolesTried && next_hole_ < holes_.size(); tried++) {
       const Hole hole = holes_[next_hole_++];
       if (hole.granules >= need) return taken(hole);
@@ -99,7 +104,7 @@ class DeadSpace {
     if (counts_) granules_ -= granules;
   }
 
-  static constexpr u32 kHolesTried = 64;
+  static constexpr u32 kHolesTried = 64, kPassedTried = 8;
   std::vector<Extent> runs_;
   std::vector<Hole> holes_;
   std::size_t next_run_ = 0, next_hole_ = 0;
