@@ -70,6 +70,22 @@ export const MUTANTS = [
     tests: ['test/conformance/growth.test.ts'],
   },
   {
+    name: 'threads-are-not-passed-on',
+    what: 'the core does not learn how many threads collect',
+    file: 'native/binding/heap.cc',
+    find: '  options.collector_threads = static_cast<u32>(number("collectorThreads", 1));\n',
+    replace: '',
+    tests: ['test/options.test.ts'],
+  },
+  {
+    name: 'retention-is-not-passed-on',
+    what: 'the core does not learn how soon memory goes back',
+    file: 'native/binding/heap.cc',
+    find: '  options.retention_ms = static_cast<u32>(number("retentionMs", options.retention_ms));\n',
+    replace: '',
+    tests: ['test/testing.test.ts'],
+  },
+  {
     name: 'portable-growth',
     what: 'the portable collector lets each heap grow to twice what lives',
     file: 'src/gc/stop-the-world.ts',

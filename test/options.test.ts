@@ -1,5 +1,6 @@
 // Every wrong option has its own sentence.
 import { spawnSync } from 'node:child_process'
+import { availableParallelism } from 'node:os'
 import { Heap, OPTIONS, type Capabilities, type HeapOptions } from 'glissade'
 import { describe, expect, it } from 'vitest'
 import { concurrent, failure } from './conformance/configurations.js'
@@ -186,6 +187,19 @@ describe('options', () => {
     using heap = Heap.create({ maxBytes: '1m' })
     expect(heap.capabilities.collector).toBe(concurrent.length > 0 ? 'concurrent' : 'stop-the-world')
     expect(heap.capabilities.reasons.length).toBeGreaterThan(0)
+  })
+})
+
+describe.skipIf(concurrent.length === 0)('collectorThreads', () => {
+  it('are so many threads of the heap, until it is closed; 0 is one for each processor, 4 at most', () => {
+    const numbers = [1, 2, 5, 0]
+    const fixture = new URL('fixtures/counts-threads.mjs', import.meta.url)
+    const { stdout, stderr } = spawnSync(process.execPath, [fixture.pathname, JSON.stringify(numbers)], {
+      encoding: 'utf8',
+    })
+    expect(stderr).toBe('')
+    const wanted = numbers.map((n) => [n === 0 ? Math.min(availableParallelism(), 4) : n, 0])
+    expect(JSON.parse(stdout)).toEqual(wanted)
   })
 })
 

@@ -94,6 +94,18 @@ describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reache
     }
   })
 
+  it('retentionMs: how soon memory goes back that is needed no longer', () => {
+    for (const retentionMs of [0, 2 ** 31]) {
+      using heap = make({ retentionMs, minBytes: 2 ** 20 })
+      const slot = fill(heap, 900_000, true)
+      heap.run((m) => (m.rootsI32[slot] = 0))
+      const { collections } = heap.stats()
+      // Cycles that begin by themselves; one that is asked for forgets everything at once.
+      while (heap.stats().collections < collections + 6) fill(heap, 10_000, false)
+      expect(heap.stats().raw.counters['pagesReturned'] > 2000, `${retentionMs} ms`).toBe(retentionMs === 0)
+    }
+  })
+
   it('overdraft: from when on neighbours are built', () => {
     for (const overdraft of [1, 10_000]) {
       using heap = make({ overdraft }, { stepping: true })
