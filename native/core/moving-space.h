@@ -6,8 +6,8 @@
 // Pages in [top, dirty_end) are mapped and hold garbage: a TLAB is zeroed when it is granted. Pages above dirty_end are
 // not there: zero-fill when nothing is registered, filled natively while a compaction is going on ("registered"), because
 // a TLAB must never fault. Between a cycle that reused garbage in place (reuse.cc) and the next remark, `dead` is what of it
-// lies below `top`, which TLABs are taken from first, and `spare` what of it is kept for those of the time from that remark to the cycle's
-// end. All fields change under `lock` or while the world is stopped.
+// lies below `top`, which TLABs are taken from first, and `spare` what of it is kept for those of the time from that remark
+// to the cycle's end. All fields change under `lock` or while the world is stopped.
 #pragma once
 
 #include <atomic>

@@ -1,9 +1,9 @@
 // The collector's threads beyond the first: asleep except while a phase runs in parallel.
 //
-// `run` calls the same function on worker 0, which is the caller, and once on each of the others that gets a processor before the
-// caller's call is over; it returns when all of these calls are. So the caller's call alone must do all the work, if need be: nobody
-// waits for a thread that has not begun. With one worker it is a plain call. All signals are blocked in worker threads but the synchronous ones: Node's signals belong
-// to Node's threads, and a fault here is a bug to be seen.
+// `run` calls the same function on worker 0, which is the caller, and once on each of the others that gets a processor before
+// the caller's call is over; it returns when all of these calls are. So the caller's call alone must do all the work, if need
+// be: nobody waits for a thread that has not begun. With one worker it is a plain call. All signals are blocked in worker
+// threads but the synchronous ones: Node's signals belong to Node's threads, and a fault here is a bug to be seen.
 #pragma once
 
 #include <pthread.h>
