@@ -223,7 +223,7 @@ class Heap {
   u32 lower_top();
   bool may_stay() const;
   void set_spare_live(bool live);
-  void choose_spare(DeadSpace& dead, u32 black_pages);
+  void choose_spare();
   void forget_spare();
   void zero_above_stacks();
   void consider_holes();
@@ -277,7 +277,9 @@ class Heap {
   std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
   std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
   bool must_compact_ = false;              // the same, as the cycle under way found it
-  // No room was left for what was to be born black, or a cycle had settled to stay and should not have: the next one that decides moves.
+  // No room was left for what was to be born black, or a cycle had settled to stay and should not have: the next one that decides
+  // moves. Set by mutators and the collector thread, taken by the latter where it decides. Relaxed, as dead_unfit_: nothing is
+  // read on the strength of it, and what is set after the decision is for the next.
   std::atomic<bool> owes_flip_{false};
   u32 cycles_without_holes_ = 0;           // cycles to come that reuse no holes
   u32 next_without_holes_ = 1;             // … so many, should objects not fit into them again

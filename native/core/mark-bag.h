@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "assert.h"
 #include "mark-stack.h"
 
 namespace glissade {
@@ -22,6 +23,7 @@ class MarkBag {
   /// A new trace, with the caller's marker at work.
   void open() {
     std::lock_guard<std::mutex> lock(mutex_);
+    GLISSADE_ASSERT(complete_ && bag_.empty(), "a trace begins before the last one is complete");
     complete_ = false;
     at_work_ = 1;
   }

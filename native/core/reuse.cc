@@ -61,7 +61,11 @@ u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clz
 /// it, and by what the heap holds too much of.
 void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
-  moving.dead.clear();
+  {
+    // A parked thread may ask what is in use (pages_in_use).
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    moving.dead.clear();
+  }
   zero_above_stacks();
   const u32 lowered = lower_top();
   lacks_black_room_ = lowered < kBlackRoom * moving.black_pages;
@@ -109,17 +113,17 @@ void Heap::forget_spare() {
 }
 
 /// From what is dead the lowest: the end of the space should die.
-void Heap::choose_spare(DeadSpace& dead, u32 black_pages) {
+void Heap::choose_spare() {
   spare_.clear();
   spare_end_ = 0;
   if (!lacks_black_room_) return;
-  const u64 wanted = std::min<u64>(u64{kBlackRoom} * black_pages * kGranulesPerPage, dead.granules() / kSparePart);
+  const u64 wanted = std::min<u64>(u64{kBlackRoom} * moving.black_pages * kGranulesPerPage, found_dead_.granules() / kSparePart);
   for (u64 kept = 0; kept < wanted;) {
     Hole hole{0, 0};
-    if (const Extent run = dead.take_run(1, options.tlab_pages); run.pages) {
+    if (const Extent run = found_dead_.take_run(1, options.tlab_pages); run.pages) {
       hole = {run.first * kGranulesPerPage, run.pages * kGranulesPerPage};
     } else {
-      hole = dead.take_hole(0);
+      hole = found_dead_.take_hole(0);
     }
     if (hole.granules == 0) break;
     spare_.push_back(hole);
@@ -247,7 +251,7 @@ void Heap::list_dead() {
   }
   holes_given_ = !holes_.empty();
   found_dead_.set(dead_runs_, holes_, dead_granules_);
-  choose_spare(found_dead_, moving.black_pages);
+  choose_spare();
   found_spare_.set(spare_);
 }
 

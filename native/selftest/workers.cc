@@ -39,7 +39,6 @@ TEST(a_run_is_over_when_its_caller_is_and_all_that_have_begun) {
   CHECK_EQ(first.load(), kRuns);
   CHECK_EQ(late.load(), 0u);
   CHECK(others.load() > 0);
-  CHECK(others.load() <= kRuns * (kThreads - 1));
 }
 
 /// Of a tree in which each word has 40 children: enough to be given away.
