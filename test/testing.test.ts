@@ -55,29 +55,40 @@ describe('glissade/testing refuses', () => {
 })
 
 describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reaches the core', () => {
-  /** So many nodes of 24 bytes, all but one in 16 on a list if they are to be kept: the list's slot. */
-  function fill(heap: Heap, nodes: number, kept: boolean): number {
-    const node = heap.defineShape('Node', { next: 'ref', key: 'f64' })
+  const nodeOf = (heap: Heap) => heap.defineShape('Node', { next: 'ref', key: 'f64' })
+
+  /** Makes so many nodes of 24 bytes and keeps none. It takes no root area: it may be called until something happens. */
+  function discard(heap: Heap, nodes: number): void {
+    const node = nodeOf(heap)
+    heap.run((m) => {
+      for (let i = 0; i < nodes; i++) m.alloc(node)
+    })
+  }
+
+  /** Makes so many nodes of 24 bytes, all but one in 16 on a list, which hangs on the slot that it returns. */
+  function keep(heap: Heap, nodes: number): number {
+    const node = nodeOf(heap)
     return heap.run((m) => {
       const list = m.roots.table('ref', 1)
       for (let i = 0; i < nodes; i++) {
         const ref = m.alloc(node)
-        if (!kept || i % 16 === 0) continue
+        if (i % 16 === 0) continue
         m.setRef(ref, node.at.next, list.get(0))
         list.set(0, ref)
       }
       return list.base
     })
   }
+
   const make = (options: Parameters<typeof tuned>[0], more: object = {}): Heap =>
     tuned(options, () => Heap.create({ maxBytes: '64m', collector: 'concurrent', ...more }))
 
   it('minBytes: where the first cycle begins', async () => {
     using late = make({ minBytes: 2 ** 26 })
-    fill(late, 300_000, false)
+    discard(late, 300_000)
     expect(late.phaseLog()).toEqual([])
     using early = make({ minBytes: 2 ** 20 })
-    fill(early, 300_000, false)
+    discard(early, 300_000)
     // It has been asked for; the collector's thread may need some time to begin.
     for (let i = 0; i < 3000 && early.phaseLog().length === 0; i++) await new Promise((done) => setTimeout(done, 10))
     expect(early.phaseLog()[0]?.phase).toBe('mark')
@@ -87,7 +98,7 @@ describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reache
     for (const young of [0, 2]) {
       using heap = make({ young })
       for (let i = 0; i < 8; i++) {
-        fill(heap, 1000, false)
+        discard(heap, 1000)
         heap.collectSync()
       }
       expect(heap.stats().raw.counters['youngCycles'] > 0).toBe(young === 2)
@@ -97,11 +108,11 @@ describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reache
   it('retentionMs: how soon memory goes back that is needed no longer', () => {
     for (const retentionMs of [0, 2 ** 31]) {
       using heap = make({ retentionMs, minBytes: 2 ** 20 })
-      const slot = fill(heap, 900_000, true)
+      const slot = keep(heap, 900_000)
       heap.run((m) => (m.rootsI32[slot] = 0))
       const { collections } = heap.stats()
       // Cycles that begin by themselves; one that is asked for forgets everything at once.
-      while (heap.stats().collections < collections + 6) fill(heap, 10_000, false)
+      while (heap.stats().collections < collections + 6) discard(heap, 10_000)
       expect(heap.stats().raw.counters['pagesReturned'] > 2000, `${retentionMs} ms`).toBe(retentionMs === 0)
     }
   })
@@ -109,7 +120,7 @@ describe.runIf(configurations.some((c) => c.concurrent))('what tuned says reache
   it('overdraft: from when on neighbours are built', () => {
     for (const overdraft of [1, 10_000]) {
       using heap = make({ overdraft }, { stepping: true })
-      const slot = fill(heap, 200_000, true)
+      const slot = keep(heap, 200_000)
       while (step(heap) !== 'compact');
       heap.run((m) => {
         // Every other page: each is made from two, which those beside it need as well.
