@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { Heap, OPTIONS, type Capabilities, type HeapOptions } from 'glissade'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { concurrent, failure } from './conformance/configurations.js'
 
@@ -201,6 +202,21 @@ describe.skipIf(concurrent.length === 0)('collectorThreads', () => {
     const wanted = numbers.map((n) => [n === 0 ? Math.min(availableParallelism(), 4) : n, 0])
     expect(JSON.parse(stdout)).toEqual(wanted)
   })
+
+  it.skipIf(availableParallelism() === 1)(
+    'are fewer where they cost more than they bring, unless a number is asked for',
+    () => {
+      const dismissed = (collectorThreads: number, collections: number): number => {
+        const fixture = fileURLToPath(new URL('fixtures/collects-on-a-busy-machine.mjs', import.meta.url))
+        const args = [fixture, String(collectorThreads), String(collections)]
+        const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+        expect(stderr).toBe('')
+        return Number(stdout)
+      }
+      expect(dismissed(0, 1000)).toBe(1)
+      expect(dismissed(2, 10)).toBe(0)
+    },
+  )
 })
 
 describe('shape definitions', () => {

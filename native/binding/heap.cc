@@ -142,6 +142,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.min_bytes = static_cast<std::size_t>(number("minBytes", static_cast<double>(options.min_bytes)));
   options.growth = number("growth", options.growth);
   options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
+  options.all_threads = number("allThreads", 1) != 0;
   options.reuse = number("reuse", 1) != 0;
   options.young = static_cast<Young>(number("young", 1));
   options.overdraft = static_cast<u32>(number("overdraft", 0));

@@ -99,10 +99,11 @@ class BlockTable {
       const u64 mask = count == 64 ? ~u64{0} : (u64{1} << count) - 1;
       block.cover = header.index + 1;  // +1: granule 0 is a legal header, 0 means none
       // release: whoever sees bit 0 of the block sees `cover`.
-      if constexpr (Parallel) {
-        block.live.fetch_or(mask, std::memory_order_release);
-      } else {
+      // A block without room for another object has no other writer.
+      if (!Parallel || count == kGranulesPerBlock) {
         block.live.store(block.live.load(std::memory_order_relaxed) | mask, std::memory_order_release);
+      } else {
+        block.live.fetch_or(mask, std::memory_order_release);
       }
       first += count;
     }

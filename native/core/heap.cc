@@ -61,7 +61,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
     return false;
   }
   if (options.protect) protection::watch(this);
-  if (!stepping) workers.start(std::max(1u, options.collector_threads));
+  if (!stepping) workers.start(std::max(1u, options.collector_threads), options.all_threads, statistics.workersDismissed);
   collector_running_ = pthread_create(&collector_thread_, nullptr, collector_entry, this) == 0;
   if (!collector_running_) {
     error = "starting the collector thread";

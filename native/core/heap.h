@@ -52,6 +52,7 @@ struct HeapOptions {
   std::size_t root_bytes = 32 * kMiB;
   std::size_t buffer_limit = 4 * kGiB;
   u32 collector_threads = 1;
+  bool all_threads = true;     // false: in each phase as many as bring more than they cost (active-workers.h)
   u32 tlab_pages = 16;
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;

@@ -279,13 +279,12 @@ void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
 }
 
 void Marking::trace() {
-  const u32 workers = heap_.workers.count();
-  if (workers == 1) {
+  if (heap_.workers.alone()) {
     Marker marker(heap_, false, work_[0]);
     trace_with(marker, true);
     return;
   }
-  while (work_.size() < workers) work_.emplace_back();
+  while (work_.size() < heap_.workers.count()) work_.emplace_back();
   // The first has all the work, and gives it away while others are hungry.
   bag_.open();
   heap_.workers.run([&](u32 worker) {

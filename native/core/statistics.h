@@ -53,6 +53,7 @@ namespace glissade {
   X(holesReused, "holes between live objects that became TLABs, in the same way")         \
   X(holesSpared, "dead space kept back, that became TLABs while a cycle was at work")     \
   X(youngCycles, "cycles that kept the marks of the one before, and traced what was new") \
+  X(workersDismissed, "times that further collector threads cost more than they brought: fewer for a while") \
   X(allocationStalls, "allocations that found no memory and waited for some; naps are not counted") \
   X(verifications, "checks that the collector made of itself (option verify)")            \
   X(markNs, "time spent marking concurrently")                                            \

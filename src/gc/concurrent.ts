@@ -54,6 +54,7 @@ export class ConcurrentCollector implements Collector {
         bufferLimit: BUFFER_LIMIT,
         growth: options.growth,
         collectorThreads: options.collectorThreads || Math.min(availableParallelism(), 4),
+        allThreads: options.collectorThreads === 0 ? 0 : 1,
         relocation: ['auto', 'move', 'copy'].indexOf(options.relocation),
         faults: options.faults === 'thread' ? 1 : 0,
         freshWindows: options.checked ? 1 : 0,

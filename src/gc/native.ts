@@ -13,6 +13,8 @@ export interface NativeHeapOptions {
   /** The heap may grow to so many times what lives. */
   readonly growth: number
   readonly collectorThreads: number
+  /** 1: all of them in each phase that has work for them; 0: as many as bring more than they cost. */
+  readonly allThreads: number
   /** 0 auto, 1 move, 2 copy. */
   readonly relocation: number
   /** 0 sigbus, 1 thread. */

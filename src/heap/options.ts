@@ -85,7 +85,7 @@ export const OPTIONS = {
     default: 0,
     min: 0,
     max: 16,
-    doc: 'Threads of the concurrent collector; 0: one per processor, 4 at most. All but the first run at low priority.',
+    doc: 'Threads of the concurrent collector, all but the first at low priority; 0: one per processor, 4 at most, and of those as many at a time as bring more than they cost.',
   },
   checked: {
     kind: 'flag',

@@ -79,7 +79,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
   const verify = random.pick([0, 0, 1, 2, 3, 4])
   const faults = random.chance(0.2) ? 'thread' : 'sigbus'
   const relocation = random.chance(0.2) ? 'copy' : 'auto'
-  const collectorThreads = 1 + random.below(3)
+  const collectorThreads = random.below(4)
   const often = random.pick(['', '', '', '', '', '', '', '', '', 'allocations', 'bytes', 'site'])
   const period = 500 + random.below(20_000)
   const stress: HeapOptions['stress'] =
