@@ -40,7 +40,7 @@ describe('glissade/testing refuses', () => {
     [{ nope: 1 }, /^tuned knows no "nope": known are freshWindows, minBytes/],
     [{ reus: 0 }, /^tuned knows no "reus": did you mean 'reuse'\?/],
     [{ young: 3 }, /^young of tuned is a whole number, 0 to 2; got 3/],
-    [{ reuse: '0' }, /^reuse of tuned is a whole number, 0 to 1; got "0"/],
+    [{ reuse: '0' }, /^reuse of tuned is a whole number, 0 to 2; got "0"/],
     [null, /^tuned takes an object like \{ reuse: 0 \}; got null/],
   ])('tuned(%j)', (options, sentence) => {
     let made = false

@@ -143,7 +143,7 @@ Napi::Value create_heap(const Napi::CallbackInfo& info) {
   options.growth = number("growth", options.growth);
   options.collector_threads = static_cast<u32>(number("collectorThreads", 1));
   options.all_threads = number("allThreads", 1) != 0;
-  options.reuse = number("reuse", 1) != 0;
+  options.reuse = static_cast<Reuse>(number("reuse", 1));
   options.young = static_cast<Young>(number("young", 1));
   options.overdraft = static_cast<u32>(number("overdraft", 0));
   options.retention_ms = static_cast<u32>(number("retentionMs", options.retention_ms));

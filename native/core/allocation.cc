@@ -134,6 +134,7 @@ bool Heap::grant_tlab(Mutator& mutator, u32 need) {
       granules = pages * kGranulesPerPage;
       std::memset(&page_young[page], 1, pages);
     };
+    moving.needs.note(need);
     if (const Extent run = moving.dead.take_run(need_pages, most); run.pages) {
       take_pages(run.first, run.pages);
       dirty = granules;

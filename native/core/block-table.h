@@ -112,6 +112,21 @@ class BlockTable {
   MappedArray<Block> blocks_;
 };
 
+/// Of a block's live bits, some of which are set: the one after the highest.
+inline u32 end_of_live(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clzll(bits)); }
+
+/// … where `length` granules or more in a row are dead between two that are live: the first of each such row. `length` is 1 to 63.
+inline u64 gaps_in_live(u64 bits, u32 length) {
+  u64 dead = ~bits;  // … and so many that follow
+  for (u32 known = 1; known < length;) {
+    const u32 more = std::min(known, length - known);
+    dead &= dead >> more;
+    known += more;
+  }
+  dead &= ~u64{0} >> (kGranulesPerBlock - end_of_live(bits)) & ~u64{0} << __builtin_ctzll(bits);
+  return dead & ~(dead << 1);
+}
+
 /// The first live granule at or after `from` and before `end`; `end` if there is none.
 inline Granule next_live(const BlockTable& table, Granule from, Granule end) {
   u32 at = from.index;

@@ -174,7 +174,7 @@ void Heap::run_cycle(bool forced) {
 
 /// Decides which kind of cycle it is, and lets allocation have its share of the room until the trace is done.
 void Heap::begin_cycle(bool forced, u64 now) {
-  may_reuse_ = options.reuse && !options.fresh_windows && !forced;
+  may_reuse_ = options.reuse != Reuse::Never && !options.fresh_windows && !forced;
   young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed) && !owes_flip_.load(std::memory_order_relaxed);
   marks_hold_ = false;
   if (young_) Statistics::add(statistics.youngCycles);
@@ -228,7 +228,7 @@ void Heap::move(u64 started, u64 full) {
   if (!flipped) {
     compaction.unstock();
     // Whatever was asked for, what is dead can be allocated in.
-    may_reuse_ = options.reuse && !options.fresh_windows;
+    may_reuse_ = options.reuse != Reuse::Never && !options.fresh_windows;
     with_holes_ = true;
     find_dead();
     list_dead();

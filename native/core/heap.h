@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -56,7 +57,7 @@ struct HeapOptions {
   u32 tlab_pages = 16;
   Relocation relocation = Relocation::Auto;
   Faults faults = Faults::Sigbus;
-  bool reuse = true;           // reuse.cc; false: a cycle that gains anything compacts
+  Reuse reuse = Reuse::WhereItSuffices;
   Young young = Young::WhereItPays;
   bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
   bool protect = false;        // protection.h; implies fresh_windows
@@ -67,6 +68,26 @@ struct HeapOptions {
   u32 overdraft = 0;           // overdraft.h: pages; 0: as many as that says
   u32 retention_ms = 2000;     // retention.h: half of what is no longer needed is forgotten in this time
   u32 placing_batch = ~0u;     // built pages that the collector places in one call, at the most (1: page by page)
+};
+
+/// Cycles that do without something that has failed: one, and if it fails again soon twice as many, so many at the most.
+class CyclesWithout {
+ public:
+  explicit CyclesWithout(u32 most) : most_(most) {}
+  /// Once a cycle: whether this one does.
+  bool next() {
+    if (left_ == 0) return false;
+    left_--;
+    return true;
+  }
+  void failed() {
+    left_ = again_;
+    again_ = std::min(2 * again_, most_);
+  }
+  void succeeded() { again_ = std::max(again_ / 2, 1u); }
+
+ private:
+  u32 most_, left_ = 0, again_ = 1;
 };
 
 class Heap {
@@ -282,19 +303,21 @@ class Heap {
   // moves. Set by mutators and the collector thread, taken by the latter where it decides. Relaxed, as dead_unfit_: nothing is
   // read on the strength of it, and what is set after the decision is for the next.
   std::atomic<bool> owes_flip_{false};
-  u32 cycles_without_holes_ = 0;           // cycles to come that reuse no holes
-  u32 next_without_holes_ = 1;             // … so many, should objects not fit into them again
+  CyclesWithout without_holes_{8};         // objects did not fit into the holes
+  CyclesWithout without_short_holes_{64};  // … when there were short ones among them
   bool with_holes_ = false;                // the cycle under way reuses holes
+  u32 usual_need_ = ~0u;                   // granules: what the program allocated before the last cycle that could tell
+  u32 shortest_hole_ = ~0u;                // granules: … of those that the cycle under way reuses
+  u64 short_granules_ = 0;                 // in the short holes that it has found
+  bool takes_short_holes_ = false;         // without them the last full trace would have been for a flip
+  bool short_holes_given_ = false;         // the last cycle has given some out
   bool holes_given_ = false;               // the last cycle has given some out
   u32 max_pages_ = 0;
   double young_survival_ = 1;              // of the granules given out since the last cycle, the share that is marked in this one
-  std::vector<Extent> dead_runs_;          // of the cycle under way
-  std::vector<Hole> holes_;                // …
-  u64 dead_granules_ = 0;                  // in both
   bool dead_was_enough_ = false;           // at the end of the last cycle reuse sufficed
   std::vector<Hole> spare_;                // what the last cycle left in moving.spare; none if it is not to be used
   u32 spare_end_ = 0;                      // the granule at which the highest of them ends
-  DeadSpace found_dead_;                   // what moving.dead and moving.spare become next
+  DeadSpace found_dead_;                   // what moving.dead and moving.spare become next; what the cycle under way finds
   SpareSpace found_spare_;
   bool lacks_black_room_ = false;          // the last remark could not lower the top
   bool stays_ = false;                     // the cycle under way will do without a flip: what is born black may lie anywhere

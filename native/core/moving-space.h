@@ -30,24 +30,39 @@ struct Hole {
   u32 granules;
 };
 
+/// Of what a cycle finds dead, what is given out where it lies (reuse.cc). `Never`: a cycle that gains anything compacts. `AlsoShort`, for tests:
+/// short holes in every cycle that reuses anything.
+enum class Reuse : u8 { Never, WhereItSuffices, AlsoShort };
+
 /// What the last cycle found dead and left where it lies: runs of whole pages, and holes between live objects. Each in
 /// ascending order, handed out from the lowest up.
 class DeadSpace {
  public:
-  /// `granules`: of all of them together.
-  void set(std::vector<Extent>& runs, std::vector<Hole>& holes, u64 granules) {
-    runs_.swap(runs);
-    holes_.swap(holes);
-    next_run_ = next_hole_ = passed_ = 0;
-    granules_ = granules;
-    counts_ = true;
-  }
   void clear() {
     runs_.clear();
     holes_.clear();
     next_run_ = next_hole_ = passed_ = 0;
-    write_off();
+    granules_ = 0;
+    counts_ = true;
   }
+  void add_run(Extent run) {
+    runs_.push_back(run);
+    granules_ += u64{run.pages} * kGranulesPerPage;
+  }
+  void add_hole(Hole hole) {
+    holes_.push_back(hole);
+    granules_ += hole.granules;
+  }
+  /// Before any is taken: forgets the holes that are shorter.
+  void drop_holes_below(u32 granules) {
+    std::erase_if(holes_, [&](const Hole& hole) {
+      if (hole.granules >= granules) return false;
+      granules_ -= hole.granules;
+      return true;
+    });
+  }
+  const std::vector<Extent>& runs() const { return runs_; }
+  const std::vector<Hole>& holes() const { return holes_; }
   /// Up to `most` pages, `need` at least; pages = 0: none left. What is left of a run that is too short is lost until it
   /// is found dead again.
   Extent take_run(u32 need, u32 most) {
@@ -147,6 +162,24 @@ class SpareSpace {
   u64 granules_taken_ = 0;
 };
 
+/// How long the objects are that did not fit into a TLAB: what a hole should have room for.
+class Needs {
+ public:
+  void note(u32 granules) {
+    sum_ += granules;
+    squares_ += u64{granules} * granules;
+    count_++;
+  }
+  bool known() const { return count_ >= kEnough; }
+  /// In granules: of lengths that differ the longer ones count for more, as most of the memory is theirs.
+  u32 usual() const { return static_cast<u32>(squares_ / sum_); }
+
+ private:
+  static constexpr u32 kEnough = 16;
+  u64 sum_ = 0, squares_ = 0;
+  u32 count_ = 0;
+};
+
 struct MovingSpace {
   SpaceLock lock;
   u32 begin = 0;                   // first page in use (a fresh window after each flip of a checked heap)
@@ -163,6 +196,7 @@ struct MovingSpace {
 
   DeadSpace dead;
   SpareSpace spare;            // counts as used
+  Needs needs;                 // since a cycle last looked
   u32 black_pages = 0;         // given out in the last black allocation that ended without a flip
 
   /// Pages with something in them.

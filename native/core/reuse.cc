@@ -1,12 +1,14 @@
 // Reuse in place: a cycle that need not compact gives what is dead to TLABs where it lies.
 //
 // Programs whose objects die together (trees, messages, the garbage of one request) leave whole pages dead, or holes between
-// what lives that have room for several objects. Sliding what lives over them would move every page of the heap: each move of a
-// run of pages interrupts the mutators' processors to flush their TLBs, and a mutator that touches its heap at random
-// meets a fault at every page. So if runs of dead pages and holes are most of what a compaction would win, there is no flip;
-// they are the next TLABs, runs first (the idea of mark-region collectors: Blackburn and McKinley, Immix, PLDI 2008). What this
-// leaves behind, the short holes, adds up over the cycles until compacting wins more, and then everything slides as ever.
-// So it does if the program's objects turn out not to fit into the holes. Explicit collections always compact.
+// what lives that have room for several objects; others, whose objects die one by one, holes for one or two. Sliding what
+// lives over them would move every page of the heap: each move of a run of pages interrupts the mutators' processors to flush their
+// TLBs, and a mutator that touches its heap at random meets a fault at every page. So if runs of dead pages and holes are
+// most of what a compaction would win, there is no flip; they are the next TLABs, runs first (the idea of mark-region
+// collectors: Blackburn and McKinley, Immix, PLDI 2008). A short hole is a dear TLAB, so short ones are taken only where the others
+// are not enough, and only those into which the program's objects would fit. What this leaves behind adds up over the cycles until
+// compacting wins more, and then everything slides as ever. So it does if the objects turn out not to fit.
+// Explicit collections always compact.
 //
 // What is born while the collector decides ("black") must not be in its way if it decides for a flip: it lies above everything else. If
 // what lies at the end of the space is dead, `top` is lowered by as much; if not, each cycle would make the heap longer, and a heap
@@ -40,19 +42,15 @@ constexpr u32 kBlackRoom = 2;
 constexpr u32 kSparePart = 8;
 /// The remark pause lowers the top over so many dead pages at least, where there are so many: room for what is born black.
 constexpr u32 kLeastLowered = 512;
-/// The shortest hole, in granules: a few objects fit, or taking it would cost more than allocating in it.
-constexpr u32 kShortestHole = 32;
-static_assert(kShortestHole >= kGranulesPerBlock / 2, "find_dead looks for one hole inside a block");
-/// So many for each page of the heap: the list of holes is memory, too.
-constexpr u32 kMostHoles = 4;
-/// When the program's objects have not fitted into the holes, the next cycle does without; if that happens again soon, twice as many do,
-/// so many at the most.
-constexpr u32 kMostCyclesWithout = 8;
+/// A hole is long, in granules, if a few objects fit: taking a shorter one costs more than allocating in it. That is still less than
+/// the faults after a flip, so short ones are reused where long ones do not suffice: those into which what the program allocates
+/// fits, so many granules at the least.
+constexpr u32 kLongHole = 32;
+constexpr u32 kShortestHole = 4;
+/// The list of holes is memory, too: so many granules' worth of the shortest holes for each page of the heap.
+constexpr u32 kMostHoleGranules = 160;
 /// Reuse suffices if it yields this share of what compacting would.
 constexpr double kEnough = 0.75;
-
-/// The bit after the highest that is set.
-u32 end_of(u64 bits) { return kGranulesPerBlock - static_cast<u32>(__builtin_clzll(bits)); }
 
 }  // namespace
 
@@ -65,6 +63,9 @@ void Heap::forget_dead() {
     // A parked thread may ask what is in use (pages_in_use).
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.dead.clear();
+    // What these lists took the next ones take.
+    found_dead_.clear();
+    std::swap(moving.dead, found_dead_);
   }
   zero_above_stacks();
   const u32 lowered = lower_top();
@@ -149,36 +150,38 @@ void Heap::consider_holes() {
   // A cycle that does not compact, whatever it finds, leaves the wish to the next one.
   must_compact_ = !young_ && !stays_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
   if (!may_reuse_) return;
-  if (must_compact_) {
-    cycles_without_holes_ = next_without_holes_;
-    next_without_holes_ = std::min(2 * next_without_holes_, kMostCyclesWithout);
-  } else if (holes_given_ && !dead_unfit_.load(std::memory_order_relaxed)) {
-    next_without_holes_ = std::max(next_without_holes_ / 2, 1u);
-  }
+  CyclesWithout& without = short_holes_given_ ? without_short_holes_ : without_holes_;
+  if (must_compact_) without.failed();
+  else if (holes_given_ && !dead_unfit_.load(std::memory_order_relaxed)) without.succeeded();
   holes_given_ = false;
-  with_holes_ = cycles_without_holes_ == 0;
-  if (!with_holes_) cycles_without_holes_--;
+  with_holes_ = !without_holes_.next();
+  const bool with_short = !without_short_holes_.next();
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  if (moving.needs.known()) {
+    usual_need_ = moving.needs.usual();
+    moving.needs = {};
+  }
+  shortest_hole_ = options.reuse == Reuse::AlsoShort ? kShortestHole : with_short ? std::clamp(usual_need_, kShortestHole, kLongHole) : kLongHole;
 }
 
 /// From the live bits, and from the live granules of each page that `choose_prefix` has counted.
 void Heap::find_dead() {
-  dead_runs_.clear();
-  holes_.clear();
-  dead_granules_ = 0;
+  found_dead_.clear();
+  short_granules_ = 0;
   if (!may_reuse_) return;
-  const std::size_t most_holes = with_holes_ ? std::size_t{kMostHoles} * (moving.black_begin - moving.begin) : 0;
+  const u32 pages = moving.black_begin - moving.begin;
+  const std::size_t most_holes = with_holes_ ? std::size_t{kMostHoleGranules / shortest_hole_} * pages : 0;
 
   const auto add_hole = [&](u32 begin, u32 end) {
-    if (end - begin < kShortestHole || holes_.size() >= most_holes) return;
-    holes_.push_back({begin, end - begin});
-    dead_granules_ += end - begin;
+    if (end - begin < shortest_hole_ || found_dead_.holes().size() >= most_holes) return;
+    found_dead_.add_hole({begin, end - begin});
+    if (end - begin < kLongHole) short_granules_ += end - begin;
   };
   const auto add = [&](u32 begin, u32 end) {
     const u32 first = pages_for_granules(begin), last = end / kGranulesPerPage;
     if (first + kShortestRun > last) return add_hole(begin, end);
     add_hole(begin, first * kGranulesPerPage);
-    dead_runs_.push_back({first, last - first});
-    dead_granules_ += u64{last - first} * kGranulesPerPage;
+    found_dead_.add_run({first, last - first});
     add_hole(last * kGranulesPerPage, end);
   };
   u32 dead = moving.begin * kGranulesPerPage;  // what lies from here to the granule looked at is dead
@@ -193,34 +196,40 @@ void Heap::find_dead() {
       if (bits == 0) continue;
       const u32 at = b * kGranulesPerBlock;
       add(dead, at + static_cast<u32>(__builtin_ctzll(bits)));
-      // A hole that begins and ends inside the block, and is long enough, has the two granules of its middle in it.
-      constexpr u32 kMiddle = kGranulesPerBlock / 2 - 1;
-      const u64 low = bits & ((u64{1} << kMiddle) - 1), high = bits >> (kMiddle + 2) << (kMiddle + 2);
-      if (low && high && !(bits >> kMiddle & 3)) add(at + end_of(low), at + static_cast<u32>(__builtin_ctzll(high)));
-      dead = at + end_of(bits);
+      for (u64 left = gaps_in_live(bits, shortest_hole_); left; left &= left - 1) {
+        const u32 first = static_cast<u32>(__builtin_ctzll(left));
+        add(at + first, at + first + static_cast<u32>(__builtin_ctzll(bits >> first)));
+      }
+      dead = at + end_of_live(bits);
     }
   }
   add(dead, moving.black_begin * kGranulesPerPage);
 }
 
-/// `gain`: the pages that a compaction would win, at the most. True: no flip is needed.
+/// `gain`: the pages that a compaction would win, at the most. True: no flip is needed. A cycle that has traced everything says, for
+/// itself and for the young ones after it, whether the short holes are needed for that.
 bool Heap::reuse_suffices(u32 gain) {
   const bool decides = !young_ && !stays_;
   const bool owed = decides ? owes_flip_.exchange(false, std::memory_order_relaxed) : owes_flip_.load(std::memory_order_relaxed);
+  const double needed = kEnough * gain * kGranulesPerPage;
+  const double found = static_cast<double>(found_dead_.granules()), found_long = found - static_cast<double>(short_granules_);
+  const bool short_ones_needed = is_worth_moving(gain) && found_long < needed && found >= needed;
+  if (!young_) takes_short_holes_ = short_ones_needed || options.reuse == Reuse::AlsoShort;
   if (!may_reuse_ || must_compact_ || owed) return false;
   std::lock_guard<SpaceLock> lock(moving.lock);
   // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
   if (retention.spread_out(moving.held_pages())) return false;
-  return dead_granules_ >= kEnough * gain * kGranulesPerPage && moving.held_pages() + 2 * black <= max_pages_;
+  return (takes_short_holes_ ? found : found_long) >= needed && moving.held_pages() + 2 * black <= max_pages_;
 }
 
 /// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
 bool Heap::nothing_marked_in_dead() const {
-  for (const Extent& run : dead_runs_) {
+  for (const Extent& run : found_dead_.runs()) {
     if (!is_dead({run.first * kGranulesPerPage, run.pages * kGranulesPerPage})) return false;
   }
-  return std::all_of(holes_.begin(), holes_.end(), [&](const Hole& hole) { return is_dead(hole); });
+  const std::vector<Hole>& holes = found_dead_.holes();
+  return std::all_of(holes.begin(), holes.end(), [&](const Hole& hole) { return is_dead(hole); });
 }
 
 /// Free pages above the objects that are too many, the highest first, in pieces: mutators allocate there meanwhile.
@@ -241,16 +250,16 @@ void Heap::return_unneeded() {
   }
 }
 
-/// Of what has been found dead, what will be given out and what is kept back. Lists of thousands, in no mutator's way; what the lists
-/// of the last cycle took is used for the next.
+/// Of what has been found dead, what will be given out and what is kept back. Lists of thousands, in no mutator's way.
 void Heap::list_dead() {
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
   }
-  holes_given_ = !holes_.empty();
-  found_dead_.set(dead_runs_, holes_, dead_granules_);
+  if (!takes_short_holes_) found_dead_.drop_holes_below(kLongHole);
+  holes_given_ = found_dead_.has_holes();
+  short_holes_given_ = takes_short_holes_ && short_granules_ > 0;
   choose_spare();
   found_spare_.set(spare_);
 }

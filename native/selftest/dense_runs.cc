@@ -16,7 +16,7 @@ constexpr u32 kBytes = 1024;
 HeapOptions queue_heap() {
   HeapOptions options = small_heap();
   options.max_bytes = 16 * kMiB;
-  options.reuse = false;  // the messages die in whole pages, which would not be compacted
+  options.reuse = Reuse::Never;  // the messages die in whole pages, which would not be compacted
   return options;
 }
 

@@ -44,7 +44,7 @@ struct Episode {
     heap.min_bytes = kMiB << random.below(4);
     heap.root_bytes = kMiB;
     heap.young = static_cast<Young>(random.below(3));
-    heap.reuse = mix == Mix::LargeArrays || !one_in(5);
+    heap.reuse = mix != Mix::LargeArrays && one_in(5) ? Reuse::Never : static_cast<Reuse>(1 + random.below(2));
     heap.verify = 2 * random.below(3);
     heap.collector_threads = 1 + random.below(3);
     if (one_in(2)) heap.buffer_limit = heap.max_bytes * 2 + kMiB;

@@ -77,18 +77,18 @@ TEST(trees_that_die_together_are_allocated_over_without_a_flip) {
   m.unpark();
 }
 
-TEST(garbage_between_what_lives_is_compacted) {
+TEST(garbage_that_leaves_holes_for_nothing_is_compacted) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);
-  NativeMutator m(test, 64);
-  constexpr u32 kRounds = 40;
-  for (u32 round = 0; round < kRounds; round++) {  // one in twenty lives, to the end: no page is dead
+  NativeMutator m(test, 128);
+  constexpr u32 kRounds = 100;
+  for (u32 round = 0; round < kRounds; round++) {  // every second one lives, to the end: holes of three granules
     m.push(0);
-    build_list(m, round, 5'000, 19);
+    build_list(m, round, 5'000, 1);
     CHECK(list_intact(m, round, 5'000));
+    let_collect(test, m);
   }
   for (u32 round = 0; round < kRounds; round++) CHECK(list_intact(m, round, 5'000));
-  CHECK(test.heap->statistics.collections.load() >= 2);
   CHECK(test.heap->statistics.flips.load() >= 1);
 }
 
@@ -156,6 +156,128 @@ TEST(objects_are_allocated_into_the_holes_that_others_left_without_a_flip) {
   m.unpark();
 }
 
+TEST(gaps_between_live_granules_are_found_wherever_they_lie_in_a_block) {
+  Random random{11};
+  u32 wrong = 0, found = 0;
+  for (u32 round = 0; round < 20'000; round++) {
+    // Words with few and with many bits, and with long rows.
+    u64 live = random.next();
+    for (u32 i = random.below(4); i > 0; i--) live &= random.next();
+    if (round % 3 == 0) live &= ~((u64{1} << random.below(64)) - 1) | random.below(8);
+    if (live == 0) continue;
+    const u32 length = 1 + random.below(63);
+    u64 expected = 0;
+    u32 last = 64;  // the last live granule
+    for (u32 at = 0; at < 64; at++) {
+      if (!(live >> at & 1)) continue;
+      if (last < 64 && at - last - 1 >= length) expected |= u64{1} << (last + 1);
+      last = at;
+    }
+    wrong += gaps_in_live(live, length) != expected || end_of_live(live) != last + 1;
+    found += expected != 0;
+  }
+  CHECK_EQ(wrong, 0u);
+  CHECK(found > 1'000);
+}
+
+/// A table of objects of one length that are replaced at random.
+class Items {
+ public:
+  Items(TestHeap& test, NativeMutator& m, u32 bytes) : test_(test), m_(m), bytes_(bytes), count_(kLive / kScale / (bytes + 8)) {
+    table_ = m.push(m.alloc_refs(count_));
+    for (u32 i = 0; i < count_; i++) replace(i);
+  }
+  void replace_some(u32 count) {
+    for (u32 i = 0; i < count; i++) replace(random_.below(count_));
+  }
+  u32 intact() const {
+    u32 intact = 0;
+    for (u32 i = 0; i < count_; i++) intact += m_.load(m_.load(m_.root(table_) + 2 + i) + 2) == i;
+    return intact;
+  }
+  u32 count() const { return count_; }
+
+ private:
+  static constexpr u32 kLive = 10 * kMiB;
+
+  void replace(u32 i) {
+    const u32 item = m_.alloc_bytes(bytes_);
+    m_.store(item + 2, i);
+    m_.store_ref(m_.root(table_) + 2 + i, item);
+    let_collect(test_, m_);
+  }
+
+  TestHeap& test_;
+  NativeMutator& m_;
+  u32 bytes_, count_, table_;
+  Random random_{7};
+};
+
+TEST(holes_for_one_object_are_allocated_into_where_there_are_no_others) {
+  for (const u32 bytes : {24u, 48u, 120u, 248u}) {
+    TestHeap test(scaled_heap());
+    REQUIRE(test.heap);
+    NativeMutator m(test, 64);
+    Items items(test, m, bytes);
+    items.replace_some(2 * items.count());
+    const Statistics& statistics = test.heap->statistics;
+    const u64 cycles = statistics.collections.load(), flips = statistics.flips.load(), holes = statistics.holesReused.load();
+    items.replace_some(12 * items.count());
+    CHECK_EQ(items.intact(), items.count());
+    CHECK(statistics.collections.load() >= cycles + 4);
+    CHECK(4 * (statistics.flips.load() - flips) <= statistics.collections.load() - cycles);
+    CHECK(statistics.holesReused.load() > holes + items.count());
+    m.park();
+    CHECK_EQ(test.heap->verification.take_violation(), std::string());
+    m.unpark();
+  }
+}
+
+TEST(holes_that_are_shorter_than_what_is_allocated_are_compacted_away) {
+  HeapOptions options = scaled_heap();
+  options.min_bytes = options.max_bytes;  // no cycle while the short ones are made
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  const u32 filled = m.push(0);
+  // Of short objects every second one dies; what is allocated from then on is twice as long.
+  const u32 kept = static_cast<u32>(8 * kMiB / kScale / 64);
+  m.set_root(filled, m.alloc_refs(kept));
+  for (u32 i = 0; i < kept; i++) {
+    const u32 item = m.alloc_bytes(24);
+    m.store(item + 2, i);
+    m.store_ref(m.root(filled) + 2 + i, item);
+    m.alloc_bytes(24);
+  }
+  Items items(test, m, 56);
+  const Statistics& statistics = test.heap->statistics;
+  u32 too_short = 0;
+  for (u32 round = 0; round < 8; round++) {
+    items.replace_some(items.count() / 2);
+    m.park();
+    test.heap->rest();
+    for (const Hole& hole : test.heap->moving.dead.holes()) too_short += hole.granules < 64 / kGranuleSize;
+    m.unpark();
+  }
+  CHECK_EQ(too_short, 0u);
+  CHECK(statistics.flips.load() >= 1);
+  u32 intact = 0;
+  for (u32 i = 0; i < kept; i++) intact += m.load(m.load(m.root(filled) + 2 + i) + 2) == i;
+  CHECK_EQ(intact, kept);
+  CHECK_EQ(items.intact(), items.count());
+}
+
+TEST(the_usual_need_leans_to_the_longer_objects) {
+  Needs needs;
+  for (u32 i = 0; i < 15; i++) needs.note(4);
+  CHECK(!needs.known());
+  needs.note(4);
+  CHECK(needs.known());
+  CHECK_EQ(needs.usual(), 4u);
+  for (u32 i = 0; i < 4; i++) needs.note(100);
+  CHECK_EQ(needs.usual(), (16u * 16 + 4 * 10'000) / (16 * 4 + 4 * 100));
+}
+
 TEST(holes_that_the_programs_objects_do_not_fit_into_are_compacted_away) {
   TestHeap test(scaled_heap());
   REQUIRE(test.heap);
@@ -201,10 +323,11 @@ TEST(holes_are_allocated_into_again_some_cycles_after_objects_did_not_fit_into_t
 
 TEST(dead_space_knows_how_much_of_it_is_left_whatever_is_taken) {
   DeadSpace dead;
-  std::vector<Extent> runs = {{10, 3}, {20, 1}, {30, 6}};
-  std::vector<Hole> holes = {{50 * kGranulesPerPage, 40}, {60 * kGranulesPerPage, 200}, {70 * kGranulesPerPage, kGranulesPerPage}};
-  constexpr u64 kInHoles = 40 + 200 + kGranulesPerPage;
-  dead.set(runs, holes, 10 * u64{kGranulesPerPage} + kInHoles);
+  for (const Extent run : {Extent{10, 3}, {20, 1}, {30, 6}}) dead.add_run(run);
+  for (const Hole hole : {Hole{50 * kGranulesPerPage, 40}, {55 * kGranulesPerPage, 31}, {60 * kGranulesPerPage, 200}, {70 * kGranulesPerPage, kGranulesPerPage}}) dead.add_hole(hole);
+  CHECK_EQ(dead.granules(), 11 * u64{kGranulesPerPage} + 40 + 31 + 200);
+  dead.drop_holes_below(32);
+  CHECK_EQ(dead.granules(), 11 * u64{kGranulesPerPage} + 40 + 200);
   CHECK_EQ(dead.pages(), 11u);
   Extent run = dead.take_run(1, 2);
   CHECK(run.first == 10 && run.pages == 2);

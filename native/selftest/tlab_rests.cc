@@ -33,9 +33,7 @@ TEST(the_longest_rests_are_kept_and_the_last_one_that_is_long_enough_is_taken) {
 
 TEST(holes_that_are_too_short_for_an_object_wait_for_shorter_ones) {
   DeadSpace dead;
-  std::vector<Extent> runs;
-  std::vector<Hole> holes{{1000, 200}, {2000, 40}, {3000, 300}, {4000, 50}};
-  dead.set(runs, holes, 590);
+  for (const Hole hole : {Hole{1000, 200}, {2000, 40}, {3000, 300}, {4000, 50}}) dead.add_hole(hole);
   CHECK_EQ(dead.next_hole().first, 1000u);
   CHECK_EQ(dead.take_hole(250).first, 3000u);
   CHECK_EQ(dead.take_hole(250).granules, 0u);
@@ -126,7 +124,7 @@ TEST(small_objects_go_on_where_a_longer_one_did_not_fit) {
 
 TEST(longer_objects_between_short_ones_are_born_black) {
   HeapOptions options = stepping_heap();
-  options.reuse = false;  // what is dead is compacted away
+  options.reuse = Reuse::Never;  // what is dead is compacted away
   TestHeap test(options);
   REQUIRE(test.heap);
   NativeMutator m(test, 64);

@@ -34,7 +34,10 @@ export interface NativeTuning {
   readonly freshWindows?: number
   /** The heap may grow to this, whatever is live; the first cycle begins there, or at half of maxBytes. */
   readonly minBytes?: number
-  /** 0: a cycle that gains anything compacts, also where reusing garbage in place would do. */
+  /**
+   * Garbage is reused in place: 0 never (a cycle that gains anything compacts), 1 where that will do, 2 in holes for one
+   * object, too, wherever it is.
+   */
   readonly reuse?: number
   /**
    * Cycles that keep the marks of the one before, if nothing has moved: 0 never, 1 where they pay, 2 always, also in three

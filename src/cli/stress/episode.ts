@@ -49,7 +49,7 @@ export async function runEpisode(plan: EpisodePlan, beat: () => void): Promise<T
 
 async function overOneHeap(plan: EpisodePlan, tally: Tally, beat: () => void): Promise<void> {
   const { young, overdraft, retentionMs } = plan
-  const heap = tuned({ reuse: plan.reuse ? 1 : 0, young, overdraft, retentionMs }, () => Heap.create(plan.heap))
+  const heap = tuned({ reuse: plan.reuse, young, overdraft, retentionMs }, () => Heap.create(plan.heap))
   const mutators = heap.capabilities.sharing ? plan.mutators : 1
   const exchange = exchangeTable(heap)
   const driver = new Driver(heap, plan, 0, exchange)

@@ -35,8 +35,8 @@ export interface EpisodePlan {
   readonly inject: string
   /** Also the level at which the heap is verified from outside; see driver.ts. */
   readonly verify: number
-  /** Whether cycles may reuse garbage in place; if not, every one that gains anything compacts. */
-  readonly reuse: boolean
+  /** Whether cycles reuse garbage in place: 0 never, every one that gains anything compacts; 1 where it will do; 2 in holes for one object, too. */
+  readonly reuse: number
   /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 2 whenever nothing has moved, also when asked for. */
   readonly young: number
   /** Pages that faults may take from the kernel before those beside them are built first; 0: as many as ever. */
@@ -92,7 +92,7 @@ export function planEpisode(options: StressOptions, seed: number, names: readonl
           : {}
   const chosen = names.filter(() => random.chance(0.4))
   const one = random.pick(names)
-  const reuse = random.chance(0.6)
+  const reuse = random.pick([0, 0, 1, 2, 2])
   const young = reuse ? random.pick([0, 1, 2, 2, 2]) : 0
   const overdraft = random.pick([0, 1, 1, 8])
   const retentionMs = random.pick([0, 0, 2000])
@@ -150,7 +150,9 @@ export function describePlan({
     `${Number(heap.maxBytes) / MiB} MiB`,
     `${heap.collector}${heap.checked ? ' checked' : ''}${heap.protect ? ' protected' : ''}, faults ${heap.faults}, relocation ${heap.relocation}, growth ${heap.growth}, collector threads ${heap.collectorThreads}`,
     `verify ${verify}`,
-    ...(reuse ? ['reuse', ['no young cycles', 'young cycles', 'young cycles always'][young]] : []),
+    ...(reuse
+      ? [['reuse', 'reuse of every hole'][reuse - 1], ['no young cycles', 'young cycles', 'young cycles always'][young]]
+      : []),
     ...(overdraft ? [`overdraft ${overdraft}`] : []),
     ...(retentionMs ? [] : ['no retention']),
     ...(everyAllocations ? [`a collection every ${everyAllocations} allocations`] : []),
