@@ -33,7 +33,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
       !page_live.map(moving_pages + 1) || !page_bears.map(moving_pages + 1) || !page_young.map(moving_pages + 1) ||
       !intact_pages.map(moving_pages + 1) || !source_counts.map(moving_pages + 1) || !page_words.map(g.flipped_pages()) ||
       !large_born.map(moving_pages + 1) || !large_objects.map(moving_pages + 1) ||
-      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0) ||
+      !pointer_free_objects.map(g.pointer_free_pages() + 1) || !visited_slots.map(g.heap_buffer_bytes() / layout::kCardBytes) || !compaction.map(g.first_overflow() + g.overflow_pages, options.protect ? g.moving_pages() : 0) ||
       !verification.start(options.verify)) {
     error = "mapping the collector's metadata";
     return false;

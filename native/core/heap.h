@@ -42,6 +42,7 @@
 #include "statistics.h"
 #include "stepping.h"
 #include "verification.h"
+#include "visited-slots.h"
 #include "workers.h"
 #include "write-tracking.h"
 #include "young-cycles.h"
@@ -159,6 +160,7 @@ class Heap {
   u32 base_word = 0;  // Ref of granule 0
   ShapeTable shapes;
   CardTable cards, root_cards;
+  VisitedSlots visited_slots;
   WriteTracking card_pages;  // which pages of `cards` have been written
   BlockTable blocks;
   RootSet roots;

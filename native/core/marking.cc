@@ -43,6 +43,27 @@ void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
   });
 }
 
+/// What lies in one card of the slots from `begin` to `end` (bytes, as in `scan`).
+void Marker::scan_in_card(Granule header, u32 shape, u32 begin, u32 end, std::size_t card, u32* visited) {
+  const Ref ref = heap_.ref(header);
+  const u8* object = heap_.address(ref);
+  if (!visited || heap_.shapes[shape].weak() != layout::Weak::None) return scan(object, shape, begin, end);
+  const u32 word = ref.word - static_cast<u32>(card << layout::kCardShift);  // below the card, perhaps: modulo 2^32
+  for_each_slot_backwards(heap_.shapes, shape, begin, end, [&](u32 offset, bool is_value) {
+    u32 now;
+    if (is_value) {
+      const u64 bits = load64(object + offset);
+      now = static_cast<u32>(bits >> 32) == layout::kTagRef ? static_cast<u32>(bits) : 0;
+    } else {
+      now = load32(object + offset);
+    }
+    u32& last = visited[static_cast<u32>(word + offset / 4)];
+    if (now == last) return;
+    last = now;
+    visit(Ref{now});
+  });
+}
+
 void Marker::note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end) {
   const WeakKind kind{shape.is_value_array(), shape.weak() == layout::Weak::Keys};
   const u32 length = (load32(object + 4) >> layout::kFlagBits) * kind.slot_bytes();
@@ -105,12 +126,25 @@ bool Marker::scan_array_piece() {
   const LargeObjects::Head& head = heap_.large_objects.head(page);
   const u32 end = head.granules * kGranuleSize;
   const u32 begin = piece.begin;
-  const u32 next = end - begin < kPieceBytes ? end : begin + kPieceBytes;
+  const u32 next = static_cast<u32>(std::min((u64{begin} / kPieceBytes + 1) * kPieceBytes, u64{end}));
   if (next == end) work_.arrays.pop_back();
   else piece.begin = next;
   granules_ += (next - begin) / kGranuleSize;
   pieces_++;
-  scan(heap_.granule_address({page * kGranulesPerPage}), head.shape, begin, next);
+  const Granule header{page * kGranulesPerPage};
+  if (heap_.shapes[head.shape].weak() != layout::Weak::None) {
+    scan(heap_.granule_address(header), head.shape, begin, next);
+    return true;
+  }
+  // A card that is dirty by now will be scanned again.
+  const std::size_t first_card = heap_.ref(header).word >> layout::kCardShift;
+  for (u32 at = next; at > begin;) {
+    const u32 part = (at - 1) / layout::kCardBytes;
+    const std::size_t card = first_card + part;
+    const u32 from = std::max(begin, part * layout::kCardBytes);
+    scan_in_card(header, head.shape, from, at, card, heap_.cards.is_dirty(card) ? heap_.visited_slots.add(card) : nullptr);
+    at = from;
+  }
   return true;
 }
 
@@ -155,7 +189,7 @@ void Marker::drain_some(u64 goal) {
   }
 }
 
-void Marker::scan_card(std::size_t card) {
+void Marker::scan_card(std::size_t card, u32* visited) {
   const u32 first_word = static_cast<u32>(card << layout::kCardShift);
   if (first_word < heap_.base_word) return;  // pointer-free objects bear no references
   const u32 begin = (first_word - heap_.base_word) / 2;
@@ -167,9 +201,8 @@ void Marker::scan_card(std::size_t card) {
     if (!heap_.large_objects.is_marked(head_page)) return;  // its scan is still to come
     const LargeObjects::Head& head = heap_.large_objects.head(head_page);
     const u32 start = head_page * kGranulesPerPage;
-    scan(heap_.address(heap_.ref({start})), head.shape, (begin - start) * kGranuleSize,
-         std::min(end - start, head.granules) * kGranuleSize);
-    return;
+    const u32 to = std::min(end - start, head.granules);
+    return scan_in_card({start}, head.shape, (begin - start) * kGranuleSize, to * kGranuleSize, card, visited);
   }
   // Marked objects only: an unmarked one is scanned whole when it is marked.
   Granule at{begin};
@@ -180,7 +213,7 @@ void Marker::scan_card(std::size_t card) {
     const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
     const u32 from = header.index < begin ? (begin - header.index) * kGranuleSize : kGranuleSize;
     const u32 to = std::min(header.index + granules, end) - header.index;
-    scan(object, shape, from, to * kGranuleSize);
+    scan_in_card(header, shape, from, to * kGranuleSize, card, visited);
     return header.index + granules;
   };
   if (heap_.blocks.covering_header(at.block(), covering)) at.index = scan_object(covering);
@@ -207,6 +240,7 @@ void Marking::begin(bool young) {
   }
   heap_.root_cards.clear_all();
   // Nothing has been visited in this cycle.
+  heap_.visited_slots.forget();
   for (u32 i = 0; i < layout::kMaxAreas; i++) heap_.roots.shadow(i).clear();
   // Cards are cleared before the first slot is read: a store whose card we erased is seen by the trace.
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -216,7 +250,7 @@ void Marking::mark_from_roots(bool young) {
   Marker marker(heap_, false, work_[0]);
   if (young) {
     take_cards();
-    for (u32 card : heap_cards_) marker.scan_card(card);
+    scan_heap_cards(marker, true);
   }
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) {
@@ -365,6 +399,10 @@ u64 Marking::take_cards() {
   return heap_cards_.size() + root_cards_.size();
 }
 
+void Marking::scan_heap_cards(Marker& marker, bool concurrent) {
+  for (const u32 card : heap_cards_) marker.scan_card(card, concurrent ? heap_.visited_slots.add_if_again(card) : heap_.visited_slots.find(card));
+}
+
 void Marking::visit_root_card(Marker& marker, u32 card) {
   const u32 first = card << layout::kCardShift;
   const i32 index = heap_.roots.area_of_page(first / (kPageSize / 4));
@@ -390,7 +428,7 @@ u64 Marking::preclean() {
   const u64 marked_before = heap_.statistics.objectsMarked.load(std::memory_order_relaxed);
   const u64 dirty = take_cards();
   Marker marker(heap_, false, work_[0]);
-  for (u32 card : heap_cards_) marker.scan_card(card);
+  scan_heap_cards(marker, true);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, true);
@@ -409,7 +447,7 @@ bool Marking::remark(bool last) {
     return false;
   }
   Marker marker(heap_, false, work_[0]);
-  for (u32 card : heap_cards_) marker.scan_card(card);
+  scan_heap_cards(marker, false);
   for (u32 card : root_cards_) visit_root_card(marker, card);
   heap_.roots.for_each([&](const AreaView& area) {
     if (area.is_stack()) visit_stack(marker, area.index, false);

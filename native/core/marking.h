@@ -1,10 +1,10 @@
 // Concurrent marking: trace from the roots, preclean dirty cards in rounds, finish in the remark pause.
 //
 // Incremental update (Dijkstra et al. 1978, with cards): a store into an object that was scanned before dirties its
-// card, and the object is scanned again. Objects born before remark are white until traced. A young cycle starts from the marks
-// and the dirty cards that the last one left (young-cycles.h); for everything after its trace it is like any. What makes
-// invariant 6 hold: after the remark pause every card is clean or its objects have been rescanned, every stack slot equals its
-// shadow or has been visited, and the mark stacks are empty.
+// card, and the object is scanned again, but for slots that hold what was visited there last (visited-slots.h). Objects born before
+// remark are white until traced. A young cycle starts from the marks and the dirty cards that the last one left (young-cycles.h);
+// for everything after its trace it is like any. What makes invariant 6 hold: after the remark pause every card is clean or its
+// objects have been rescanned, every stack slot equals its shadow or has been visited, and the mark stacks are empty.
 //
 // Weak slots are looked at when a trace is complete, and ephemerons may then go on with it (weak-slots.h): that is a whole trace.
 //
@@ -63,8 +63,8 @@ class Marker {
   /// What counts against budgets, so far.
   u64 done() const;
 
-  /// Visits the slots of marked objects that a card of the heap buffer covers.
-  void scan_card(std::size_t card);
+  /// Visits the slots of marked objects that a card of the heap buffer covers; `visited`, if there is any, knows which need not be.
+  void scan_card(std::size_t card, u32* visited);
 
   /// The slots from `begin` to `end` (bytes) of a weak array are left to weak-slots.h.
   [[gnu::cold]] void note_weak(const u8* object, const ShapeEntry& shape, u32 begin, u32 end);
@@ -85,6 +85,7 @@ class Marker {
   void mark_and_scan(Ref ref);
   bool scan_array_piece();
   void scan(const u8* object, u32 shape, u32 begin, u32 end);
+  void scan_in_card(Granule header, u32 shape, u32 begin, u32 end, std::size_t card, u32* visited);
 
   /// Objects in the queue (more lose the order of the stack, which is that of allocation), and those whose header is on its way.
   static constexpr u32 kQueue = 24;
@@ -127,6 +128,7 @@ class Marking {
   bool trace_telling(Marker& marker, u64 objects, u64 slots);
   void trace_with(Marker& marker, bool alone);
   u64 take_cards();
+  void scan_heap_cards(Marker& marker, bool concurrent);
   void visit_root_card(Marker& marker, u32 card);
   void visit_stack(Marker& marker, u32 area, bool concurrent);
   void note_weak_roots(const AreaView& area, u32 begin, u32 end);
