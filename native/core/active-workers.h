@@ -23,7 +23,10 @@ class ActiveWorkers {
 
   /// For a phase that begins now: 1 to all.
   u32 count(u64 now_ns) {
-    if (now_ns >= until_ns_) count_ = all_;
+    if (now_ns >= until_ns_ && count_ != all_) {
+      count_ = all_;
+      ran_ns_ = idle_ns_ = 0;  // what fewer did says nothing of all
+    }
     return count_;
   }
 

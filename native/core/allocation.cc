@@ -337,14 +337,15 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, u64& waits_since) {
   constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
   if (mutator.allowance >= granules) return;
   const u32 need = pages_for_granules(granules);
-  const u32 most = std::max(need, options.tlab_pages);
+  u32 most = std::max(need, options.tlab_pages);
+  const u32 least = std::max(need, std::min(kSmallest, options.tlab_pages));
   const auto allow = [&](u32 pages) { mutator.allowance = pages * kGranulesPerPage; };
   if (stepping) return allow(most);
-  // Remark cannot end while the program dirties or builds faster than the collector marks.
+  // Remark cannot end while the program dirties or builds faster than the collector marks: short steps, and a rest after each.
   if (const u32 pressure = remark_pressure_.load(std::memory_order_relaxed)) {
     nap(mutator, u64{50'000} << std::min(pressure, 6u), waits_since);
+    most = least;
   }
-  const u32 least = std::max(need, std::min(kSmallest, options.tlab_pages));
   for (u64 slept = 0;; slept += kNap) {
     const u64 allowance = pacing.allowance(pages_allocated());
     if (allowance >= least || slept >= kLongest) {

@@ -14,6 +14,9 @@ namespace glissade {
 namespace {
 
 constexpr u64 kFewCards = 32;      // preclean work so small that the pause may have it
+constexpr u64 kManyCards = 256;    // … so much that it may be too much
+constexpr u32 kRoundsAtEase = 3;   // before rounds that do not get shorter are a reason to slow the program
+constexpr u32 kGentle = 2;         // pressure before a remark pause has been given up
 constexpr u32 kMostRounds = 8;     // preclean rounds before trying to remark
 constexpr u32 kMostRetries = 8;    // remark pauses given up before one must finish
 
@@ -97,10 +100,18 @@ void Heap::mark() {
     traced_.store(false, std::memory_order_relaxed);
   };
   rest();
-  for (u32 round = 0; round < kMostRounds && marking.preclean() > kFewCards; round++) rest();
+  // The program dirties or builds faster than we mark: it is slowed at its allocations, more with every failure.
+  const auto press = [&] { remark_pressure_.fetch_add(1, std::memory_order_relaxed); };
+  u64 last = ~u64{0};
+  for (u32 round = 0; round < kMostRounds; round++) {
+    const u64 work = marking.preclean();
+    if (work <= kFewCards) break;
+    if (round >= kRoundsAtEase && work > kManyCards && work > last / 2 && remark_pressure_.load(std::memory_order_relaxed) < kGentle) press();
+    last = work;
+    rest();
+  }
   for (u32 retry = 0; !remark_pause(retry >= kMostRetries); retry++) {
-    // The program dirties or builds faster than we mark: it is slowed at its allocations, more with every failure.
-    remark_pressure_.store(retry + 1, std::memory_order_relaxed);
+    press();
     marking.preclean();
   }
   remark_pressure_.store(0, std::memory_order_relaxed);
@@ -211,7 +222,8 @@ bool Heap::prepare(bool forced) {
     compaction.stock();
     return true;
   }
-  if (planned) find_dead();  // holes of dense runs have become fillers, and live
+  // Holes of dense runs have become fillers, and live; short holes may have turned out to be needed, or not to be.
+  if (planned || lists_short_holes_ != takes_short_holes_) find_dead();
   marks_hold_ = enough || !is_worth_moving(gain);
   return false;
 }
@@ -229,7 +241,7 @@ void Heap::move(u64 started, u64 full) {
     compaction.unstock();
     // Whatever was asked for, what is dead can be allocated in.
     may_reuse_ = options.reuse != Reuse::Never && !options.fresh_windows;
-    with_holes_ = true;
+    with_holes_ = takes_short_holes_ = true;
     find_dead();
     list_dead();
     give_dead();

@@ -309,9 +309,10 @@ class Heap {
   CyclesWithout without_short_holes_{64};  // … when there were short ones among them
   bool with_holes_ = false;                // the cycle under way reuses holes
   u32 usual_need_ = ~0u;                   // granules: what the program allocated before the last cycle that could tell
-  u32 shortest_hole_ = ~0u;                // granules: … of those that the cycle under way reuses
+  u32 shortest_hole_ = ~0u;                // granules: of those that the cycle under way looks for
   u64 short_granules_ = 0;                 // in the short holes that it has found
-  bool takes_short_holes_ = false;         // without them the last full trace would have been for a flip
+  bool takes_short_holes_ = false;         // … are given out: without them the last full trace would have been for a flip
+  bool lists_short_holes_ = false;         // … are in found_dead_
   bool short_holes_given_ = false;         // the last cycle has given some out
   bool holes_given_ = false;               // the last cycle has given some out
   u32 max_pages_ = 0;

@@ -53,13 +53,11 @@ class DeadSpace {
     holes_.push_back(hole);
     granules_ += hole.granules;
   }
-  /// Before any is taken: forgets the holes that are shorter.
-  void drop_holes_below(u32 granules) {
-    std::erase_if(holes_, [&](const Hole& hole) {
-      if (hole.granules >= granules) return false;
-      granules_ -= hole.granules;
-      return true;
-    });
+  /// For how many holes it has memory.
+  std::size_t room() const { return holes_.capacity(); }
+  /// Returns memory that was needed for many more.
+  void trim() {
+    if (room() > kMostRoom * holes_.size() + kLittleRoom) holes_.shrink_to_fit();
   }
   const std::vector<Extent>& runs() const { return runs_; }
   const std::vector<Hole>& holes() const { return holes_; }
@@ -120,6 +118,7 @@ class DeadSpace {
   }
 
   static constexpr u32 kHolesTried = 64, kPassedTried = 8;
+  static constexpr std::size_t kMostRoom = 4, kLittleRoom = 4096;
   std::vector<Extent> runs_;
   std::vector<Hole> holes_;
   std::size_t next_run_ = 0, next_hole_ = 0;

@@ -63,9 +63,8 @@ void Heap::forget_dead() {
     // A parked thread may ask what is in use (pages_in_use).
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.dead.clear();
-    // What these lists took the next ones take.
-    found_dead_.clear();
-    std::swap(moving.dead, found_dead_);
+    // The memory of these lists is for those that the cycle is going to make.
+    if (moving.dead.room() > found_dead_.room()) std::swap(moving.dead, found_dead_);
   }
   zero_above_stacks();
   const u32 lowered = lower_top();
@@ -149,13 +148,12 @@ void Heap::zero_above_stacks() {
 void Heap::consider_holes() {
   // A cycle that does not compact, whatever it finds, leaves the wish to the next one.
   must_compact_ = !young_ && !stays_ && dead_unfit_.exchange(false, std::memory_order_relaxed);
-  if (!may_reuse_) return;
   CyclesWithout& without = short_holes_given_ ? without_short_holes_ : without_holes_;
   if (must_compact_) without.failed();
   else if (holes_given_ && !dead_unfit_.load(std::memory_order_relaxed)) without.succeeded();
-  holes_given_ = false;
+  holes_given_ = short_holes_given_ = false;
   with_holes_ = !without_holes_.next();
-  const bool with_short = !without_short_holes_.next();
+  const bool with_short = !without_short_holes_.next() && (!young_ || takes_short_holes_);
   std::lock_guard<SpaceLock> lock(moving.lock);
   if (moving.needs.known()) {
     usual_need_ = moving.needs.usual();
@@ -164,18 +162,22 @@ void Heap::consider_holes() {
   shortest_hole_ = options.reuse == Reuse::AlsoShort ? kShortestHole : with_short ? std::clamp(usual_need_, kShortestHole, kLongHole) : kLongHole;
 }
 
-/// From the live bits, and from the live granules of each page that `choose_prefix` has counted.
+/// From the live bits, and from the live granules of each page that `choose_prefix` has counted. Short holes are listed if they will be
+/// given out; others are only counted.
 void Heap::find_dead() {
   found_dead_.clear();
   short_granules_ = 0;
+  lists_short_holes_ = takes_short_holes_;
   if (!may_reuse_) return;
   const u32 pages = moving.black_begin - moving.begin;
-  const std::size_t most_holes = with_holes_ ? std::size_t{kMostHoleGranules / shortest_hole_} * pages : 0;
+  std::size_t holes_left = with_holes_ ? std::size_t{kMostHoleGranules / shortest_hole_} * pages : 0;
 
   const auto add_hole = [&](u32 begin, u32 end) {
-    if (end - begin < shortest_hole_ || found_dead_.holes().size() >= most_holes) return;
-    found_dead_.add_hole({begin, end - begin});
-    if (end - begin < kLongHole) short_granules_ += end - begin;
+    const bool is_long = end - begin >= kLongHole;
+    if (end - begin < shortest_hole_ || holes_left == 0) return;
+    holes_left--;
+    if (is_long || lists_short_holes_) found_dead_.add_hole({begin, end - begin});
+    if (!is_long) short_granules_ += end - begin;
   };
   const auto add = [&](u32 begin, u32 end) {
     const u32 first = pages_for_granules(begin), last = end / kGranulesPerPage;
@@ -204,23 +206,27 @@ void Heap::find_dead() {
     }
   }
   add(dead, moving.black_begin * kGranulesPerPage);
+  found_dead_.trim();
 }
 
 /// `gain`: the pages that a compaction would win, at the most. True: no flip is needed. A cycle that has traced everything says, for
-/// itself and for the young ones after it, whether the short holes are needed for that.
+/// itself and for the young ones after it, whether the short holes are to be given out: if they make the difference, or there is no choice.
 bool Heap::reuse_suffices(u32 gain) {
   const bool decides = !young_ && !stays_;
   const bool owed = decides ? owes_flip_.exchange(false, std::memory_order_relaxed) : owes_flip_.load(std::memory_order_relaxed);
   const double needed = kEnough * gain * kGranulesPerPage;
-  const double found = static_cast<double>(found_dead_.granules()), found_long = found - static_cast<double>(short_granules_);
-  const bool short_ones_needed = is_worth_moving(gain) && found_long < needed && found >= needed;
-  if (!young_) takes_short_holes_ = short_ones_needed || options.reuse == Reuse::AlsoShort;
+  const u64 found_long = found_dead_.granules() - (lists_short_holes_ ? short_granules_ : 0);
+  const auto suffices = [&](u64 granules) { return static_cast<double>(granules) >= needed; };
+  if (!young_) {
+    const bool short_ones_needed = is_worth_moving(gain) && !suffices(found_long) && (stays_ || suffices(found_long + short_granules_));
+    takes_short_holes_ = short_ones_needed || options.reuse == Reuse::AlsoShort;
+  }
   if (!may_reuse_ || must_compact_ || owed) return false;
   std::lock_guard<SpaceLock> lock(moving.lock);
   // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
   const u32 black = moving.top - moving.black_begin;
   if (retention.spread_out(moving.held_pages())) return false;
-  return (takes_short_holes_ ? found : found_long) >= needed && moving.held_pages() + 2 * black <= max_pages_;
+  return suffices(found_long + (takes_short_holes_ ? short_granules_ : 0)) && moving.held_pages() + 2 * black <= max_pages_;
 }
 
 /// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
@@ -252,12 +258,12 @@ void Heap::return_unneeded() {
 
 /// Of what has been found dead, what will be given out and what is kept back. Lists of thousands, in no mutator's way.
 void Heap::list_dead() {
+  GLISSADE_ASSERT(lists_short_holes_ == takes_short_holes_, "what is listed is not what was decided");
   GLISSADE_ASSERT(nothing_marked_in_dead(), "something is marked in what is about to be reused");
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
   }
-  if (!takes_short_holes_) found_dead_.drop_holes_below(kLongHole);
   holes_given_ = found_dead_.has_holes();
   short_holes_given_ = takes_short_holes_ && short_granules_ > 0;
   choose_spare();

@@ -67,8 +67,8 @@ class VisitedSlots {
  private:
   u32* words_of(u32 number) { return &words_[(number - 1) * std::size_t{kWords}]; }
 
-  /// 8 MiB: tables of two million references.
-  static constexpr u32 kMostCards = 8192;
+  /// 16 MiB: tables of four million references.
+  static constexpr u32 kMostCards = 16384;
   static constexpr u32 kStep = 2 * kMostCards;
   // Of each card: in which cycle it was scanned (a multiple of kStep), and from 1 on its number among those that are known.
   MappedArray<u32> entries_;

@@ -74,6 +74,29 @@ TEST(between_cycles_allocation_is_free_whatever_the_last_one_was) {
   CHECK_EQ(allowance(), kFree);
 }
 
+TEST(where_the_first_flip_is_refused_the_holes_are_allocated_into) {
+  for (const u32 bytes : {248u, 40u}) {
+    TestHeap test(small_heap());
+    REQUIRE(test.heap);
+    NativeMutator m(test, 64);
+    constexpr u32 kKept = 2'000;
+    const u32 table = m.push(m.alloc_refs(kKept));
+    for (u32 i = 0; i < kKept; i++) {
+      m.alloc_bytes(bytes);
+      const u32 item = m.alloc_bytes(bytes);
+      m.store_ref(m.root(table) + 2 + i, item);
+    }
+    // The cycle knows nothing of what the program allocates but that.
+    Injected injected("mremap:ENOMEM=1");
+    m.collect();
+    const Statistics& s = test.heap->statistics;
+    CHECK_EQ(s.flipsCancelled.load(), 1u);
+    CHECK_EQ(s.holesReused.load(), 0u);
+    for (u32 i = 0; i < kKept; i++) m.alloc_bytes(bytes);
+    CHECK_EQ(s.holesReused.load() > kKept / 2, bytes == 248);
+  }
+}
+
 TEST(a_program_that_was_slowed_because_it_kept_remark_from_ending_is_not_slowed_after_it) {
   TestHeap test(small_heap());
   REQUIRE(test.heap);

@@ -13,7 +13,7 @@ using namespace glissade::testing;
 
 namespace {
 
-constexpr std::size_t kCards = 20'000;
+constexpr std::size_t kCards = 40'000;
 
 TEST(what_was_visited_is_known_until_the_next_cycle_and_of_so_many_cards) {
   VisitedSlots visited;
@@ -48,7 +48,7 @@ TEST(what_was_visited_in_a_cycle_long_ago_is_not_taken_for_this_ones) {
   REQUIRE(visited.add(5));
   CHECK(visited.add_if_again(6) == nullptr);
   u32 remembered = 0;
-  for (u32 cycle = 0; cycle < (1u << 19); cycle++) {
+  for (u32 cycle = 0; cycle < (1u << 18); cycle++) {
     visited.forget();
     remembered += visited.find(5) != nullptr || visited.find(6) != nullptr;
   }

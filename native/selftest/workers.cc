@@ -92,6 +92,16 @@ TEST(half_of_the_workers_stay_where_half_of_them_pay) {
   CHECK_EQ(active.count(200 * kMs + 1), 4u);
 }
 
+TEST(what_half_of_the_workers_did_says_nothing_of_all) {
+  ActiveWorkers active(4, false);
+  active.note(0, 10 * kMs, 1);
+  CHECK_EQ(active.count(2), 2u);
+  active.note(0, 4 * kMs, 2);
+  CHECK_EQ(active.count(200 * kMs + 1), 4u);
+  active.note(2 * kMs, 1 * kMs, 200 * kMs + 1);
+  CHECK_EQ(active.count(200 * kMs + 1), 4u);
+}
+
 TEST(workers_are_judged_by_more_than_a_moment) {
   ActiveWorkers active(2, false);
   active.note(0, 4 * kMs, 1);
