@@ -424,6 +424,34 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
     })
   })
 
+  it('refuses to store into what is no slot of a handle: a property of the handle alone would be lost with it', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', count: 'i32' })
+      const names = heap.defineArray('Names', 'ref')
+      m.scoped((scope) => {
+        const handle = scope.new(node, { count: 1 })
+        const array = scope.newArray(names, [handle])
+        const plain = (of: unknown): Record<string, unknown> => of as Record<string, unknown>
+        expect(failure(() => (plain(handle)['cuont'] = 2)).message).toBe(
+          `'Node' has no slot "cuont": did you mean 'count'?`,
+        )
+        expect(failure(() => (plain(array)['0'] = null))).toMatchObject({
+          code: 'ERR_BOUNDS',
+          message: `'Names' has no slot "0": elements are read by get(index) and written by set(index, value)`,
+        })
+        expect(() => (plain(handle)['ref'] = 0)).toThrow(TypeError)
+        handle.count = 3
+        handle.next = array
+        expect([handle.count, handle.next, array.get(0)!.is(handle), Object.keys(handle)]).toEqual([
+          3,
+          expect.objectContaining({ shape: names }),
+          true,
+          ['_slot', '_owner'],
+        ])
+      })
+    })
+  })
+
   it('checks uses outside run, of views and stores too', () => {
     using heap = Heap.create({ maxBytes: '8m', checked: true, ...options })
     const node = heap.defineShape('Node', { next: 'ref' })

@@ -306,9 +306,12 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     noSlot(slot) {
       const names = shape.array ? [] : Object.keys(shape.slots)
       const near = typeof slot === 'string' ? suggest(slot, names) : undefined
+      const has = shape.array
+        ? ': elements are read by get(index) and written by set(index, value)'
+        : `; it has ${names.join(', ')}`
       throw new HeapError(
         'ERR_BOUNDS',
-        `'${shape.name}' has no slot ${show(slot)}${near ? `: did you mean '${near}'?` : `; it has ${names.join(', ')}`}`,
+        `'${shape.name}' has no slot ${show(slot)}${near ? `: did you mean '${near}'?` : has}`,
       )
     },
     badIndex(index, length) {
@@ -333,5 +336,18 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     _core: { value: core },
     shape: { value: shape, enumerable: true },
   })
+  if (core.checked !== null) refuseOtherProperties(made, environment.noSlot)
   return made
+}
+
+/** For checked heaps. Elsewhere a store to what is no slot makes a property of the handle alone, which is lost with it. */
+function refuseOtherProperties(made: HandleClass, noSlot: HandleEnvironment['noSlot']): void {
+  // A prototype sees stores to properties that nothing before it in the chain has.
+  const guard = new Proxy(Object.create(Handle.prototype) as object, {
+    set(target, name, value, handle) {
+      if (typeof name === 'string' && !OWN_FIELDS.has(name) && !(name in Handle.prototype)) noSlot(name)
+      return Reflect.set(target, name, value, handle)
+    },
+  })
+  Object.setPrototypeOf(made.prototype, guard)
 }
