@@ -142,7 +142,8 @@ ${table(['what', 'at most', 'error'], limitRows())}
 
 ## Error codes
 
-Everything thrown is a \`HeapError\`. Test its \`code\`; the \`message\` says what was received, the rule, and what to do. The table is
+What the heap throws is a \`HeapError\` (but at the end of the stack, a \`RangeError\`, and where code from strings is forbidden,
+an \`EvalError\`); errors of your callbacks pass through. Test its \`code\`; the \`message\` says what was received, the rule, and what to do. The table is
 exported as \`ERROR_CODES\`.
 
 ${table(
@@ -195,7 +196,7 @@ ${table(
   Object.entries(PHASES).map(([name, [stopped, does]]) => [code(name.toLowerCase()), stopped, does]),
 )}
 
-\`heap.phaseLog()\` says when the latest collections (about 300 of them) entered each phase, oldest first: \`at\` in milliseconds of
+\`heap.phaseLog()\` says when the latest collections (300 to 400 of them) entered each phase, oldest first: \`at\` in milliseconds of
 \`performance.now()\`, \`phase\`, and what \`heap.stats()\` counted then: \`bytesUsed\`, \`barrierFaults\`, \`allocationStalls\` (the
 count of \`pauses.allocationStall\`). Of a portable collection it has \`mark\`, \`prepare\` and \`compact\`, and \`idle\` for its end.
 `

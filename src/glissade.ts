@@ -60,7 +60,7 @@ export class Heap extends HeapBase {
 
   /**
    * Creates a heap. Throws ERR_OPTION for anything wrong in `options`, ERR_USERFAULTFD_UNAVAILABLE when what they demand
-   * cannot be had here, ERR_ADDRESS_SPACE.
+   * cannot be had here, ERR_ADDRESS_SPACE, ERR_NATIVE_HEAP, ERR_EXTERNAL_BUFFERS.
    */
   static create(options?: HeapOptions): Heap {
     const parsed = parseOptions(options)
@@ -120,7 +120,7 @@ export class Heap extends HeapBase {
 
   /**
    * When the latest collections entered which phase, and what the heap held then, oldest first: what a timeline is drawn
-   * from. Some 300 collections are kept. The portable collector's phases follow each other while the program stands.
+   * from. 300 to 400 collections are kept. The portable collector's phases follow each other while the program stands.
    */
   phaseLog(): readonly PhaseChange[] {
     this._core.checkOpen()

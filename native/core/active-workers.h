@@ -1,10 +1,10 @@
 // How many workers are called for a phase: those that bring more than they cost.
 //
 // A worker beyond the first runs at low priority, on a processor that the mutators leave idle. Where they leave none, it takes
-// that of the first worker, or gets a small part of one, and the first waits for what it has begun. So what the others ran in a
-// phase is set against the time in which the first did not run: all of it is gained where processors are idle, none where the
-// others run instead of the first, and worse than none where they are waited for. What does not pay is halved, for a while;
-// then all are tried again, after a longer while each time that it ends in the same way.
+// that of the first worker, or gets a small part of one, and the first waits for what it has begun. So the gain of a phase is
+// what the others ran, and its cost the time for which the first stood still meanwhile: on idle processors all is gained, on
+// that of the first nothing, and less than nothing where it waits for them. What does not pay is halved, for a while; then all
+// are tried again, after a longer while each time that it ends in the same way.
 //
 // This file is the policy alone: it starts no thread and reads no clock. Called by the thread that drives the cycle.
 #pragma once

@@ -6,7 +6,7 @@
 // moves page-table entries of the largest kind, and the flip's length does not depend on the heap. Its neighbours
 // must not merge with it into one VMA, so it alone carries NOHUGEPAGE. From-space is a range of the same length
 // elsewhere; it is PROT_NONE outside a compaction, so that a stray access to it faults at once.
-// Every mapping is MADV_DONTFORK: a page shared with a child cannot be moved (EBUSY), and Node's spawn forks.
+// Every mapping that holds pages is MADV_DONTFORK: a page shared with a child cannot be moved (EBUSY), and Node's spawn forks.
 #pragma once
 
 #include <string>
@@ -49,7 +49,7 @@ class AddressSpace {
 
   /// Maps everything. False: `error` says which call failed with what.
   bool map(const Geometry& geometry, std::string& error);
-  /// Gives every page back but keeps the mutator's ranges mapped (reading zeros) for views that still exist.
+  /// Gives every page back but the control words', and keeps the mutator's ranges mapped (reading zeros) for views that still exist.
   void drop_pages();
   void unmap();
 

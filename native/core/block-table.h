@@ -33,7 +33,7 @@ class BlockTable {
   const Block& at(u32 block) const { return blocks_[block]; }
   void clear(u32 first_block, u32 count) { blocks_.zero(first_block, count); }
 
-  /// Whether the granule belongs to a marked object. acquire: pairs with the markers' RMWs.
+  /// Whether the granule belongs to a marked object. acquire: pairs with the markers' RMWs or release stores.
   bool is_live(Granule g) const { return of(g).live.load(std::memory_order_acquire) >> g.bit() & 1; }
 
   /// Marks the object at `header`, all its granules. True: this call did it, and the caller must scan the object.

@@ -31,7 +31,7 @@ class Compaction {
   /// Before the flip: puts the from-space pages that nobody will read into stock. `unstock` if there is no flip.
   void stock();
   void unstock();
-  /// After the flip, concurrently: lists the pages to build, and returns their number.
+  /// After the flip, concurrently: lists the pages to build, and returns the work, for pacing: pages, an intact one as a sixteenth.
   u64 start();
   /// Builds and places everything. Returns when every page with content is mapped.
   void run();

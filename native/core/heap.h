@@ -60,7 +60,7 @@ struct HeapOptions {
   Faults faults = Faults::Sigbus;
   Reuse reuse = Reuse::WhereItSuffices;
   Young young = Young::WhereItPays;
-  bool fresh_windows = false;  // every collection moves every object to addresses not used lately (checked heaps)
+  bool fresh_windows = false;  // every collection moves all but large objects to addresses not used lately (checked heaps)
   bool protect = false;        // protection.h; implies fresh_windows
   u32 verify = 0;              // verification.h
   bool stepping = false;       // the cycle waits at gates for `step`
@@ -95,7 +95,7 @@ class Heap {
  public:
   /// nullptr: `error` says why. The heap's collector thread runs from here on.
   static Heap* create(const HeapOptions& options, std::string& error, int& error_number);
-  /// Joins the threads and gives the pages back; the mutator's ranges stay mapped and read as zeros.
+  /// Joins the threads and gives the pages back; the mutator's ranges stay mapped, and read as zeros but for the control words.
   void close();
   /// After `close`, when no view of the buffers exists any more.
   void destroy();
@@ -296,7 +296,7 @@ class Heap {
   std::atomic<bool> traced_{false};  // between the end of a trace and the next preclean or remark
 
   u64 trace_ns_ = 0, traced_granules_ = 0;  // of the cycle under way: for pacing
-  std::atomic<u32> remark_pressure_{0};    // remark pauses given up in this cycle
+  std::atomic<u32> remark_pressure_{0};    // how much the program is slowed: rounds that do not get shorter, and remark pauses given up
   std::atomic<u32> trigger_pages_{0};
   std::atomic<u32> limit_pages_{0};        // how far the heap may grow before the end of the next cycle
   std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
@@ -311,7 +311,7 @@ class Heap {
   u32 usual_need_ = ~0u;                   // granules: what the program allocated before the last cycle that could tell
   u32 shortest_hole_ = ~0u;                // granules: of those that the cycle under way looks for
   u64 short_granules_ = 0;                 // in the short holes that it has found
-  bool takes_short_holes_ = false;         // … are given out: without them the last full trace would have been for a flip
+  bool takes_short_holes_ = false;         // … are given out: without them the last full trace would have had to flip
   bool lists_short_holes_ = false;         // … are in found_dead_
   bool short_holes_given_ = false;         // the last cycle has given some out
   bool holes_given_ = false;               // the last cycle has given some out
@@ -322,11 +322,11 @@ class Heap {
   u32 spare_end_ = 0;                      // the granule at which the highest of them ends
   DeadSpace found_dead_;                   // what moving.dead and moving.spare become next; what the cycle under way finds
   SpareSpace found_spare_;
-  bool lacks_black_room_ = false;          // the last remark could not lower the top
+  bool lacks_black_room_ = false;          // the last remark could not lower the top far enough
   bool stays_ = false;                     // the cycle under way will do without a flip: what is born black may lie anywhere
   bool may_reuse_ = false;                 // the cycle under way may do without a flip
   YoungCycles young_cycles_;
-  bool marks_hold_ = false;                // nothing has moved since the last remark
+  bool marks_hold_ = false;                // the next cycle may keep the marks: nothing has moved since remark, and nothing had to
   bool young_ = false;                     // the cycle under way keeps the marks of the one before
   bool next_young_ = false;                // … the next one may
   u64 live_granules_ = 0;                  // of the moving space, as the cycle under way found them

@@ -11,7 +11,7 @@
 // Each marker has a private stack and a short queue between "popped" and "scanned". An object's block is prefetched when it
 // enters the queue; its header when it is a few places from the end, unless its mark can be seen by then: in most graphs
 // half of the references lead to what has been marked. Whole chunks of work go through a shared bag when others are idle.
-// Called by collector threads only; `remark` by the thread that runs the pause.
+// Called by collector threads only; `remark`, `clear_weak` and what these ask by the thread that runs the pause.
 #pragma once
 
 #include <atomic>

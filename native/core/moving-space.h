@@ -5,9 +5,9 @@
 //
 // Pages in [top, dirty_end) are mapped and hold garbage: a TLAB is zeroed when it is granted. Pages above dirty_end are
 // not there: zero-fill when nothing is registered, filled natively while a compaction is going on ("registered"), because
-// a TLAB must never fault. Between a cycle that reused garbage in place (reuse.cc) and the next remark, `dead` is what of it
-// lies below `top`, which TLABs are taken from first, and `spare` what of it is kept for those of the time from that remark
-// to the cycle's end. All fields change under `lock` or while the world is stopped.
+// a TLAB must never fault. `dead` is garbage below `top` that a cycle found and left (reuse.cc): TLABs come from it first,
+// until the next remark. `spare` is the part of it kept for TLABs from that remark to the cycle's end. All fields change
+// under `lock` or while the world is stopped.
 #pragma once
 
 #include <atomic>
@@ -189,7 +189,7 @@ struct MovingSpace {
   PageRuns pointer_free;       // pages of the pointer-free space; page 0 holds null
   u32 pointer_free_high = 0;   // no object has ever lain at or above this page of it
   u32 large_pages = 0;         // in use, of either kind
-  bool black = false;          // between remark and flip: new objects are live and their pages slide
+  bool black = false;          // from remark to the flip, or to the end of a cycle without one: new objects are live
   u32 black_begin = 0;
   bool registered = false;     // between flip and close
 

@@ -67,9 +67,8 @@ class Pacing {
   void note_close(u64 took_ns, u64 pages) { learn(compact_ns_per_page_, took_ns, pages); }
   /// The share of the way from a cycle's begin to its flip that is the trace.
   double trace_share() const { return trace_share_; }
-  /// Pages that may be allocated in a compaction that begins with `room` of them free: all but what the program, as fast as it is
-  /// now, will need from the begin of the next cycle to its flip; or the compaction's share of the way to that flip, if that is
-  /// more.
+  /// Pages that may be allocated in a compaction, of `room` free ones: what remains of them when that is set aside which the program,
+  /// as fast as it is now, needs from the begin of the next cycle to its flip; but the compaction's share of that time at least.
   double compaction_budget(double room, u64 pages_after_flip, u64 pages_when_full) const;
 
   /// At a cycle's begin: how fast the program has allocated since the last one.

@@ -17,7 +17,7 @@ class PhaseLog {
     u64 phase;  // layout::Phase
     u64 used_bytes, barrier_faults, allocation_stalls;
   };
-  static constexpr u32 kEntries = 2048;  // a cycle makes seven
+  static constexpr u32 kEntries = 2048;  // a cycle makes seven, five without a flip
 
   PhaseLog() {
     // Touched now: a page that the kernel has to provide would lengthen a pause.

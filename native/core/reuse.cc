@@ -10,19 +10,20 @@
 // compacting wins more, and then everything slides as ever. So it does if the objects turn out not to fit.
 // Explicit collections always compact.
 //
-// What is born while the collector decides ("black") must not be in its way if it decides for a flip: it lies above everything else. If
-// what lies at the end of the space is dead, `top` is lowered by as much; if not, each cycle would make the heap longer, and a heap
-// whose garbage all fits its holes would flip in the end for want of room above `top`. So where that is how it goes some of the dead
-// space is kept back ("spare") for what is born black in the next cycle, and that cycle has made up its mind beforehand: it stays.
-// If it finds that it should have compacted, the next one does; so it does if there was no room for what was to be born black: nothing
-// having been born, the want of room would be seen nowhere else. The live bits of spare space are set from prepare, which must not
-// find it dead once more, to the end of the cycle: what has been born there is as little marked then as anything else that is young.
+// What is born while the collector decides ("black") must not be in its way if it decides for a flip: it lies above everything
+// else. If what lies at the end of the space is dead, `top` is lowered by as much; if not, each cycle would make the heap
+// longer, and a heap whose garbage all fits its holes would flip in the end for want of room above `top`. So where that is how
+// it goes some of the dead space is kept back ("spare") for what is born black in the next cycle, and that cycle has made up its
+// mind beforehand: it stays. If such a cycle finds that it should have compacted, the next one compacts. So does the one after a
+// cycle that had no room for black objects: none were born, so nothing else would show that room was wanting. The live bits of
+// spare space are set from prepare, which must not find it dead once more, to the end of the cycle: what has been born there is
+// as little marked then as anything else that is young.
 //
 // Why nobody meets an object that is gone: a run or a hole has no live bit when all is marked, and is given out in the pause that
 // ends black allocation. Markers find objects from roots, marked objects and their cards only, never by walking
-// pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots, and
-// whoever reads them meanwhile would chase what was there long ago: of whatever lies there now it would mark the beginning,
-// and an object that is being initialised would be known (decision 016). So each remark pause, a safepoint, zeroes them, as a
+// pages. What remains is a root stack's slots above `top`: a mutator may raise `top` before it has stored the slots. A
+// marker that reads them meanwhile follows old references: it would mark the start of whatever lies there now, perhaps an
+// object that is being initialised, which nobody may know (decision 016). So each remark pause, a safepoint, zeroes them, as a
 // flip does (also in cycles that reuse nothing: all give back large objects). What is left there after that is a reference to
 // what was reachable after the marking, and stays until the next remark, or zero.
 #include <algorithm>

@@ -2,8 +2,9 @@
 // many roots there are: after it their pages are translated lazily, like any other page (page-builder.cc).
 //
 // Two kinds, two ways to notice a store made while marking (decision 001):
-// - a *stack* takes no barrier; preclean copies its live part, and remark compares it with the copy and visits what
-//   differs. A stack is short (an operand stack of 16 384 values is 128 KiB: about 10 µs).
+// - a *stack* takes no barrier; its live part is copied with the trace of the roots, and again while precleaning; remark
+//   compares it with the copy and visits what differs. A stack is short (an operand stack of 16 384 values is 128 KiB: about
+//   10 µs).
 // - a *table* may be long (a million handles); its stores are card-marked, and remark visits dirty cards only.
 // `top` is a control word that the mutator writes at its safepoints; [0, top) is initialised (invariant 7). What lies
 // above reads as zero after a flip, and in a stack after each remark pause, too (reuse.cc). Weak tables are tables whose slots
@@ -64,7 +65,7 @@ class RootSet {
   /// The area that a page of the root region belongs to, and -1 for none.
   i32 area_of_page(u32 root_page) const { return __atomic_load_n(&page_area_[root_page], __ATOMIC_RELAXED); }
 
-  /// Copies of stacks, made while precleaning.
+  /// Copies of stacks, made when roots are traced and renewed while precleaning.
   std::vector<u64>& shadow(u32 area) { return shadows_[area]; }
 
  private:

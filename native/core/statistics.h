@@ -22,7 +22,7 @@ namespace glissade {
   X(bytesUsed, "bytes in use: moving space and large objects")                            \
   X(objectsMarked, "objects marked, over all cycles")                                     \
   X(precleanRounds, "rounds of concurrent card scanning")                                 \
-  X(cardsScanned, "dirty cards scanned, in preclean and remark")                          \
+  X(cardsScanned, "dirty cards scanned, in young cycles' begin, preclean and remark")      \
   X(remarkRetries, "remark pauses given up because too much was dirty")                   \
   X(weakLooks, "looks at weak slots and ephemerons, in all rounds of precleaning and remark") \
   X(weakCleared, "weak slots and ephemerons whose object or key was found dead")          \
@@ -44,7 +44,7 @@ namespace glissade {
   X(faultsZero, "of those, on pages without content")                                     \
   X(pagesBusy, "pages that could not be moved (EBUSY) and were copied")                   \
   X(pagesExisting, "placements that found the page mapped already (EEXIST)")              \
-  X(pagesRetried, "placements retried after EAGAIN or ENOMEM")                            \
+  X(pagesRetried, "placements that were tried again")                                      \
   X(buffersFromKernel, "buffers taken beyond the recycled ones")                          \
   X(buffersPeak, "of those, the most that one cycle took: memory that compaction needed") \
   X(pagesRecycled, "evacuated pages that went on as free memory of the heap")             \

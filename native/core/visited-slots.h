@@ -70,7 +70,7 @@ class VisitedSlots {
   /// 16 MiB: tables of four million references.
   static constexpr u32 kMostCards = 16384;
   static constexpr u32 kStep = 2 * kMostCards;
-  // Of each card: in which cycle it was scanned (a multiple of kStep), and from 1 on its number among those that are known.
+  // For each card: the number of the cycle that scanned it last (a multiple of kStep), plus, if its words are kept, 1 + their index.
   MappedArray<u32> entries_;
   MappedArray<u32> words_;
   std::atomic<u32> known_{0};

@@ -16,7 +16,7 @@
 // It is *due*: taken out of the slot in the pause, when every weak slot through which a mutator could still come to it is cleared,
 // marked with all that it leads to after the pause, and then handed over (`RootSet::hand_over`).
 //
-// Called by the thread that drives the cycle, or runs the pause; `Marker::note` by every marker, into a list of its own.
+// Called by the thread that drives the cycle, or runs the pause; `Marker::note_weak` by every marker, into a list of its own.
 #pragma once
 
 #include <vector>
@@ -84,8 +84,8 @@ class WeakSlots {
   /// Looks at the slots that wait and at those noted, and visits the unmarked values of marked keys. No trace is under way.
   /// How many it visited: if none, what waits now is dead unless somebody marks it.
   u64 settle(Marker& marker);
-  /// After a `settle` that visited nothing, and `marked` has been told, since `begin_record`, of all that was marked since: clears
-  /// what waits; objects that are guarded become due. How many slots lost their object (a pair is one).
+  /// Only after a `settle` that visited nothing, if every object marked since `begin_record` was reported to `marked`. Clears what
+  /// waits; guarded objects become due. How many slots lost their object (a pair is one).
   u64 clear_waiting();
   void begin_record();
   /// What the last `clear_waiting` has found due.

@@ -23,7 +23,7 @@ namespace glissade {
 /// Blocks all but the synchronous signals in the calling thread.
 void block_asynchronous_signals();
 /// Lowers the calling thread's priority: it takes the processors that mutators leave idle, and little else. What
-/// it has not begun nobody waits for; a marker that others wait for gives half of its stack away every 1024 objects, a page that it
+/// it has not begun nobody waits for; a marker that others wait for gives a part of its stack away every 1024 objects, a page that it
 /// builds is overtaken by faults. The end of what it has begun is waited for.
 void yield_to_mutators();
 

@@ -37,7 +37,7 @@ export const stress: CliCommand = {
     { flags: '--seconds <n>', description: 'how long', parse: integer('--seconds', 1, 1_000_000), default: 60 },
     {
       flags: '--seed <n>',
-      description: 'replays a run (default: from the clock)',
+      description: 'replays a run (default: GLISSADE_SEED, or from the clock)',
       parse: integer('--seed', 0, 2 ** 32 - 1),
     },
     {
@@ -73,7 +73,10 @@ export const stress: CliCommand = {
       parse: integer('--verify', 0, 4),
     },
     { flags: '--workload <names>', description: `of ${NAMES.join(', ')}; separated by commas`, parse: workloads },
-    { flags: '--checked', description: 'a checked heap: every access is checked, every collection moves everything' },
+    {
+      flags: '--checked',
+      description: 'a checked heap: every access is checked, every collection moves all objects but the large ones',
+    },
     { flags: '--protect', description: 'freed memory is out of reach at once: a stale reference ends the process' },
     { flags: '--json', description: 'print one JSON object and nothing else' },
   ],
@@ -82,7 +85,8 @@ export const stress: CliCommand = {
     ...WORKLOADS.map(({ name, summary }) => `  ${name.padEnd(15)} ${summary}`),
     `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector`,
     '',
-    'What is not given is drawn anew every few seconds. Exit status: 0 all held, 1 a violation, 2 wrong use,',
+    'What is not given is drawn anew for each episode, a twentieth of the run and 1.5 seconds at least.',
+    'Exit status: 0 all held, 1 a violation, 2 wrong use,',
     '130 interrupted (Ctrl-C), with what was done so far.',
   ].join('\n'),
   run,
@@ -169,7 +173,7 @@ function render({ tally, episodes, failures, interrupted }: StressResult, report
   )
   row(
     'pages',
-    `${count(tally.pagesMoved)} moved (${count(tally.pagesKept)} of them unchanged), ${count(tally.pagesCopied)} copied, ${count(tally.pagesZeroFilled)} zero-filled`,
+    `${count(tally.pagesMoved)} moved, ${count(tally.pagesKept)} unchanged, ${count(tally.pagesCopied)} copied, ${count(tally.pagesZeroFilled)} zero-filled`,
   )
   row('faults', `${count(tally.barrierFaults)} served`)
   row('injected', `${count(tally.injected)} errors and delays`)

@@ -2,7 +2,7 @@
 // portable collectors, and `glissade doctor` shows the reason given here.
 //
 // Looked for in this order, from the package's root:
-//   $GLISSADE_NATIVE (an explicit path), prebuilds/<platform>-<arch>.node, build/Release/glissade.node
+//   $GLISSADE_NATIVE (an explicit path; none: there is no native code), prebuilds/<platform>-<arch>.node, build/Release/glissade.node
 // The first file that exists decides: a prebuild that fails to load is a fault to be told, not to be papered over
 // with another build.
 

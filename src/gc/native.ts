@@ -19,7 +19,7 @@ export interface NativeHeapOptions {
   readonly relocation: number
   /** 0 sigbus, 1 thread. */
   readonly faults: number
-  /** 1: every collection moves every object to addresses not used lately (checked heaps). */
+  /** 1: every collection moves all but large objects to addresses not used lately (checked heaps). */
   readonly freshWindows: number
   /** 1: freed memory faults at once (native/core/protection.h). */
   readonly protect: number
@@ -30,7 +30,7 @@ export interface NativeHeapOptions {
 
 /** What the core can be told beyond the options of a heap; for tests and benchmarks (`tuned` of glissade/testing). */
 export interface NativeTuning {
-  /** 1: every collection moves every object, unchecked heaps' too. */
+  /** 1: every collection moves all but large objects, unchecked heaps' too. */
   readonly freshWindows?: number
   /** The heap may grow to this, whatever is live; the first cycle begins there, or at half of maxBytes. */
   readonly minBytes?: number

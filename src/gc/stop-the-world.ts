@@ -16,7 +16,7 @@
 // says so for ever after. The one exception that a program goes on after, a stack overflow, is met before anything is begun.
 //
 // Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is `growth` times what
-// is live (at least an eighth of maxBytes), never more than maxBytes. Exhausted means: even after a collection it does not fit.
+// is live (at least an eighth of maxBytes, and 1 MiB), never more than maxBytes. Exhausted means: even after a collection it does not fit.
 
 import {
   AreaKind,

@@ -1,4 +1,4 @@
-// Walking the object graph from the roots, trusting it: for the graph hash and for the checked tier's table of objects.
+// Walking the object graph from the roots, trusting it: for the graph hash, the checked tier's table of objects, and inspections.
 //
 // Only views and control words are read, so the walk works over every collector. The thread is inside run, and other
 // mutators are stopped by the caller if there are any. `verify.ts` has its own walk, which trusts nothing.

@@ -18,8 +18,8 @@ export const ERROR_CODES = {
   ERR_BAD_REF: 'a Ref is not the address of a live object',
   ERR_STALE_REF: 'a Ref was kept across a safepoint: collections move objects',
   ERR_WRONG_SHAPE: 'the object has another shape than the operation expects',
-  ERR_BOUNDS: 'an index is outside the array, object or root area',
-  ERR_BAD_VALUE: 'a value does not fit into its slot',
+  ERR_BOUNDS: 'an index, length or size is out of range, or what it is for was given back',
+  ERR_BAD_VALUE: 'a value does not fit into its slot, or an argument is not what the call takes',
   ERR_HANDLE_DEAD: 'the scope of the handle has ended, or the global was released',
   ERR_FOREIGN_HANDLE: 'the handle belongs to another heap',
   ERR_NO_SCOPE: 'a handle is made in a scope, and none is open',
@@ -39,7 +39,10 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES
 
-/** What every misuse and every failure of a heap throws. Test `code`; show `message`. */
+/**
+ * What every misuse and every failure of a heap throws, but for what JavaScript itself throws of it: the end of the stack, and
+ * code from strings where that is forbidden. Test `code`; show `message`.
+ */
 export class HeapError extends Error {
   readonly code: ErrorCode
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
@@ -69,7 +72,7 @@ export function show(value: unknown): string {
   }
 }
 
-/** The closest of `known` to `name` within two edits (or a case difference), for "did you mean". */
+/** The closest of `known` to `name` within two edits, or a quarter of its length (case is none), for "did you mean". */
 export function suggest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(name.length / 4)) + 1

@@ -19,7 +19,8 @@ const MOST: { readonly [K in keyof Required<NativeTuning>]: number } = {
  * What `make` creates is made with options of the concurrent collector that no heap option sets: `minBytes`, to which a
  * heap may grow whatever is live, its first cycle beginning there or at half of `maxBytes`; `freshWindows: 1`, every
  * collection moves every object; `reuse: 0`, garbage is not reused in place, 2: also in short holes, whether they are
- * needed or not; `young: 0`, every cycle traces everything; `overdraft`, pages that faults may take from the kernel
+ * needed or not; `young: 0`, every cycle traces everything, 2: wherever nothing has moved only what is new, also in three of four collections that
+ * are asked for; `overdraft`, pages that faults may take from the kernel
  * before those beside them are built first; `retentionMs`, the time in which a heap forgets half of the memory that it
  * needs no longer; `placingBatch`, pages that the collector places in one system call, at the most.
  */

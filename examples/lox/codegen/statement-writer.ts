@@ -3,7 +3,7 @@
 // V8 does not optimise a function of more than 60 KB of its bytecode. A long Lox function is therefore *split*: lists of
 // statements in it are cut into pieces, each a JavaScript function on the same frame. That works because variables of a
 // split function live in slots only. A piece that returned from the Lox function says so by returning true. The body of
-// a loop is such a piece as well where that makes faster code (loops.ts).
+// a loop is such a piece as well where that makes faster code (loops.ts); it returns how it ended.
 
 import type { Capture, ClassNode, Expr, FunctionNode, Loop, Stmt } from '../syntax/ast.js'
 import { ExpressionWriter } from './expression-writer.js'
