@@ -863,6 +863,30 @@ export const MUTANTS = [
 
   // ── large objects, waiting, verification, stress
   {
+    name: 'spaces-off-page-boundaries',
+    what: 'a heap of some sizes is laid out off page boundaries, and the cards of a page are looked for in the wrong place',
+    file: 'native/core/address-space.cc',
+    find: 'std::min(round_up(g.max_bytes + g.max_bytes / 4, kPageSize), limit - kPageSize)',
+    replace: 'std::min(g.max_bytes + g.max_bytes / 4, limit - kPageSize)',
+    tests: ['address_space_spaces', 'odd_sizes'],
+  },
+  {
+    name: 'refused-mremap-takes-all-for-ours',
+    what: 'where an mremap was refused half way, mappings of other threads are overwritten',
+    file: 'native/core/address-space.cc',
+    find: 'std::strncmp(line, "VmFlags:", 8) == 0 && std::strstr(line, " dc")',
+    replace: 'std::strncmp(line, "VmFlags:", 8) == 0',
+    tests: ['refuses_half_way'],
+  },
+  {
+    name: 'flip-does-not-lock-the-space',
+    what: 'a root area is made while a flip is under way that will be undone',
+    file: 'native/core/flip.cc',
+    find: '  std::lock_guard<SpaceLock> lock(moving.lock);\n  Forwarding',
+    replace: '  Forwarding',
+    tests: ['waits_for_a_parked'],
+  },
+  {
     name: 'large-object-not-cleared',
     what: 'a large object that takes recycled pages of the moving space begins with what was in them',
     file: 'native/core/allocation.cc',

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "units.h"
 
@@ -76,7 +77,8 @@ class AddressSpace {
   /// it is not), which mremap replaces without splitting it off. Freeing a table also makes processors that sleep on our
   /// page tables let go of them; the shootdown in the pause then need not wake them, which takes longer than all the rest.
   void expect_move();
-  /// mremap of the flipped range to from-space, leaving it mapped and empty. 0 or errno; on error nothing has moved.
+  /// mremap of the flipped range to from-space, leaving it mapped and empty. 0 or errno; on error nothing has moved, and from-space
+  /// may lie elsewhere than before.
   int move_to_from_space();
   /// Undoes it when registering failed: all is where it was. 0, or the errno for which it had to be copied.
   int move_back();
@@ -85,9 +87,17 @@ class AddressSpace {
   /// Gives the first `pages` pages of the overflow back to the kernel.
   void drop_overflow(u32 pages);
 
+  struct Part {
+    u8* begin;
+    std::size_t bytes;
+  };
+
  private:
-  /// Copies back whatever lies in from-space: slow, and what no mremap can refuse.
-  void copy_back();
+  bool reserve_from_space();
+  /// Somebody else's mapping has come to lie in from-space. What of it is ours goes back; the next flip takes another.
+  void leave_from_space(const std::vector<Part>& ours);
+  /// Copies back whatever lies in these parts of from-space: slow, and what no mremap can refuse.
+  void copy_back(const std::vector<Part>& parts);
 
   Geometry geometry_{};
   u8* reservation_ = nullptr;
@@ -95,7 +105,7 @@ class AddressSpace {
   u8* flipped_ = nullptr;
   u8* from_reservation_ = nullptr;
   std::size_t from_reservation_bytes_ = 0;
-  u8* from_ = nullptr;
+  u8* from_ = nullptr;  // null: lost, see leave_from_space
   u8* overflow_ = nullptr;
 };
 

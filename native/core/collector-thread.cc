@@ -29,7 +29,6 @@ void Heap::collector_loop() {
     cycles_++;
     releases_++;
     layout::store_word(space.control()[layout::kCyclesWord], static_cast<i32>(cycles_));
-    Statistics::add(statistics.collections);
     cycle_done_.notify_all();
     gate_arrived_.notify_all();
   }

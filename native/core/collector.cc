@@ -180,6 +180,8 @@ void Heap::run_cycle(bool forced) {
   }
   set_limits(now_ns() - started);
   statistics.cycle_us.record(now_ns() - started);
+  // In this order: whoever reads "idle" and then the count knows whether the cycle has been.
+  Statistics::add(statistics.collections);
   set_phase(layout::Phase::Idle);
 }
 

@@ -3,7 +3,7 @@
 // What happens in the pause depends neither on the heap's size nor on the number of roots: current TLABs are retired (one
 // walk of at most one TLAB for each mutator), the tops of the root areas are noted, and three system calls are made. No
 // thread touches the flipped range between the mremap and the madvise (invariant 5): running mutators are stopped, parked
-// ones keep out by contract. Any error is undone at once: the VMA is moved back, the cycle ends without a flip.
+// ones keep out by contract, or by the space's lock. Any error is undone at once: the VMA is moved back, the cycle ends without a flip.
 #include <sys/mman.h>
 
 #include "heap.h"
@@ -22,6 +22,9 @@ void Heap::flip_in_pause() {
   injection::delay(injection::Delay::Flip);
   safepoint.for_each([&](Mutator& mutator) { retire_tlab(mutator); });
 
+  // Parked threads make and free root areas, which are zeroed then, and ask what is in use. What they did in the range while it is away
+  // would be lost if the flip is undone.
+  std::lock_guard<SpaceLock> lock(moving.lock);
   Forwarding& f = forwarding;
   const u32 top = moving.top;
   f.top = {top * kGranulesPerPage};

@@ -103,7 +103,11 @@ void PageBarrier::serve_faults() {
   const auto begin = reinterpret_cast<std::uintptr_t>(heap_.space.flipped());
   pollfd wait[2] = {{uffd_.fd(), POLLIN, 0}, {stop_pipe_[0], POLLIN, 0}};
   for (;;) {
-    if (::poll(wait, 2, -1) < 0 && errno != EINTR) return;
+    if (::poll(wait, 2, -1) < 0) {
+      // Nobody else would serve the faults: without memory the next try may have some.
+      if (errno != EINTR) sched_yield();
+      continue;
+    }
     if (wait[1].revents) return;
     UffdFault fault;
     while (uffd_.read_fault(&fault) == 0) {

@@ -68,7 +68,10 @@ void Heap::forget_dead() {
     if (moving.dead.room() > found_dead_.room()) std::swap(moving.dead, found_dead_);
   }
   zero_above_stacks();
-  const u32 lowered = lower_top();
+  const u32 lowered = [&] {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    return lower_top();
+  }();
   lacks_black_room_ = lowered < kBlackRoom * moving.black_pages;
   stays_ = lacks_black_room_ && spare_end_ > 0 && spare_end_ <= moving.top * kGranulesPerPage && may_stay();
   if (!stays_) forget_spare();

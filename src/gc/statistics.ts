@@ -67,8 +67,10 @@ function figures<T extends object, F>(table: T, figure: (name: string, entry: T[
 }
 
 export function statisticsOf(core: HeapCore): HeapStatistics {
-  const raw = core.collector.statistics()
   const { control } = core.views
+  // First: a cycle that this finds over has been counted.
+  const phase = PHASE_NAMES[control[Word.Phase]] ?? PHASE_NAMES[Phase.Idle]
+  const raw = core.collector.statistics()
   const counter = (name: string): number => raw.counters[name] ?? 0
   const fallbacks: { [errno: string]: number } = {}
   for (const errnos of Object.values(raw.errors ?? {})) {
@@ -76,7 +78,7 @@ export function statisticsOf(core: HeapCore): HeapStatistics {
   }
   return {
     collector: core.collector.name,
-    phase: PHASE_NAMES[control[Word.Phase]] ?? PHASE_NAMES[Phase.Idle],
+    phase,
     epoch: control[Word.Epoch],
     maxBytes: core.options.maxBytes,
     ...figures(COUNTERS, counter),
