@@ -170,12 +170,9 @@ export class Heap extends HeapBase {
    * better; the functions there may read the heap and nothing else, as in `pathTo`. A file of that name is replaced when
    * all is written; ERR_SNAPSHOT leaves it as it was. A safepoint; about a microsecond an object.
    */
-  writeSnapshot(file: string | URL, options: SnapshotOptions = {}): Census {
+  writeSnapshot(file: string | { readonly href: string }, options: SnapshotOptions = {}): Census {
     this._core.checkOpen()
-    const path = file instanceof URL ? fileURLToPath(file) : file
-    if (typeof path !== 'string' || path === '') {
-      throw new HeapError('ERR_BAD_VALUE', `heap.writeSnapshot takes the name of a file; got ${show(file)}`)
-    }
+    const path = pathOf(file)
     checkSnapshotOptions(options)
     return writeInPieces(path, (write) => this._inspectStopped((core, m) => writeSnapshot(core, m, options, write)))
   }
@@ -189,6 +186,17 @@ export class Heap extends HeapBase {
       .map((v) => `  ${v.where}: ${v.what}${v.path.length > 0 ? `\n    reached by ${v.path.join(' → ')}` : ''}`)
     throw new HeapError('ERR_INVALID_HEAP', `the heap is damaged in ${violations.length} places:\n${list.join('\n')}`)
   }
+}
+
+/** Of a name, or of a `file:` URL. */
+function pathOf(file: unknown): string {
+  if (typeof file === 'string' && file !== '') return file
+  const href = (file as { readonly href?: unknown } | null | undefined)?.href
+  if (typeof href === 'string' && href.startsWith('file:')) return fileURLToPath(href)
+  throw new HeapError(
+    'ERR_BAD_VALUE',
+    `heap.writeSnapshot takes the name of a file, or a file: URL; got ${show(typeof href === 'string' ? href : file)}`,
+  )
 }
 
 /** Tokens come by postMessage, where anything may come from. */

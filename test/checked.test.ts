@@ -306,8 +306,9 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       heap.collectSync()
       for (const [, store] of stores) expect(failure(() => store(object, v)).code).toBe('ERR_STALE_REF')
       // A Ref of before the collection is put into the root slot, behind the area's back.
-      m.rootsI32[2 * roots.base + 1] = Tag.Ref
-      m.rootsI32[2 * roots.base] = object
+      const { rootsI32 } = heap._core.views
+      rootsI32[2 * roots.base] = object
+      rootsI32[2 * roots.base + 1] = Tag.Ref
       expect(failure(() => m.copyRootValue(table.get(0) as Ref, v, roots.base))).toMatchObject({
         code: 'ERR_STALE_REF',
       })
@@ -421,6 +422,69 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       const table = m.roots.table('ref', 4)
       expect(m.rootsI32[table.base]).toBe(0)
       expect(failure(() => m.rootsI32[table.base + 100_000]).message).toMatch(/is in no root area: add area.base/)
+    })
+  })
+
+  it('refuses a stale Ref where a view stores it into a root slot, or into a slot for values', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', v: 'value' })
+      const boxes = heap.defineArray('Boxes', 'value')
+      const refs = m.roots.stack('ref', 4)
+      const values = m.roots.stack('value', 4)
+      const table = m.roots.table('ref', 2)
+      table.set(0, m.alloc(node))
+      const stale = table.get(0) as Ref
+      heap.collectSync()
+      table.set(1, m.allocArray(boxes, 2))
+      const [object, array] = [0, 1].map((i) => table.get(i) as Ref)
+      const word = (ref: Ref): number => new Float64Array(new Int32Array([ref, Tag.Ref]).buffer)[0]
+      const rootWord = 2 * (values.base + 1)
+      const box = array + 2 * boxes.elementsAt
+      const pair = (view: Int32Array, at: number, ref: Ref): void => {
+        view[at] = ref // before the tag: a collector that looks in between must find no other number tagged as a reference
+        view[at + 1] = Tag.Ref
+      }
+      const stores: ((ref: Ref) => void)[] = [
+        (ref) => (m.rootsI32[refs.base] = ref),
+        (ref) => pair(m.rootsI32, rootWord, ref),
+        (ref) => (m.rootsF64[values.base + 1] = word(ref)),
+        (ref) => pair(m.i32, object + 2 * node.at.v, ref),
+        (ref) => (m.f64[(array >>> 1) + boxes.elementsAt] = word(ref)),
+        (ref) => pair(m.i32, box, ref),
+      ]
+      for (const store of stores) {
+        expect(failure(() => store(stale))).toMatchObject({
+          code: 'ERR_STALE_REF',
+          message: expect.stringMatching(/^m\.\w+\[\d+\] = .* \(the stored Ref\): the Ref \d+ is stale/),
+        })
+        store(object)
+        // Another kind of value: its tag goes first.
+        m.rootsI32[rootWord + 1] = m.i32[box + 1] = m.i32[object + 2 * node.at.v + 1] = Tag.Int
+        m.rootsI32[rootWord] = m.i32[box] = m.i32[object + 2 * node.at.v] = 3
+      }
+      expect(failure(() => pair(m.rootsI32, rootWord, (object + 1) as Ref)).code).toBe('ERR_BAD_REF')
+      m.rootsI32[refs.base] = 0
+      m.rootsF64[values.base] = 0.5
+    })
+  })
+
+  it('says what the mistake was: null, a slot of another kind, a place inside parked, an index that is none', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'f64', v: 'value' })
+      const ref = m.alloc(node)
+      expect(failure(() => m.i32[0 + node.at.next])).toMatchObject({
+        code: 'ERR_BAD_REF',
+        message: expect.stringMatching(/the Ref was 0, which is null/),
+      })
+      expect(failure(() => m.setRef(ref, node.at.v, ref)).message).toBe(
+        `setRef stores a ref, and 'Node' has value in slot 'v' there`,
+      )
+      expect(failure(() => m.setRef(ref, node.at.key, ref)).message).toMatch(/has f64 in slot 'key' there/)
+      expect(failure(() => m.i32[undefined as never])).toMatchObject({ code: 'ERR_BOUNDS' })
+      expect(failure(() => m.parked(() => m.alloc(node)))).toMatchObject({
+        code: 'ERR_NOT_RUNNING',
+        message: expect.stringMatching(/inside m\.parked\(\)/),
+      })
     })
   })
 

@@ -329,3 +329,84 @@ describe.each(['stop-the-world', 'none', ...(concurrent.length > 0 ? (['concurre
     })
   },
 )
+
+/** Calls `work` where there is no stack left for it, and from one frame after the other on the way back, until it is done. How often it was not. */
+function fromTheEndOfTheStack(work: () => void): number {
+  let overflows = 0
+  const down = (): boolean => {
+    try {
+      if (down()) return true
+    } catch (error) {
+      expect(error).toBeInstanceOf(RangeError)
+    }
+    try {
+      work()
+      return true
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      overflows++
+      return false
+    }
+  }
+  expect(down()).toBe(true)
+  return overflows
+}
+
+overAll('what meets the end of the stack', ({ options }) => {
+  const create = (): Heap => Heap.create({ maxBytes: '8m', ...options })
+
+  it('is a first run that can be tried again: it takes one place among the threads', () => {
+    using heap = create()
+    let ran = 0
+    expect(fromTheEndOfTheStack(() => heap.run(() => ran++))).toBeGreaterThan(1)
+    expect(ran).toBe(1)
+    heap.run((m) => expect(m.index).toBe(0))
+  })
+
+  it('leaves nothing above the top of a table', () => {
+    using heap = create()
+    const node = heap.defineShape('Node', { other: 'ref' })
+    const table = heap.run((m) => m.roots.table('ref', 512))
+    const slots = (): number[] =>
+      Array.from(heap._core.views.rootsI32.subarray(table.base + table.top, table.base + table.capacity))
+    for (let round = 0; round < 10; round++) {
+      heap.run((m) => Array.from({ length: 512 }, (_, i) => table.set(i, m.alloc(node))))
+      const overflows = fromTheEndOfTheStack(() => {
+        expect(slots().every((slot) => slot === 0)).toBe(true)
+        table.top = 0
+      })
+      expect(overflows).toBeGreaterThan(0)
+      expect([table.top, slots().every((slot) => slot === 0)]).toEqual([0, true])
+    }
+    heap.assertValid()
+  })
+
+  it('is a release that can be tried again, and then has been done', () => {
+    using heap = create()
+    const node = heap.defineShape('Node', { other: 'ref' })
+    const held = (): number => heap.census().objects
+    for (let round = 0; round < 300; round++) {
+      const { table, global, weak, guardian } = heap.run((m) =>
+        m.scoped((scope) => {
+          const table = m.roots.table('ref', 1)
+          table.set(0, m.alloc(node))
+          const handle = scope.new(node)
+          const guardian = heap.guardian()
+          guardian.guard(handle)
+          return { table, global: heap.global(handle), weak: heap.weak(handle), guardian }
+        }),
+      )
+      for (const release of [
+        () => table.free(),
+        () => global.release(),
+        () => weak.release(),
+        () => guardian.release(),
+      ]) {
+        fromTheEndOfTheStack(release)
+      }
+    }
+    // 256 areas are all there are: each round would have left some.
+    heap.collectSync()
+    expect(held()).toBe(0)
+  })
+})

@@ -86,6 +86,66 @@ describe.each(configurations)('a process ($name)', ({ options, concurrent }) => 
     expect(cut).toMatchObject({ status: 0, signal: null, out: 'ERR_SCRIPT_EXECUTION_TIMEOUT\n1\n' })
   })
 
+  it.runIf(concurrent).each([
+    ['at the exit of the thread', `heap.run((m) => m.parked(() => heap.run(() => process.exit(0))))`],
+    [
+      'after a vm timeout',
+      `heap.run((m) => m.parked(() => {
+        try { vm.runInNewContext('run()', { run: () => heap.run(() => { for (;;); }) }, { timeout: 20 }) } catch {}
+        process.exit(0)
+      }))`,
+    ],
+  ])('a run inside parked that is cut off %s does not come back as another thread', (_, program) => {
+    const ended = run(`
+      import { once } from 'node:events'
+      import { Worker } from 'node:worker_threads'
+      const flags = new Int32Array(new SharedArrayBuffer(8))
+      const start = (program) => new Worker(\`import('node:worker_threads').then(async ({ workerData: { entry, token, flags } }) => {
+        const vm = await import('node:vm')
+        const heap = (await import(entry)).Heap.attach(token)
+        \${program}
+      })\`, { eval: true, workerData: { entry: ${JSON.stringify(entry)}, token: heap.share(), flags } })
+      const reached = async (n) => { while (Atomics.load(flags, 0) < n) await new Promise((done) => setTimeout(done, 5)) }
+      // It leaves the heap in its exit listener, and goes on when the other has its place.
+      const first = start(\`heap.run(() => 0)
+      process.on('exit', () => {
+        heap.close()
+        Atomics.store(flags, 0, 1)
+        Atomics.wait(flags, 1, 0, 20000)
+      })
+      ${program}\`)
+      await reached(1)
+      const second = start(\`heap.run(() => 0)
+      Atomics.store(flags, 0, 2)
+      setInterval(() => 0, 1000)\`)
+      await reached(2)
+      Atomics.store(flags, 1, 1)
+      Atomics.notify(flags, 1)
+      await once(first, 'exit')
+      // The second is outside run: nobody is waited for.
+      await heap.collect()
+      console.log('collected')
+      process.exit(0)`)
+    expect(ended).toEqual({ status: 0, signal: null, out: 'collected\n', error: '' })
+  })
+
+  it('knows after a vm timeout in a run inside parked that it is parked still', () => {
+    const cut = run(`
+      import vm from 'node:vm'
+      const spin = () => { for (;;); }
+      heap.run((m) => m.scoped((scope) => {
+        const kept = scope.new(node)
+        m.parked(() => {
+          try { vm.runInNewContext('run()', { run: () => heap.run(spin) }, { timeout: 50 }) } catch (error) { console.log(error.code) }
+          try { heap.close() } catch (error) { console.log(error.code) }
+          heap.run(() => 0)
+        })
+        console.log(kept.next)
+      }))
+      heap.close()`)
+    expect(cut).toMatchObject({ status: 0, signal: null, out: 'ERR_SCRIPT_EXECUTION_TIMEOUT\nERR_RUNNING\nnull\n' })
+  })
+
   it('may end without closing its heap', () => {
     const ended = run(`heap.run(fill); heap.collectSync(); heap.run(fill); console.log('end')`)
     expect(ended).toMatchObject({ status: 0, signal: null, out: 'end\n' })

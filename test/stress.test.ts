@@ -46,6 +46,18 @@ describe('glissade stress', () => {
     expect([seedOf(), seedOf('--seed', '8')]).toEqual([1_234_567, 8])
   })
 
+  it('refuses what this machine cannot do, and a seed that is no number', () => {
+    const without = (...args: string[]) => stressWith({ GLISSADE_NATIVE: 'none' }, '--seconds', '1', ...args)
+    for (const args of [['--mutators', '3'], ['--protect'], ['--relocation', 'move'], ['--collector', 'concurrent']]) {
+      const { status, out, err } = without(...args)
+      expect({ args, status, out }).toEqual({ args, status: 2, out: '' })
+      expect(err).toMatch(/cannot be had here: GLISSADE_NATIVE=none/)
+    }
+    const { status, err } = stressWith({ GLISSADE_SEED: 'abc' }, '--seconds', '1')
+    expect(status).not.toBe(0)
+    expect(err).toMatch(/GLISSADE_SEED is a seed, a whole number; got "abc"/)
+  })
+
   it('success says what was exercised', () => {
     const { status, out } = stress(
       '--seconds',

@@ -37,7 +37,9 @@ struct HeapBinding {
   bool is_running(i32 index) const {
     return index >= 0 && (mutator(static_cast<u32>(index)).state.load() & Safepoint::kRunning);
   }
-  /// Twice is once; and the block may be another thread's by now, where an exit listener has closed the heap.
+  /// False: the block may be another thread's by now, where an exit listener, or a callback that was cut off, has closed the heap.
+  bool is_attached(u32 index) const;
+  /// From `run`, or `parked` in it. Twice is once.
   void leave(u32 index);
   /// The others have stopped, and the mutator allocates nothing meanwhile.
   void begin_inspection(Mutator& mutator);

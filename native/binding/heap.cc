@@ -44,9 +44,11 @@ void release(SharedHeap* shared) {
   delete shared;
 }
 
+bool HeapBinding::is_attached(u32 index) const { return std::find(attached.begin(), attached.end(), index) != attached.end(); }
 void HeapBinding::leave(u32 index) {
-  if (std::find(attached.begin(), attached.end(), index) == attached.end()) return;
+  if (!is_attached(index)) return;
   if (is_running(static_cast<i32>(index))) heap().safepoint.leave(mutator(index));
+  else layout::store_word(mutator(index).block[layout::kRunning], 0);  // `parked`
 }
 void HeapBinding::begin_inspection(Mutator& mutator) {
   inspecting = &mutator;

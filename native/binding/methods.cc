@@ -1,7 +1,7 @@
 // The methods of a heap.
 //
-// `run` is a native frame around the callback, so that the mutator is left whatever ends the callback: `finally` does not
-// run after a vm timeout or worker.terminate(). So are `stopped`, which resumes the others, and `defining`, which lets the
+// `run` is a native frame around the callback, so that the mutator is left whatever ends the callback, for outside or for the
+// `parked` that it is in: `finally` does not run after a vm timeout or worker.terminate(). So are `stopped`, which resumes the others, and `defining`, which lets the
 // next one define.
 #include <algorithm>
 #include <cstring>
@@ -20,7 +20,7 @@ class ParkedScope {
     if (index_ >= 0) binding_.heap().safepoint.leave(binding_.mutator(static_cast<u32>(index_)));
   }
   ~ParkedScope() {
-    if (index_ >= 0) binding_.heap().safepoint.enter(binding_.mutator(static_cast<u32>(index_)));
+    if (index_ >= 0 && binding_.is_attached(static_cast<u32>(index_))) binding_.heap().safepoint.enter(binding_.mutator(static_cast<u32>(index_)));
   }
 
  private:
@@ -76,9 +76,13 @@ napi_value call_function(const Call& call, u32 i) {
 napi_value run(napi_env env, napi_callback_info info) {
   Call call(env, info);
   const u32 index = call.natural(0);
-  call.heap().safepoint.enter(call.binding->mutator(index));
+  Mutator& mutator = call.binding->mutator(index);
+  i32& running = mutator.block[layout::kRunning];
+  const i32 before = layout::load_word(running);  // 2 inside `parked`
+  call.heap().safepoint.enter(mutator);
   napi_value result = call_function(call, 1);
   call.binding->leave(index);
+  if (before != 0 && call.binding->is_attached(index)) layout::store_word(running, before);
   return result;
 }
 

@@ -5,7 +5,8 @@
 // the same interleaving: a rare one may need to run for longer.
 
 import { parseSize } from '../heap/options.js'
-import { loadNative } from '../gc/native-loader.js'
+import { chooseMode } from '../gc/capabilities.js'
+import { loadNative, probeHere } from '../gc/native-loader.js'
 import type { NativeBinding } from '../gc/native.js'
 import { HeapError } from '../index.js'
 import { seedFromEnvironment } from '../testing.js'
@@ -107,14 +108,7 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
     faults: given['faults'] as StressOptions['faults'],
     relocation: given['relocation'] as StressOptions['relocation'],
   }
-  const portable = options.collector === 'stop-the-world' || options.collector === 'none'
-  if (portable && (options.mutators ?? 1) > 1) {
-    throw new UsageError(`the ${options.collector} collector serves one thread: --mutators takes 1 with it`)
-  }
-  if (portable && (options.protect || options.relocation === 'move')) {
-    const what = options.protect ? '--protect' : '--relocation move'
-    throw new UsageError(`${what} is for the concurrent collector: leave it out, or --collector ${options.collector}`)
-  }
+  checkPromises(options)
   const line = new StatusLine()
   // The first Ctrl-C says what has been done, the second ends everything.
   const stopping = new AbortController()
@@ -129,6 +123,30 @@ async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
   const report = reportOf(options.seed, result)
   console.log(given['json'] ? JSON.stringify(report, null, 2) : render(result, report))
   return !report.passed ? 1 : result.interrupted ? 130 : 0
+}
+
+/** What this machine, or the collector that was asked for, cannot keep is refused; a run without it would prove something else. */
+function checkPromises({ collector, relocation, faults, mutators = 1, protect }: StressOptions): void {
+  const { mode, refusal, reasons } = chooseMode(probeHere(), {
+    collector,
+    relocation: relocation ?? 'auto',
+    faults: faults ?? 'sigbus',
+  })
+  const portable = collector === 'stop-the-world' || collector === 'none'
+  const what = mutators > 1 ? `--mutators ${mutators}` : protect ? '--protect' : '--relocation move'
+  const wanted = mutators > 1 || protect || relocation === 'move'
+  if (portable && mutators > 1) {
+    throw new UsageError(`the ${collector} collector serves one thread: --mutators takes 1 with it`)
+  }
+  if (portable && wanted) {
+    throw new UsageError(`${what} is for the concurrent collector: leave it out, or --collector ${collector}`)
+  }
+  if (refusal !== undefined) throw new UsageError(`${refusal}; \`glissade doctor\` says more`)
+  if (mode.collector !== 'concurrent' && wanted) {
+    throw new UsageError(
+      `${what} is for the concurrent collector, which cannot be had here: ${reasons[0]}; \`glissade doctor\` says more`,
+    )
+  }
 }
 
 function reportOf(seed: number, { tally, failures }: StressResult): StressReport {

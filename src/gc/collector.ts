@@ -65,7 +65,7 @@ export interface Collector {
   /** A mutator block for this thread; it starts parked. −1: none is left. */
   attach(): number
   detach(mutator: number): void
-  /** Calls `fn` with the mutator running; leaves that state whatever happens. Entering and leaving are safepoints. */
+  /** Calls `fn` with the mutator running, and leaves it as it was, whatever happens. Entering and leaving are safepoints. */
   run<T>(mutator: number, fn: () => T): T
   /** Calls `fn` with the mutator parked, from inside `run`. A safepoint. */
   parked<T>(mutator: number, fn: () => T): T

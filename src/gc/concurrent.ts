@@ -76,7 +76,8 @@ export class ConcurrentCollector implements Collector {
   }
 
   attach(): number {
-    this.#mutator = translating(() => this.#native.attach())
+    // The stack may have come to its end between the two.
+    if (this.#mutator < 0) this.#mutator = translating(() => this.#native.attach())
     if (this.#mutator >= 0) leaveAtExit(this.#entry)
     return this.#mutator
   }

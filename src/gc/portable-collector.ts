@@ -79,14 +79,15 @@ export abstract class PortableCollector implements Collector {
     this.checkWhole()
     const { control } = this.views
     const block = mutatorBlock(mutator)
+    const before = control[block + MutatorWord.Running] // 2 inside `parked`
     try {
       this.#enter(mutator)
-      return this.#framed(mutator, fn, 0)
+      return this.#framed(mutator, fn, before)
     } finally {
       // As `closeTlab`, but without a call: the stack may have come to its end.
       control[block + MutatorWord.TlabLimit] = 0
       control[block + MutatorWord.ReservedEnd] = 0
-      control[block + MutatorWord.Running] = 0
+      control[block + MutatorWord.Running] = before
     }
   }
   parked<T>(mutator: number, fn: () => T): T {
@@ -118,6 +119,11 @@ export abstract class PortableCollector implements Collector {
   #enter(mutator: number): void {
     this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1
     this.space.openTlab(mutator)
+  }
+  protected get isRunning(): boolean {
+    for (let i = 0; i < this.mutators; i++)
+      if (this.views.control[mutatorBlock(i) + MutatorWord.Running] === 1) return true
+    return false
   }
   poll(mutator: number): void {
     this.checkWhole()

@@ -18,6 +18,7 @@
 // Growth: a collection starts when `usedBytes` would pass the threshold; after it the threshold is `growth` times what
 // is live (at least an eighth of maxBytes, and 1 MiB), never more than maxBytes. Exhausted means: even after a collection it does not fit.
 
+import { promisify } from 'node:util'
 import {
   AreaKind,
   AreaWord,
@@ -41,6 +42,7 @@ import { entryOf, granulesAt } from './shape-reader.js'
 import { WeakSlots } from './weak-slots.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
+const nextTurn = promisify(setImmediate)
 /** Calls of {@link descend} that take more stack than a collection, with the compilation of its functions. */
 const STACK_PROBE = 1000
 
@@ -96,8 +98,9 @@ export class StopTheWorldCollector extends PortableCollector {
   }
 
   async collectAsync(): Promise<void> {
-    // A collection moves objects, so it may not start inside `run`: a microtask is always outside.
+    // A collection moves objects, so it may not start inside `run`. A microtask is outside, unless somebody there drains the queue.
     await Promise.resolve()
+    while (this.isRunning) await nextTurn()
     this.collect(-1)
   }
 

@@ -14,6 +14,7 @@ import {
   CARD_SHIFT,
   FLAG_BITS,
   MAX_FIXED_BYTES,
+  PAGE_BYTES,
   Tag,
   Word,
   areaBlock,
@@ -144,9 +145,12 @@ export class CheckedState {
     }
     const shape = this.#core.shapes.byId(this.#core.views.i32[ref])
     if (shape === undefined) {
+      const id = this.#core.views.i32[ref]
       throw new HeapError(
         'ERR_BAD_REF',
-        `${what}: the header at ${ref} was overwritten (shape id ${this.#core.views.i32[ref]})`,
+        id === 0
+          ? `${what}: the object at ${ref} is gone, though something refers to it: a store without its card, or a Ref that was kept too long`
+          : `${what}: the header at ${ref} was overwritten (shape id ${id})`,
       )
     }
     return shape
@@ -164,12 +168,11 @@ export class CheckedState {
       }
       return
     }
-    const byte = typeof at === 'number' ? at * SLOT_BYTES[kind] : -1
-    for (const [name, slotKind] of Object.entries(shape.slots)) {
-      if (shape.at[name] * SLOT_BYTES[slotKind] !== byte) continue
-      if (slotKind === kind) return
-      throw this.#wrongKind(shape, `${slotKind} in slot '${name}'`, kind, `${what} ${verb}`)
-    }
+    const slots = Object.entries(shape.slots)
+    if (slots.some(([name, slotKind]) => slotKind === kind && shape.at[name] === at)) return
+    // What the caller meant, most likely: `at` counts in units of the slot's own kind.
+    const [name, has] = slots.find(([name]) => shape.at[name] === at) ?? []
+    if (name !== undefined) throw this.#wrongKind(shape, `${has} in slot '${name}'`, kind, `${what} ${verb}`)
     throw new HeapError(
       'ERR_BOUNDS',
       `${what}: no slot of '${shape.name}' lies at ${show(at)}: use shape.at.NAME of its own shape`,
@@ -263,8 +266,11 @@ export class CheckedState {
     }
     const root = <T extends View>(view: T, name: string): T => {
       const words = view.BYTES_PER_ELEMENT / 4
-      const check = (index: number): void => this.#checkRootWord(index * words, `m.${name}[${index}]`)
-      return guard(view, check, check)
+      return guard(
+        view,
+        (index) => void this.#checkRootWord(index * words, `m.${name}[${index}]`),
+        (index, value) => this.#checkRootStore(index * words, name, index, value),
+      )
     }
     return {
       ...views,
@@ -293,6 +299,12 @@ export class CheckedState {
       this.#cachedEnd = end
       return start
     }
+    if (word < PAGE_BYTES / 4) {
+      throw new HeapError(
+        'ERR_BAD_REF',
+        `${what} belongs to no object, there are none so low: the Ref was 0, which is null: test for it first`,
+      )
+    }
     const past = this.#lastStart(this.#past, word)
     if (past > start && word - past < MAX_FIXED_BYTES / 4) {
       throw new HeapError(
@@ -319,11 +331,14 @@ export class CheckedState {
         `${what} overwrites the header of a '${shape.name}': payload begins two words after the Ref`,
       )
     }
-    if (name !== 'i32' && name !== 'u32') return
-    const isRef = shape.array
-      ? shape.kind === 'ref'
-      : Object.entries(shape.slots).some(([slot, kind]) => kind === 'ref' && object + shape.at[slot] === word)
-    if (isRef && value !== 0) this.checkObject(value as number, `${what} (the stored Ref)`)
+    const kind = kindAt(shape, word - object)
+    const wide = name === 'f64'
+    if (kind === 'ref' && (name === 'i32' || name === 'u32')) {
+      if (value !== 0) this.checkObject(value as number, `${what} (the stored Ref)`)
+    } else if (kind === 'value' && (wide || name === 'i32' || name === 'u32')) {
+      const ref = refStored(this.#core.views.i32, word, wide, value)
+      if (ref !== 0) this.checkObject(ref, `${what} (the stored Ref)`)
+    }
   }
 
   /** The last object start of a table at or before a word, −1 for none. */
@@ -345,7 +360,21 @@ export class CheckedState {
     return 2 + Math.ceil((length * SLOT_BYTES[shape.kind]) / 8) * 2
   }
 
-  #checkRootWord(word: number, what: string): void {
+  /** A collection follows what a root slot holds, wherever it leads. */
+  #checkRootStore(word: number, name: string, index: number, value: unknown): void {
+    const what = `m.${name}[${index}] = ${show(value)}`
+    const step = this.#checkRootWord(word, what)
+    const wide = name === 'rootsF64'
+    if (step === 2) {
+      const ref = refStored(this.#core.views.rootsI32, word, wide, value)
+      if (ref !== 0) this.checkObject(ref, `${what} (the stored Ref)`)
+    } else if (!wide && value !== 0) {
+      this.checkObject(value as number, `${what} (the stored Ref)`)
+    }
+  }
+
+  /** The words of a slot of its area. */
+  #checkRootWord(word: number, what: string): number {
     this.#core.checkRunning(what)
     const { control } = this.#core.views
     for (let area = 0; area < control[Word.AreaCount]; area++) {
@@ -353,10 +382,38 @@ export class CheckedState {
       const kind = control[block + AreaWord.Kind]
       if (kind === AreaKind.Free) continue
       const start = control[block + AreaWord.Start]
-      if (word >= start && word < start + control[block + AreaWord.Capacity] * slotWords(kind)) return
+      if (word >= start && word < start + control[block + AreaWord.Capacity] * slotWords(kind)) return slotWords(kind)
     }
     throw new HeapError('ERR_BOUNDS', `${what} is in no root area: add area.base to the slot's index`)
   }
+}
+
+/** Of the slot that covers a word of an object, by its distance from the header. */
+function kindAt(shape: AnyShape, word: number): SlotKind | undefined {
+  if (shape.array) return shape.kind
+  const byte = word * 4
+  const [, kind] =
+    Object.entries(shape.slots).find(([name, slotKind]) => {
+      const at = shape.at[name] * SLOT_BYTES[slotKind]
+      return byte >= at && byte < at + SLOT_BYTES[slotKind]
+    }) ?? []
+  return kind
+}
+
+const bits = new Float64Array(1)
+const bitWords = new Int32Array(bits.buffer)
+
+/**
+ * The reference that a value slot holds after a store, 0: none. A collector that looks between the stores of the two words sees it, too:
+ * so a reference's payload is stored before its tag, and any other tag before its payload.
+ */
+function refStored(words: Int32Array, word: number, wide: boolean, value: unknown): number {
+  if (wide) bits[0] = value as number
+  else {
+    bitWords.set(words.subarray(word & ~1, (word & ~1) + 2))
+    bitWords[word & 1] = value as number
+  }
+  return bitWords[1] === Tag.Ref ? bitWords[0] : 0
 }
 
 type View = Int32Array | Uint32Array | Float64Array | Uint16Array | Uint8Array
@@ -376,6 +433,9 @@ function guard<T extends View>(
       }
       if (property === 'subarray') {
         return (...range: number[]) => guardPart(target.subarray(...range) as T, target, read, write)
+      }
+      if (property === 'undefined' || property === 'null') {
+        throw new HeapError('ERR_BOUNDS', `a view has no element ${property}`)
       }
       const member = Reflect.get(target, property, target) as unknown
       return typeof member === 'function' ? member.bind(target) : member

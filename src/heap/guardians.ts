@@ -19,8 +19,8 @@ const MOST_SLOTS = 1 << 20
 class GuardedTable {
   readonly capacity: number
   readonly #core: HeapCore
-  readonly #area: number
-  readonly #ring: number
+  /** The guarded one and the ring. */
+  readonly #areas: number[]
   readonly #start: number
   readonly #ringStart: number
   /** Index of the word that counts what has been handed over. */
@@ -44,8 +44,7 @@ class GuardedTable {
     const { control } = core.views
     const [block, ringBlock] = [areaBlock(area), areaBlock(ring)]
     this.#core = core
-    this.#area = area
-    this.#ring = ring
+    this.#areas = [area, ring]
     this.#start = control[block + AreaWord.Start]
     this.#ringStart = control[ringBlock + AreaWord.Start]
     this.#dueIndex = block + AreaWord.Due
@@ -87,10 +86,13 @@ class GuardedTable {
     this.#core.views.rootsI32[slot] = 0
     this.#held--
   }
+  /** Twice is once: where the stack ends in the middle, the rest is for the next time. */
   free(): void {
     // In this order: what is guarded is handed over in the other.
-    this.#core.freeArea(this.#area)
-    this.#core.freeArea(this.#ring)
+    while (this.#areas.length > 0) {
+      this.#core.freeArea(this.#areas[0])
+      this.#areas.shift()
+    }
   }
 }
 
@@ -190,9 +192,9 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
 
   /** Guards nothing any more; what is due is lost. Anywhere in the thread that made it. Twice is once. */
   release(): void {
-    if (this.#released) return
+    if (this.#released || this.#core.closed) return
+    for (const table of this.#tables) table.free()
     this.#released = true
-    if (!this.#core.closed) for (const table of this.#tables) table.free()
     this.#tables = []
   }
   [Symbol.dispose](): void {

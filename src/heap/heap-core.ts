@@ -110,12 +110,7 @@ export class HeapCore {
 
   /** `fn` as a running mutator. */
   run<T>(fn: () => T): T {
-    const { parked } = this
-    try {
-      return this.collector.run(this.mutatorIndex, fn)
-    } finally {
-      if (parked) this.views.control[this.runningIndex] = PARKED
-    }
+    return this.collector.run(this.mutatorIndex, fn)
   }
   /** `fn` as a running mutator, which this thread may be already. */
   inRun<T>(fn: () => T): T {
@@ -127,7 +122,7 @@ export class HeapCore {
     let result: T
     try {
       result = this.collector.parked(this.mutatorIndex, () => {
-        // The collector writes this word when it enters or leaves `run`, also where an uncatchable termination skips `finally`.
+        // The collector writes this word when it enters `run`, and leaves it as it was, also where a termination skips `finally`.
         this.views.control[this.runningIndex] = PARKED
         return fn()
       })
@@ -148,6 +143,12 @@ export class HeapCore {
   }
   #failRunning(what: string): never {
     this.checkOpen()
+    if (this.parked) {
+      throw new HeapError(
+        'ERR_NOT_RUNNING',
+        `${what} was used inside m.parked(), where objects move: use it before or after, or in a heap.run(() => …) inside`,
+      )
+    }
     throw new HeapError(
       'ERR_NOT_RUNNING',
       `${what} was used outside heap.run(): heap memory may be touched only inside it. Use it in heap.run(() => …)`,

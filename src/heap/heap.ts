@@ -39,6 +39,9 @@ export abstract class HeapBase implements Disposable {
   readonly #checked: CheckedState | null
   /** This thread's, null before its first run. */
   #mutator: Mutator | null = null
+  /** What `collect` has begun, null: nothing; and the one after it, which is for everybody who asks meanwhile. */
+  #collection: Promise<void> | null = null
+  #nextCollection: Promise<void> | null = null
 
   constructor(parts: HeapParts) {
     const { collector, options, retrace } = parts
@@ -138,7 +141,8 @@ export abstract class HeapBase implements Disposable {
   #attach(): Mutator {
     const core = this._core
     const { collector } = core
-    const index = collector.attach()
+    // It may have one from an attempt for which the stack was too short.
+    const index = core.mutatorIndex >= 0 ? core.mutatorIndex : collector.attach()
     if (index < 0) {
       throw new HeapError('ERR_MUTATORS', 'a heap has at most 64 threads: close it in one of them (heap.close()) first')
     }
@@ -172,7 +176,18 @@ export abstract class HeapBase implements Disposable {
   async collect(): Promise<void> {
     this._core.checkOpen()
     this._core.checkSafepoint('a collection')
-    await this._core.collector.collectAsync()
+    if (this.#collection === null) await this.#beginCollection()
+    else await (this.#nextCollection ??= this.#collection.then(() => this.#beginCollection()))
+  }
+  /** `#collection` is that one, and done when it is over, however it ends. */
+  #beginCollection(): Promise<void> {
+    this.#nextCollection = null
+    const begun = this._core.closed ? Promise.resolve() : this._core.collector.collectAsync()
+    const over = (): void => {
+      if (this.#nextCollection === null) this.#collection = null
+    }
+    this.#collection = begun.then(over, over)
+    return begun
   }
   /** A full collection before it returns. Inside run it is a safepoint. */
   collectSync(): void {

@@ -242,6 +242,8 @@ export class Mutator implements Allocation, HeapThread {
   }
   /** For the heap: this thread leaves it. Allocators that the program holds are its own. */
   leave(): void {
+    // Its text tests the words of the mutator's block, which may be another's by now.
+    ;(this as { reserve: Mutator['reserve'] }).reserve = () => this.#core.checkRunning('m.reserve')
     this.#fixed.length = 0
     this.#arrays.length = 0
     this.#scopes.leave()

@@ -64,6 +64,10 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     return this.core.views.control[this.topIndex]
   }
   set top(slots: number) {
+    this.checkTop(slots)
+    this.core.views.control[this.topIndex] = slots
+  }
+  protected checkTop(slots: number): void {
     this.checkUsable()
     if (!Number.isInteger(slots) || slots < 0 || slots > this.capacity) {
       throw new HeapError(
@@ -71,7 +75,6 @@ abstract class RootArea<K extends RootKind> implements Disposable {
         `top of a root area lies between 0 and its capacity ${this.capacity}; got ${show(slots)}`,
       )
     }
-    this.core.views.control[this.topIndex] = slots
   }
 
   /** The content of slot `index`, decoded. */
@@ -103,9 +106,14 @@ abstract class RootArea<K extends RootKind> implements Disposable {
 
   /** Gives the area back; its slots are roots no longer. Twice is once, and once the heap was closed there is nothing to give. */
   free(): void {
-    if (this.freed) return
+    if (this.freed || this.core.closed) return
     this.freed = true
-    if (!this.core.closed) this.core.freeArea(this.index)
+    try {
+      this.core.freeArea(this.index)
+    } catch (error) {
+      this.freed = false // the stack has come to its end: later, then
+      throw error
+    }
   }
   [Symbol.dispose](): void {
     this.free()
@@ -174,7 +182,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
    * exceeds the capacity; then `top` is the capacity.
    */
   overflowOrPoll(sp: number): boolean {
-    this.top = Math.min(sp, this.capacity)
+    this.top = typeof sp === 'number' ? Math.min(sp, this.capacity) : sp
     this.core.poll()
     return sp > this.capacity
   }
@@ -201,15 +209,20 @@ export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
   }
   /** Lowering it clears the slots that it lets go: above `top` a table is zero. */
   override set top(slots: number) {
-    const before = super.top
-    super.top = slots
-    if (slots >= before) return
+    this.checkTop(slots)
+    const { control, rootsI32, rootCards } = this.core.views
+    const before = control[this.topIndex]
+    if (slots >= before) {
+      control[this.topIndex] = slots
+      return
+    }
     const begin = this.#word(slots)
     const end = this.#word(before)
     this.core.inRun(() => {
-      const { rootsI32, rootCards } = this.core.views
       rootsI32.fill(0, begin, end)
       rootCards.fill(1, begin >>> CARD_SHIFT, ((end - 1) >>> CARD_SHIFT) + 1)
+      // Last: where the stack ends before, nothing has happened to what lies above the top.
+      control[this.topIndex] = slots
     })
   }
 

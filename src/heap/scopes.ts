@@ -259,6 +259,7 @@ export class Scope implements HandleOwner, Disposable {
   newArray<K extends SlotKind>(shape: ArrayShape<K>, lengthOrItems: number | Iterable<SlotType<K>>): ArrayHandle<K> {
     this.#check()
     const items = typeof lengthOrItems === 'number' ? null : itemsOf(lengthOrItems)
+    this.#check() // the iterator may have ended it
     const length = items === null ? (lengthOrItems as number) : items.length
     const handle = this.#keep(this.#stack.allocation.allocArray(shape, length))
     if (items !== null) for (let i = 0; i < length; i++) handle.set(i, items[i])
@@ -310,12 +311,12 @@ export class Scope implements HandleOwner, Disposable {
     const stack = this.#stack
     this.open = false
     stack.current = this.#parent
-    if (!stack.core.running && stack.core.closed) return
-    stack.rewind(this.#chunk, this.#next)
-    if (this.#extra !== null) this.#giveBack(this.#extra)
+    if (stack.core.running) this.#giveBack()
+    else if (!stack.core.closed) stack.core.inRun(() => this.#giveBack()) // inside m.parked
   }
-  #giveBack(slots: readonly number[]): void {
-    for (const slot of slots) this.#stack.pool.give(slot)
+  #giveBack(): void {
+    this.#stack.rewind(this.#chunk, this.#next)
+    if (this.#extra !== null) for (const slot of this.#extra) this.#stack.pool.give(slot)
   }
 
   #keep(ref: number): Handle {
@@ -357,14 +358,16 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
   /** Lets go of the object. Anywhere in the thread that made it: outside run it waits for a pause under way. Twice is once. */
   release(): void {
     if (!this.open || this.#core.closed) return
-    this.open = false
     const { globals, pool } = this.#stack
+    this.#core.inRun(() => {
+      pool.give(this.handle._slot)
+      this.open = false // after it: where the stack ends before, it can be done again
+    })
     const last = globals.pop() as Global
     if (last !== this) {
       globals[this.#at] = last
       last.#at = this.#at
     }
-    this.#core.inRun(() => pool.give(this.handle._slot))
   }
   [Symbol.dispose](): void {
     this.release()
@@ -398,8 +401,10 @@ export class Weak<H extends Handle = Handle> implements Disposable {
   release(): void {
     const slot = this.#slot
     if (slot < 0 || this._core.closed) return
-    this.#slot = -1
-    this._core.inRun(() => this.#stack.weakPool.give(slot))
+    this._core.inRun(() => {
+      this.#stack.weakPool.give(slot)
+      this.#slot = -1
+    })
   }
   [Symbol.dispose](): void {
     this.release()

@@ -170,7 +170,7 @@ export class ShapeTable {
       throw conflict(known, describeArray(kind, weak))
     }
     const id = this.#register(name, ARRAY_KINDS[kind], Math.log2(SLOT_BYTES[kind]), [], weakWord(weak))
-    return this.#add(new ArrayShape(id, name, kind, weak))
+    return this.#add(Object.freeze(new ArrayShape(id, name, kind, weak)))
   }
 
   /** Shapes that another isolate defined. Their control words exist already, and must say the same. */
@@ -183,7 +183,7 @@ export class ShapeTable {
         checkKind(`array shape '${name}'`, slots)
         const elements = checkArrayOptions(name, slots, { weak })
         this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]), [], weakWord(elements))
-        this.#add(new ArrayShape(id, name, slots, elements))
+        this.#add(Object.freeze(new ArrayShape(id, name, slots, elements)))
       } else {
         checkSlots(name, slots)
         const layout = layOut(name, slots)

@@ -4,6 +4,7 @@
 // what leaves the process leaves through a copy. Inside run only. Nothing here keeps a Ref across an allocation.
 
 import { constants } from 'node:buffer'
+import { types } from 'node:util'
 import type { Allocation } from './allocation.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
@@ -25,7 +26,7 @@ function payload(core: HeapCore, ref: Ref, what: string): { shape: AnyShape; sta
 
 /** Anything else would be copied number by number, or as nothing. Buffers are Uint8Arrays, also those of other realms. */
 function checkBytes(bytes: unknown, what: string): void {
-  if (Object.prototype.toString.call(bytes) === '[object Uint8Array]') return
+  if (types.isUint8Array(bytes)) return
   const remedy = ArrayBuffer.isView(bytes)
     ? ': give new Uint8Array(view.buffer, view.byteOffset, view.byteLength)'
     : Array.isArray(bytes)
@@ -36,18 +37,25 @@ function checkBytes(bytes: unknown, what: string): void {
   throw new HeapError('ERR_BAD_VALUE', `${what} a Uint8Array of bytes; got ${show(bytes)}${remedy}`)
 }
 
+/** As the engine knows it, whatever a subclass says. */
+const intrinsic = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length') as {
+  get(): number
+}
+const lengthOf = (bytes: Uint8Array): number => intrinsic.get.call(bytes)
+
 /** Copies the payload of `ref` to the start of `target`, or into a new array; returns the filled part. */
 export function copyOut(core: HeapCore, ref: Ref, target?: Uint8Array): Uint8Array {
   const { start, bytes } = payload(core, ref, 'copyOut')
   if (target === undefined) return core.views.u8.slice(start, start + bytes)
   checkBytes(target, 'copyOut copies into')
-  if (target.length < bytes) {
+  if (lengthOf(target) < bytes) {
     throw new HeapError(
       'ERR_BOUNDS',
-      `copyOut of ${bytes} bytes into ${target.length}: the target holds the whole payload; give a longer one, or none`,
+      `copyOut of ${bytes} bytes into ${lengthOf(target)}: the target holds the whole payload; give a longer one, or none`,
     )
   }
-  target.set(core.views.u8.subarray(start, start + bytes))
+  // Not target.set, which may be the program's own: a view of heap memory is none of its business.
+  Uint8Array.prototype.set.call(target, core.views.u8.subarray(start, start + bytes))
   return target.subarray(0, bytes)
 }
 
@@ -62,10 +70,10 @@ export function copyIn(core: HeapCore, ref: Ref, source: Uint8Array): void {
     )
   }
   checkBytes(source, 'copyIn takes')
-  if (source.length > bytes) {
+  if (lengthOf(source) > bytes) {
     throw new HeapError(
       'ERR_BOUNDS',
-      `copyIn of ${source.length} bytes into a payload of ${bytes}: give source.subarray(0, ${bytes}), or a longer array`,
+      `copyIn of ${lengthOf(source)} bytes into a payload of ${bytes}: give source.subarray(0, ${bytes}), or a longer array`,
     )
   }
   core.views.u8.set(source, start)

@@ -4,7 +4,19 @@
 // is replaced may read the new one, nobody else. Something that is no file (a pipe, /dev/null) is written as it is. Where a vm
 // timeout cuts the writing off, what there is by then stays, as `….partial`.
 
-import { closeSync, fchmodSync, openSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fchmodSync,
+  lstatSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { HeapError } from '../heap/errors.js'
 
 type Write = (piece: string | Uint8Array) => void
@@ -32,6 +44,14 @@ function told<T>(file: string, action: () => T): T {
   }
 }
 
+/** Where the links lead that a name may be, though nothing is there. */
+function endOfLinks(file: string): string {
+  for (let links = 0; links < 40 && lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink(); links++) {
+    file = resolve(dirname(file), readlinkSync(file))
+  }
+  return file
+}
+
 class Output {
   readonly #target: string
   /** Null: the target itself is written. */
@@ -41,7 +61,7 @@ class Output {
 
   constructor(file: string) {
     const before = statSync(file, { throwIfNoEntry: false })
-    this.#target = before === undefined ? file : realpathSync(file)
+    this.#target = before === undefined ? endOfLinks(file) : realpathSync(file)
     this.#partial =
       before === undefined || before.isFile() ? `${this.#target}.${Math.random().toString(36).slice(2)}.partial` : null
     if (this.#partial === null) {

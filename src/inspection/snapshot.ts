@@ -85,6 +85,7 @@ export function writeSnapshot(
     writer.edge(typeof slot === 'number' ? 'element' : 'property', slot, to)
   })
   if (written !== edges) {
+    core.checkOpen() // its owner has closed it meanwhile
     throw new HeapError(
       'ERR_BAD_VALUE',
       `a function given to heap.writeSnapshot has changed the heap: of ${edges} references ${written} are left. It may read ` +

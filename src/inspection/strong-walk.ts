@@ -104,6 +104,7 @@ export class StrongWalk {
     const { i32, control } = this.#core.views
     const id = i32[ref]
     if (id >= FIRST_SHAPE && id < control[Word.ShapeCount]) return
+    this.#core.checkOpen() // its owner has closed it meanwhile
     throw new HeapError(
       'ERR_INVALID_HEAP',
       `the heap is damaged: a reference leads to ${ref}, where no object begins. heap.verify() says where it is`,

@@ -1,5 +1,7 @@
 // Seeded pseudo-random numbers for tests that replay: the same seed gives the same program on every machine.
 
+import { HeapError, show } from '../heap/errors.js'
+
 /** A 32-bit xorshift generator with a mixing output. */
 export class Random {
   #state: number
@@ -34,5 +36,10 @@ export class Random {
 /** The seed in an environment variable (default GLISSADE_SEED), or one from the clock. Print it: it replays the run. */
 export function seedFromEnvironment(variable = 'GLISSADE_SEED'): number {
   const given = process.env[variable]
-  return given === undefined ? Date.now() >>> 0 : Number(given) >>> 0
+  if (given === undefined) return Date.now() >>> 0
+  if (/^\d+$/.test(given)) return Number(given) >>> 0
+  throw new HeapError(
+    'ERR_OPTION',
+    `the environment variable ${variable} is a seed, a whole number; got ${show(given)}`,
+  )
 }

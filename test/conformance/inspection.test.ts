@@ -478,7 +478,7 @@ overAll('inspection', (configuration) => {
       })
       expect(failure(() => heap.writeSnapshot(undefined as never))).toEqual({
         code: 'ERR_BAD_VALUE',
-        message: 'heap.writeSnapshot takes the name of a file; got undefined',
+        message: 'heap.writeSnapshot takes the name of a file, or a file: URL; got undefined',
       })
       expect(existsSync(file)).toBe(false)
       heap.run((m) => {

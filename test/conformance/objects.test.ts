@@ -347,6 +347,16 @@ overAll('objects', (configuration) => {
         )
         expect(failure(() => m.copyIn(raw, new Float64Array(3) as never)).message).toMatch(/view\.byteOffset/)
         expect(failure(() => m.copyIn(raw, new Uint8Array(4)))).toMatchObject({ code: 'ERR_BOUNDS' })
+        // What says that it is one, or how long it is, need not be right.
+        class Short extends Uint8Array {
+          override get length(): number {
+            return 0
+          }
+        }
+        expect(failure(() => m.copyIn(raw, new Short(64)))).toMatchObject({ code: 'ERR_BOUNDS' })
+        expect(failure(() => m.copyOut(raw, new Short(1)))).toMatchObject({ code: 'ERR_BOUNDS' })
+        const pretender = { [Symbol.toStringTag]: 'Uint8Array', length: 1, 0: 7 }
+        expect(failure(() => m.copyIn(raw, pretender as never))).toMatchObject({ code: 'ERR_BAD_VALUE' })
         expect(failure(() => m.copyOut(raw, new Uint8Array(2)))).toEqual({
           code: 'ERR_BOUNDS',
           message: 'copyOut of 3 bytes into 2: the target holds the whole payload; give a longer one, or none',

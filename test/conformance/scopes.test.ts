@@ -237,6 +237,32 @@ overAll('what keeps handles', (configuration) => {
     })
   })
 
+  it('keeps nothing for a scope that the iterator of its items has ended, nor above the cursor where a scope ends in parked', () => {
+    withHeap(configuration, {}, (heap) => {
+      const refs = heap.defineArray('Refs', 'ref')
+      const census = (): number => (heap.collectSync(), heap.census().objects)
+      heap.run((m) => {
+        for (let i = 0; i < 10; i++) {
+          m.scoped((outer) => {
+            const scope = m.scope()
+            const items = {
+              *[Symbol.iterator]() {
+                scope.dispose()
+                yield null
+              },
+            }
+            expect(failure(() => scope.newArray(refs, items)).code).toBe('ERR_HANDLE_DEAD')
+            const inner = m.scope()
+            inner.newArray(refs, 3)
+            m.parked(() => inner.dispose())
+            expect(outer.newArray(refs, 1).length).toBe(1)
+          })
+        }
+      })
+      expect(census()).toBe(configuration.collects ? 0 : census())
+    })
+  })
+
   it('leaves no root behind, however its scopes nest and wherever they end', () => {
     withHeap(configuration, {}, (heap) => {
       const shape = heap.defineShape('Node', { next: 'ref' })

@@ -8,6 +8,7 @@ import {
   readFileSync,
   readdirSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -188,6 +189,10 @@ overAll('snapshots', (configuration) => {
       writeFileSync(`${file}.partial`, 'of another program')
       symlinkSync(file, link)
       symlinkSync('/dev/null', nothing)
+      symlinkSync('elsewhere', join(own, 'dangling'))
+      heap.writeSnapshot(join(own, 'dangling'))
+      expect(readlinkSync(join(own, 'dangling'))).toBe('elsewhere')
+      for (const name of ['dangling', 'elsewhere']) rmSync(join(own, name))
       heap.writeSnapshot(link)
       expect(readlinkSync(link)).toBe(file)
       expect(readSnapshot(file)).toHaveLength(1)
