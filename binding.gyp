@@ -15,6 +15,8 @@
   'variables': {
     'sanitize%': '',
     'debug_checks%': 0,
+    # Not in the package that is installed as a dependency.
+    'selftest%': '<!(node -p "+fs.existsSync(\'native/selftest\')")',
     'glissade_cflags': [
       '-std=c++20', '-fno-exceptions', '-fno-rtti', '-fPIC', '-fvisibility=hidden',
       '-O2', '-g', '-Wall', '-Wextra', '-Wno-unused-parameter', '-fno-omit-frame-pointer',
@@ -41,17 +43,21 @@
       'cflags_cc': ['<@(glissade_cflags)'],
       'direct_dependent_settings': {'include_dirs': ['native']},
     },
-    {
-      'target_name': 'selftest',
-      'type': 'executable',
-      'dependencies': ['glissade_core'],
-      'sources': ['<!@(node scripts/list-sources.mjs native/selftest)'],
-      'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-O3'],
-      'cflags_cc': ['<@(glissade_cflags)'],
-      'libraries': ['-lpthread'],
-    },
   ],
   'conditions': [
+    ['selftest==1', {
+      'targets': [
+        {
+          'target_name': 'selftest',
+          'type': 'executable',
+          'dependencies': ['glissade_core'],
+          'sources': ['<!@(node scripts/list-sources.mjs native/selftest)'],
+          'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-O3'],
+          'cflags_cc': ['<@(glissade_cflags)'],
+          'libraries': ['-lpthread'],
+        },
+      ],
+    }],
     ['sanitize==""', {
       'targets': [
         {

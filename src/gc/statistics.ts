@@ -12,7 +12,8 @@ import { EMPTY_HISTOGRAM } from './histogram.js'
 /** A counter's name in `raw`, which is its name here; what it is. */
 const COUNTERS = {
   collections: 'collections completed',
-  bytesAllocated: 'bytes allocated since creation',
+  bytesAllocated:
+    'bytes given out for allocation since creation: by the concurrent collector whole TLABs, so more than objects take',
   bytesLive: 'bytes found live by the last collection; objects that have died marked count until one traces everything',
   bytesUsed: 'bytes in use now: live, dead but not collected, and rests of TLABs',
   barrierFaults: 'page faults taken by threads that touched a page not compacted yet',

@@ -90,6 +90,13 @@ function bufferOf(core: HeapCore): Buffer {
   return buffer
 }
 
+/** Characters that are stored one by one in less time than a call of Node's takes. */
+const SHORT = 24
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 0x7f) return false
+  return true
+}
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
@@ -103,16 +110,29 @@ export function newString(
   if (typeof text !== 'string') throw new HeapError('ERR_BAD_VALUE', `newString takes a string; got ${show(text)}`)
   const kind = (shape as { readonly kind?: SlotKind } | undefined)?.kind
   if (kind === 'u8') {
-    const bytes = encoder.encode(text)
-    const ref = allocation.allocArray(shape, bytes.length)
-    core.views.u8.set(bytes, ref * 4 + GRANULE_BYTES)
+    if (text.length <= SHORT && isAscii(text)) {
+      const ref = allocation.allocArray(shape, text.length)
+      const { u8 } = core.views
+      const start = ref * 4 + GRANULE_BYTES
+      for (let i = 0; i < text.length; i++) u8[start + i] = text.charCodeAt(i)
+      return ref
+    }
+    const bytes = Buffer.byteLength(text)
+    const ref = allocation.allocArray(shape, bytes)
+    const start = ref * 4 + GRANULE_BYTES
+    if (start + bytes < BUFFER_END) bufferOf(core).write(text, start, 'utf8')
+    else core.views.u8.set(encoder.encode(text), start)
     return ref
   }
   if (kind === 'u16') {
     const ref = allocation.allocArray(shape, text.length)
-    const { u16 } = core.views
-    const start = ref * 2 + GRANULE_BYTES / 2
-    for (let i = 0; i < text.length; i++) u16[start + i] = text.charCodeAt(i)
+    const start = ref * 4 + GRANULE_BYTES
+    if (text.length > SHORT && start + 2 * text.length < BUFFER_END) {
+      bufferOf(core).write(text, start, 'utf16le')
+    } else {
+      const { u16 } = core.views
+      for (let i = 0; i < text.length; i++) u16[start / 2 + i] = text.charCodeAt(i)
+    }
     return ref
   }
   throw notText('newString', (shape as AnyShape | undefined)?.name ?? show(shape))

@@ -1,5 +1,6 @@
 // Objects, arrays and values keep what was stored in them, through collections that move them.
 import { type Handle, Tag, Tagged, type Ref, type SlotKind, layout } from 'glissade'
+import { Random } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { failure, overAll, withHeap } from './configurations.js'
 
@@ -399,6 +400,34 @@ overAll('objects', (configuration) => {
           expect([...m.copyOut(raw.ref)]).toEqual([9, 2, 3, 0, 0])
         })
       })
+    })
+  })
+
+  it('takes text of every length in, well-formed or not, as Node encodes it, and touches nothing beside it', () => {
+    withHeap(configuration, {}, (heap) => {
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const units = heap.defineArray('Units', 'u16')
+      const encoder = new TextEncoder()
+      const random = new Random(3)
+      const alphabets = ['ab', 'aé', 'a世', 'a\ud83c\udf0d', 'ab\ud83c', '\udf0d\ud83c']
+      heap.run((m) => {
+        const roots = m.roots.table('ref', 2)
+        for (const alphabet of alphabets) {
+          for (const length of [0, 1, 2, 23, 24, 25, 26, 63, 64, 65, 66, 1000]) {
+            const text = Array.from({ length }, () => alphabet[random.below(alphabet.length)]).join('')
+            const encoded = encoder.encode(text)
+            roots.set(0, m.newString(bytes, text))
+            roots.set(1, m.newString(bytes, 'beside'))
+            expect(Buffer.compare(m.copyOut(roots.get(0) as Ref), encoded)).toBe(0)
+            expect(m.readString(roots.get(1) as Ref)).toBe('beside')
+            roots.set(0, m.newString(units, text))
+            roots.set(1, m.newString(units, 'beside'))
+            expect([m.lengthOf(roots.get(0) as Ref), m.readString(roots.get(0) as Ref)]).toEqual([length, text])
+            expect(m.readString(roots.get(1) as Ref)).toBe('beside')
+          }
+        }
+      })
+      heap.assertValid()
     })
   })
 
