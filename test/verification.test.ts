@@ -1,8 +1,8 @@
 // What the collector's own verification finds in a cycle that nobody asked for: the program hears of it at once.
 import { spawnSync } from 'node:child_process'
-import { Heap } from 'glissade'
+import { Heap, type Mutator, type Ref } from 'glissade'
 import { describe, expect, it } from 'vitest'
-import { configurations } from './conformance/configurations.js'
+import { configurations, failure } from './conformance/configurations.js'
 
 const entry = (file: string): string => JSON.stringify(new URL(`../dist/${file}.js`, import.meta.url).href)
 
@@ -87,3 +87,61 @@ describe.runIf(configurations.some((c) => c.concurrent))('checks that the collec
     expect(verifications > 0).toBe(verify > 0)
   })
 })
+
+describe.each(configurations.filter((c) => c.concurrent))(
+  'a heap that its program has damaged ($name)',
+  ({ options }) => {
+    const damages: [string, (m: Mutator, at: { array: Ref; node: Ref; root: number; slot: number }) => void, RegExp][] =
+      [
+        ['past the end of an array', (m, { array }) => m.i32.fill(-1, array + 6, array + 66), /word 0 is 4294967295/],
+        ['a longer length', (m, { array }) => (m.i32[array + 1] = 1 << 30), /is longer than any object there, held by/],
+        ['a number in a root', (m, { root }) => (m.rootsI32[root] = -8), /is odd or outside the heap, held by a root/],
+        ['a number in a slot', (m, { node, slot }) => (m.i32[node + slot] = 7), /ref 7 is odd or .*, held by ref \d+/],
+        [
+          'null with an offset',
+          (m, { node, slot }) => (m.i32[node + slot] = 16),
+          /ref 16 is odd or .*, held by ref \d+/,
+        ],
+      ]
+    it.each(damages.flatMap(([name, damage, says]) => [1, 2, 4].map((level) => [name, level, damage, says] as const)))(
+      'is told by a collection, and can be looked at after it: %s, at level %i',
+      (_name, verify, damage, says) => {
+        using heap = Heap.create({ maxBytes: '8m', ...options, verify })
+        const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+        const refs = heap.defineArray('Refs', 'ref')
+        heap.run((m) => {
+          const table = m.roots.table('ref', 3)
+          table.set(1, m.allocArray(refs, 4))
+          for (let key = 0; key < 1000; key++) {
+            const made = m.alloc(node)
+            m.i32[made + node.at.key] = key
+            m.setRef(made, node.at.next, table.get(0))
+            table.set(0, made)
+            if (key % 2) m.alloc(node)
+          }
+          // Neighbours, of which the first is written past.
+          table.set(1, m.allocArray(refs, 4))
+          for (let i = 0; i < 8; i++) {
+            const made = m.alloc(node)
+            m.setRef(made, node.at.next, table.get(0))
+            table.set(0, made)
+          }
+          const at = { array: table.get(1) as Ref, node: table.get(0) as Ref, root: table.base + 2, slot: node.at.next }
+          table.top = 3
+          damage(m, at)
+          m.cards.fill(1)
+          m.rootCards.fill(1)
+          for (let i = 0; i < 3; i++) {
+            expect(failure(() => heap.collectSync())).toMatchObject({
+              code: 'ERR_INVALID_HEAP',
+              message: expect.stringMatching(says),
+            })
+          }
+          // Nothing has moved, so what was damaged is where it was.
+          expect([table.get(1), table.get(0)]).toEqual([at.array, at.node])
+          expect(heap.verify().ok).toBe(false)
+        })
+      },
+    )
+  },
+)

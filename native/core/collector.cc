@@ -85,6 +85,7 @@ bool Heap::is_marked(Ref ref) const {
 void Heap::mark() {
   set_phase(layout::Phase::Mark);
   if (stepping) gate(Rest::Mark);
+  verification.begin_cycle();
   marking.begin(young_);
   injection::delay(injection::Delay::Mark);
   const u64 tracing = now_ns();
@@ -166,7 +167,9 @@ void Heap::run_cycle(bool forced) {
   Statistics::add(statistics.markNs, marked - started);
   injection::delay(injection::Delay::Reclaim);
   marking.hand_over_due();
-  reclaim();
+  // What only a damaged object leads to has no mark.
+  if (verification.damaged()) may_reuse_ = false;
+  else reclaim();
   const bool moves = prepare(forced);
   Statistics::add(statistics.prepareNs, now_ns() - marked);
   if (stepping) gate(Rest::Flip);
@@ -217,7 +220,7 @@ bool Heap::prepare(bool forced) {
   // It had settled to stay, and should not have.
   if (stays_ && !young_ && !enough) owes_flip_.store(true, std::memory_order_relaxed);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
-  const bool planned = !enough && !young_ && !stays_;
+  const bool planned = !enough && !young_ && !stays_ && !verification.damaged();
   if (planned && plan(forced, prefix)) {
     if (verification.wants(3)) verification.check_forwarding();
     survey();
@@ -226,7 +229,7 @@ bool Heap::prepare(bool forced) {
   }
   // Holes of dense runs have become fillers, and live; short holes may have turned out to be needed, or not to be.
   if (planned || lists_short_holes_ != takes_short_holes_) find_dead();
-  marks_hold_ = enough || !is_worth_moving(gain);
+  marks_hold_ = (enough || !is_worth_moving(gain)) && !verification.damaged();
   return false;
 }
 

@@ -113,7 +113,8 @@ u64 Marker::done() const { return marked + pieces_ * kPieceObjects; }
 
 bool Marker::drain(u64 budget) {
   const u64 goal = done() + budget;
-  if (parallel_) drain_some<Way::Parallel>(goal);
+  if (heap_.verification.wants(1)) drain_some<Way::Checking>(goal);
+  else if (parallel_) drain_some<Way::Parallel>(goal);
   else if (told_) drain_some<Way::Telling>(goal);
   else drain_some<Way::Alone>(goal);
   return idle();
@@ -157,6 +158,7 @@ void Marker::drain_some(u64 goal) {
   for (;;) {
     while (queued < kQueue && !refs.empty()) {
       const Ref ref{refs.pop()};
+      if (kWay == Way::Checking && !heap_.verification.may_follow(ref)) continue;
       queue[(head + queued) % kRing] = ref.word;
       const bool near = queued++ < kAhead;  // no time to look at the mark first
       if (ref.word >= heap_.base_word) {
@@ -178,10 +180,8 @@ void Marker::drain_some(u64 goal) {
     queued--;
     fetched--;
     const u64 before = marked;
-    mark_and_scan<kWay == Way::Parallel>(Ref{word});
-    if constexpr (kWay == Way::Telling) {
-      if (marked != before) told_->marked(word, *this);
-    }
+    mark_and_scan<kWay == Way::Parallel || kWay == Way::Checking>(Ref{word});
+    if (kWay >= Way::Telling && told_ && marked != before) told_->marked(word, *this);
     if (done() >= goal) {
       while (queued) refs.push(queue[(head + --queued) % kRing]);
       return;

@@ -78,7 +78,7 @@ class Marker {
   u64 take_granules() { return std::exchange(granules_, 0); }
 
  private:
-  enum class Way { Alone, Parallel, Telling };
+  enum class Way { Alone, Parallel, Telling, Checking };  // the last: any of these, where references are verified
   template <Way kWay>
   void drain_some(u64 goal);
   template <bool Parallel>

@@ -18,6 +18,7 @@ u32 word_at(const u8* at) {
   std::memcpy(&word, at, 4);
   return word;
 }
+constexpr const char* kNoShape = "has no shape";
 std::string name(Ref ref) { return "ref " + std::to_string(ref.word); }
 
 }  // namespace
@@ -54,12 +55,20 @@ std::string Verification::take_violation() {
   return taken;
 }
 
-bool Verification::is_object(Ref ref, std::string& why) const {
-  const std::size_t words = heap_.geometry().heap_buffer_bytes() / 4;
-  if (ref.word % 2 || ref.word >= words) return why = name(ref) + " is odd or outside the heap", false;
-  const u32 shape = word_at(heap_.address(ref));
-  if (!heap_.shapes.is_defined(shape)) return why = name(ref) + " has no shape (word 0 is " + std::to_string(shape) + ")", false;
-  return true;
+const char* Verification::fault_of(Ref ref) const {
+  constexpr u32 kPageWords = kPageSize / 4;
+  if (ref.word % 2 || ref.word < kPageWords || ref.word >= heap_.geometry().heap_buffer_bytes() / 4) return "is odd or outside the heap";
+  // acquire: pairs with the mutator's store of a reference, as the markers' do.
+  const u32* header = reinterpret_cast<const u32*>(heap_.address(ref));
+  const u32 shape = __atomic_load_n(header, __ATOMIC_ACQUIRE);
+  if (!heap_.shapes.is_defined(shape)) return kNoShape;
+  if (ref.word < heap_.base_word) return heap_.pointer_free_objects.is_head(ref.word / kPageWords) && ref.word % kPageWords == 0 ? nullptr : "is inside an object";
+  const Granule g = heap_.granule(ref);
+  const u32 large_low = heap_.moving.large_low;
+  if (g.page() >= large_low) return heap_.large_objects.is_head(g.page()) && g.index % kGranulesPerPage == 0 ? nullptr : "is inside an object";
+  const u32 granules = heap_.shapes.granules(shape, __atomic_load_n(header + 1, __ATOMIC_RELAXED));
+  if (granules >= kLargeObjectGranules || g.index + granules > large_low * kGranulesPerPage) return "is longer than any object there";
+  return nullptr;
 }
 
 void Verification::check_marking() {
@@ -84,10 +93,12 @@ void Verification::check_marking() {
     const Step step = stack.back();
     stack.pop_back();
     if (!seen.insert(step.ref.word).second) continue;
-    std::string why;
     const std::string from = step.parent.is_null() ? "a root" : name(step.parent);
-    if (!is_object(step.ref, why)) return fail((why + ", held by " + from).c_str());
-    if (!wants(2)) continue;  // level 1 looks at the roots alone
+    if (const char* fault = fault_of(step.ref)) {
+      const std::string word = fault == kNoShape ? " (word 0 is " + std::to_string(word_at(heap_.address(step.ref))) + ")" : "";
+      return fail((name(step.ref) + " " + fault + word + ", held by " + from).c_str());
+    }
+    if (!wants(2) && !damaged()) continue;  // level 1 looks at the roots alone
     if (!heap_.is_marked(step.ref)) return fail((name(step.ref) + ", held by " + from + ", is not marked (invariant 6)").c_str());
     const u8* object = heap_.address(step.ref);
     const u32 shape = word_at(object);
@@ -97,6 +108,7 @@ void Verification::check_marking() {
       if (const u32 word = word_at(object + offset)) stack.push_back({{word}, step.ref});
     });
   }
+  if (damaged()) fail("marking met a reference that leads to no object, and that is gone by now");
 }
 
 std::string Verification::check_cards() {

@@ -2,11 +2,14 @@
 //
 // Levels (HeapOptions::verify), each including those below it:
 //   0  nothing
-//   1  every root is null or the header of an object                               in the remark pause
+//   1  every reference that marking meets is the header of an object               before it is followed
+//      every root is null or one                                                   in the remark pause
 //   2  everything reachable is marked: a second trace with a set of its own         in the remark pause
 //   3  the forwarding table equals a naive sliding of the live objects              after prepare
 //   4  every page is what its sources give, word by word (expected-pages.h), and  before it is placed
 //      the same when it is built again
+// A reference that leads to no object is not followed, and then the second trace is made at level 1, too, to say who holds it; the
+// cycle frees nothing and moves nothing, so that the program can look at what is damaged (`Heap::verify` of JavaScript).
 // Roots are scanned anew each time, never cached. The first violation is written to stderr and kept, and surfaces as an error
 // of the collection, or of the next slow allocation or poll of a mutator, whichever comes first. Debug builds stop at it.
 #pragma once
@@ -26,6 +29,16 @@ class Verification {
  public:
   explicit Verification(Heap& heap) : heap_(heap), expected_(heap) {}
 
+  /// A cycle begins.
+  void begin_cycle() { damaged_.store(false, std::memory_order_relaxed); }
+  /// Any marker, from level 1 on: whether an object begins there. Not: the cycle knows of it.
+  bool may_follow(Ref ref) {
+    if (!fault_of(ref)) [[likely]] return true;
+    damaged_.store(true, std::memory_order_relaxed);
+    return false;
+  }
+  /// Whether this cycle's marking has met what is no object. After marking.
+  bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
   /// In the remark pause, when marking says that it is complete.
   void check_marking();
   /// After prepare, before the flip.
@@ -59,7 +72,8 @@ class Verification {
 
   void fail(const char* what);
   void fail_page(u32 page, const char* what);
-  bool is_object(Ref ref, std::string& why) const;
+  /// What is wrong with a reference that is not null; nullptr: it is the header of an object.
+  const char* fault_of(Ref ref) const;
   bool is_undisturbed(u32 page) const;
   /// Whether the pages from `at` on, which begins one, are a run that keeps its alignment (forwarding.h).
   bool is_full_run(Granule at) const;
@@ -68,6 +82,7 @@ class Verification {
   ExpectedPages expected_;
   u32 level_ = 0;
   std::atomic<u64> checks_{0};
+  std::atomic<bool> damaged_{false};  // relaxed: the end of a trace publishes it
   char violation_[256];  // of whoever has set `report_` to AtWork; readable while it is There
   std::atomic<Report> report_{Report::None};
 };

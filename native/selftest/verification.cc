@@ -158,6 +158,28 @@ TEST(verification_level_1_looks_at_tables_and_at_values_and_at_what_is_no_ref_at
   }
 }
 
+TEST(verification_level_1_does_not_follow_what_is_no_object_and_says_who_holds_it) {
+  // Before the cycle: marking meets it.
+  const auto planted = [](const std::function<void(Program&)>& damage) {
+    return finding(1, [&](Program& p) -> const char* {
+      damage(p);
+      const u64 flips = p.heap().statistics.flips.load();
+      p.m.collect();
+      return p.heap().statistics.flips.load() == flips ? nullptr : "a damaged heap has moved";
+    });
+  };
+  const auto refer = [&](const std::function<u32(Program&)>& word) {
+    return planted([&](Program& p) { p.m.set_left(p.node(5), word(p)); });
+  };
+  CHECK(says(refer([](Program& p) { return p.node(7) + 1; }), " is odd or outside the heap, held by ref "));
+  CHECK(says(refer([](Program&) { return 2u; }), " is odd or outside the heap, held by ref "));
+  CHECK(says(refer([](Program&) { return 0xFFFFFFF8u; }), " is odd or outside the heap, held by ref "));
+  CHECK(says(refer([](Program& p) { return p.heap().ref(Granule{p.heap().moving.top * kGranulesPerPage}).word - 2; }), " has no shape (word 0 is 0), held by ref "));
+  CHECK(says(refer([](Program& p) { return p.heap().ref(Granule{(p.heap().geometry().moving_pages() - 1) * kGranulesPerPage}).word; }), ", held by ref "));
+  CHECK(says(refer([](Program& p) { return p.heap().base_word - 1024; }), ", held by ref "));
+  CHECK(says(planted([](Program& p) { p.m.store(p.node(7), 60'000); }), " has no shape (word 0 is 60000), held by ref "));
+}
+
 TEST(verification_level_2_finds_a_reachable_object_that_is_not_marked) {
   for (u32 level = 1; level <= 2; level++) {
     const std::string said = finding(level, [](Program& p) -> const char* {
