@@ -9,6 +9,7 @@ import { graphHash as hashOf, type GraphHash } from './gc/graph-hash.js'
 
 export type { GraphHash } from './gc/graph-hash.js'
 export { tuned } from './testing/tuned.js'
+export type { NativeTuning } from './gc/native.js'
 export { Random, seedFromEnvironment } from './testing/random.js'
 export { corrupt, type Corruption } from './testing/corrupt.js'
 export { step, stepCycle, SteppedCycle } from './testing/stepping.js'

@@ -8,6 +8,7 @@
 
 import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
+import { showAs, showHandle } from './inspect.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
 import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
 import { readValue, Tagged, writeValue, type PlainNumber, type Ref } from './values.js'
@@ -67,6 +68,8 @@ export class Handle {
     throw new HeapError('ERR_INTERNAL', `set(${show(slot)}) of a handle without a shape`)
   }
 }
+
+showAs(Handle, showHandle)
 
 // A class cannot have an accessor `constructor`.
 type Reserved = keyof Handle | 'constructor'

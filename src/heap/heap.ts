@@ -11,6 +11,7 @@ import { HeapError } from './errors.js'
 import { Guardian } from './guardians.js'
 import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
+import { showAs } from './inspect.js'
 import { checkSynchronous, finished } from './synchronous.js'
 import { MutatorWord, Word, mutatorBlock } from './layout.js'
 import { Mutator } from './mutator.js'
@@ -256,3 +257,7 @@ export abstract class HeapBase implements Disposable {
     this.close()
   }
 }
+
+showAs(HeapBase, ({ closed, options, _core: { collector } }, how, inspect) => {
+  return `Heap ${inspect({ collector: collector.name, maxBytes: options.maxBytes, closed }, how)}`
+})

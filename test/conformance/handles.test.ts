@@ -1,4 +1,5 @@
 // Handles: typed properties, values of every kind, and errors that name the mistake.
+import { inspect } from 'node:util'
 import { Heap, Tag, Tagged, type Handle, type Ref } from 'glissade'
 import { expect, it } from 'vitest'
 import { failure, overAll, withHeap } from './configurations.js'
@@ -242,6 +243,31 @@ overAll('handles', (configuration) => {
           }
         })
       })
+    })
+  })
+
+  it('are shown by console.log as their objects are', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref', key: 'f64', v: 'value', n: 'u16', b: 'u8' })
+      const refs = heap.defineArray('Refs', 'ref')
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const kept = heap.run((m) =>
+        m.scoped((scope) => {
+          const first = scope.new(node, { key: 0.5, v: true, n: 65535, b: 255 })
+          const second = scope.new(node, { next: first, v: first })
+          expect(inspect(first)).toBe('Node { next: null, key: 0.5, v: true, n: 65535, b: 255 }')
+          expect(inspect(second)).toBe('Node { next: <Node>, key: 0, v: <Node>, n: 0, b: 0 }')
+          expect(inspect(scope.newArray(refs, [first, null]))).toBe('Refs(2) [ <Node>, null ]')
+          expect(inspect(scope.newArray(bytes, 1000))).toMatch(/^Bytes\(1000\) \[[\s0,]*… 900 more\s*\]$/)
+          const global = heap.global(second)
+          expect(inspect([global.handle], { compact: 3 })).toMatch(/^\[\s+Node \{/)
+          return { global, dead: first }
+        }),
+      )
+      expect(inspect(kept.global.handle)).toBe('[Node, seen from outside run]')
+      expect(inspect(kept.dead)).toBe('[Node, a dead handle]')
+      expect(inspect(heap)).toMatch(/^Heap \{ collector: '[\w-]+', maxBytes: 16777216, closed: false \}$/)
+      kept.global.release()
     })
   })
 

@@ -1,0 +1,70 @@
+// What console.log, test reports and debuggers show of a heap and of a handle, whose object is shown as it is now. No handle is made
+// for that, and no safepoint met.
+
+import type { InspectOptions } from 'node:util'
+import type { Handle } from './handles.js'
+import { FLAG_BITS, Tag } from './layout.js'
+import { SLOT_BYTES, type SlotKind } from './shapes.js'
+import { readValue, Tagged, type Ref } from './values.js'
+
+/** The name under which Node looks for a method that says how to show an object. */
+const INSPECT = Symbol.for('nodejs.util.inspect.custom')
+type Inspect = (value: unknown, options: InspectOptions) => string
+
+/** How objects of a class are shown. Not a member in the class's text: it is none of the API. */
+export function showAs<T>(
+  type: abstract new (...args: never[]) => T,
+  show: (value: T, options: InspectOptions, inspect: Inspect) => string,
+): void {
+  Object.defineProperty(type.prototype, INSPECT, {
+    value(this: T, _depth: number, options: InspectOptions, inspect: Inspect) {
+      return show(this, options, inspect)
+    },
+  })
+}
+
+const MOST_ELEMENTS = 100
+
+/** Text that is shown as it is. */
+class Verbatim {
+  readonly #text: string
+  constructor(text: string) {
+    this.#text = text
+  }
+  [INSPECT](): string {
+    return this.#text
+  }
+}
+
+export function showHandle(handle: Handle, options: InspectOptions, inspect: Inspect): string {
+  const { shape, _core: core } = handle
+  if (!handle.alive) return `[${shape.name}, a dead handle]`
+  if (!core.running) return `[${shape.name}, seen from outside run]`
+  const { ref } = handle
+  const { i32, u32, f64, u16, u8 } = core.views
+  const named = (target: Ref): Verbatim => new Verbatim(`<${core.shapes.byId(i32[target])?.name ?? 'no object'}>`)
+  const slot = (kind: SlotKind, at: number): unknown => {
+    switch (kind) {
+      case 'ref':
+        return i32[ref + at] === 0 ? null : named(i32[ref + at] as Ref)
+      case 'value': {
+        const value = readValue(i32, f64, (ref >>> 1) + at)
+        return value instanceof Tagged && value.tag === Tag.Ref ? named(value.payload as Ref) : value
+      }
+      case 'f64':
+        return f64[(ref >>> 1) + at]
+      default:
+        return { i32, u32, u16, u8 }[kind][(ref * 4) / SLOT_BYTES[kind] + at]
+    }
+  }
+  if (!shape.array) {
+    const slots = Object.entries(shape.slots).map(([name, kind]) => [name, slot(kind, shape.at[name])])
+    return `${shape.name} ${inspect(Object.fromEntries(slots), options)}`
+  }
+  const length = i32[ref + 1] >>> FLAG_BITS
+  const elements = Array.from({ length: Math.min(length, MOST_ELEMENTS) }, (_, i) =>
+    slot(shape.kind, shape.elementsAt + i),
+  )
+  if (length > MOST_ELEMENTS) elements.push(new Verbatim(`… ${length - MOST_ELEMENTS} more`))
+  return `${shape.name}(${length}) ${inspect(elements, { ...options, maxArrayLength: null })}`
+}
