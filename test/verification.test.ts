@@ -1,6 +1,7 @@
 // What the collector's own verification finds in a cycle that nobody asked for: the program hears of it at once.
 import { spawnSync } from 'node:child_process'
 import { Heap, type Mutator, type Ref } from 'glissade'
+import { tuned } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
 import { configurations, failure } from './conformance/configurations.js'
 
@@ -143,5 +144,109 @@ describe.each(configurations.filter((c) => c.concurrent))(
         })
       },
     )
+    const told = (heap: Heap): { code: string; message: string } => failure(() => heap.collectSync())
+
+    it.each(
+      ([7, -8, 2_000_000_000] as const).flatMap((word) =>
+        (['elements', 'keys'] as const).map((weak) => [word, weak] as const),
+      ),
+    )('is told of a weak slot, and the slot keeps what it has: %i in weak %s', (word, weak) => {
+      for (const verify of [1, 4]) {
+        using heap = Heap.create({ maxBytes: '8m', ...options, verify })
+        const array = heap.defineArray('Weak', 'ref', { weak })
+        heap.run((m) => {
+          const table = m.roots.table('ref', 1)
+          table.set(0, m.allocArray(array, 4))
+          const slot = (table.get(0) as Ref) + array.elementsAt
+          m.i32[slot] = word
+          for (let i = 0; i < 2; i++) {
+            expect(told(heap)).toMatchObject({
+              code: 'ERR_INVALID_HEAP',
+              message: expect.stringMatching(/odd or outside/),
+            })
+            expect(m.i32[slot]).toBe(word)
+          }
+          m.i32[slot] = 0
+        })
+        heap.collectSync()
+        heap.assertValid()
+      }
+    })
+
+    it('loses nothing that only what is damaged leads to: repaired, it is whole', () => {
+      using heap = Heap.create({ maxBytes: '8m', ...options, verify: 2 })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      const array = heap.defineArray('Weak', 'ref', { weak: 'elements' })
+      const guardian = heap.guardian()
+      heap.run((m) => {
+        const table = m.roots.table('ref', 2)
+        table.set(0, m.alloc(node))
+        table.set(1, m.allocArray(array, 1))
+        const only = m.alloc(node)
+        const [holder, weak] = [table.get(0) as Ref, table.get(1) as Ref]
+        m.setRef(holder, node.at.next, only)
+        m.setElementRef(weak, 0, only)
+        guardian.guardRef(only)
+        m.i32[holder] = 60_000
+        for (let i = 0; i < 2; i++) expect(told(heap).message).toMatch(/word 0 is 60000\), held by a root/)
+        m.i32[holder] = node.id
+        expect([m.getRef(holder, node.at.next), m.i32[weak + array.elementsAt], guardian.due]).toEqual([only, only, 0])
+      })
+      heap.collectSync()
+      heap.assertValid()
+    })
+
+    it('is told by a cycle that keeps the marks of the one before', () => {
+      using heap = tuned({ young: 2 }, () => Heap.create({ maxBytes: '32m', ...options, verify: 1 }))
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        for (let i = 0; i < 20_000; i++) {
+          const made = m.alloc(node)
+          m.setRef(made, node.at.next, table.get(0))
+          table.set(0, made)
+        }
+        for (let i = 0; i < 5; i++) heap.collectSync()
+        let at = table.get(0) as Ref
+        for (let i = 0; i < 50; i++) at = m.getRef(at, node.at.next)
+        m.i32[at] = -1
+        m.cards.fill(1)
+        for (let i = 0; i < 4; i++) expect(told(heap).message).toMatch(/word 0 is 4294967295\), held by ref/)
+      })
+    })
+
+    it('gives out no memory in a cycle that begins by itself', () => {
+      using heap = tuned({ minBytes: 4 * 2 ** 20 }, () => Heap.create({ maxBytes: '8m', ...options, verify: 1 }))
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const COUNT = 40_000
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        heap.collectSync()
+        for (let i = 0; i < 170_000; i++) m.alloc(node)
+        table.set(0, m.alloc(node))
+        for (let i = 0; i < COUNT; i++) {
+          const made = m.alloc(node)
+          const head = table.get(0) as Ref
+          m.i32[made + node.at.key] = i
+          m.setRef(made, node.at.next, m.getRef(head, node.at.next))
+          m.setRef(head, node.at.next, made)
+        }
+        const head = table.get(0) as Ref
+        m.i32[head] = 0xffffff
+        const { message } = failure(() => {
+          for (let i = 0; i < 3_000_000; i++) m.alloc(node)
+        })
+        expect(message).toMatch(/word 0 is 16777215\), held by a root|live data fills maxBytes/)
+        failure(() => {
+          for (let i = 0; i < 3_000_000; i++) m.alloc(node)
+        })
+        let intact = 0
+        for (let at = m.getRef(head, node.at.next); at !== 0 && intact < COUNT; at = m.getRef(at, node.at.next)) {
+          if (m.i32[at] !== node.id || m.i32[at + node.at.key] !== COUNT - 1 - intact) break
+          intact++
+        }
+        expect(intact).toBe(COUNT)
+      })
+    })
   },
 )

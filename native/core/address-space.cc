@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "assert.h"
 #include "injection.h"
@@ -23,6 +24,10 @@ namespace glissade {
 namespace {
 
 using Part = AddressSpace::Part;
+
+/// Held from an mremap to the end of what it may leave behind: no other heap of the process comes to lie in a hole, for one could not be
+/// told from the other (`own_parts`).
+std::mutex mapping_heaps;
 
 constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
@@ -111,6 +116,7 @@ Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::
 }
 
 bool AddressSpace::map(const Geometry& geometry, std::string& error) {
+  std::lock_guard<std::mutex> lock(mapping_heaps);
   geometry_ = geometry;
   const std::size_t below = geometry.pointer_free_bytes;
   GLISSADE_ASSERT(below % kPageSize == 0 && geometry.moving_bytes % kPageSize == 0, "spaces that are not whole pages");
@@ -154,7 +160,11 @@ void AddressSpace::expect_move() {
 
 int AddressSpace::move_to_from_space() {
   if (int injected = injection::check(injection::Op::Mremap)) return injected;
-  if (!from_ && !reserve_from_space()) return ENOMEM;
+  std::lock_guard<std::mutex> lock(mapping_heaps);
+  if (!from_) {
+    if (!reserve_from_space()) return ENOMEM;
+    expect_move();
+  }
   const std::size_t bytes = geometry_.flipped_bytes;
   if (mremap(flipped_, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, from_) == from_) return 0;
   const int error = errno;
@@ -169,6 +179,7 @@ int AddressSpace::move_to_from_space() {
 }
 
 int AddressSpace::move_back() {
+  std::lock_guard<std::mutex> lock(mapping_heaps);
   const std::size_t bytes = geometry_.flipped_bytes;
   int error = injection::check(injection::Op::Mremap);
   // DONTUNMAP again: a plain move would leave a hole where from-space was, for anybody to map something into.

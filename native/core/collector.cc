@@ -58,6 +58,8 @@ bool Heap::remark_pause(bool last) {
         c.done = heap.marking.remark(c.last);
         if (c.done) {
           heap.marking.clear_weak();
+          // What only a damaged object leads to has no mark.
+          if (heap.verification.damaged()) heap.may_reuse_ = false;
           if (heap.verification.wants(1)) heap.verification.check_marking();
           // From here every reachable object is marked, and what is born is black (invariant 6).
           heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
@@ -75,7 +77,8 @@ bool Heap::remark_pause(bool last) {
   return context.done;
 }
 
-bool Heap::is_marked(Ref ref) const {
+bool Heap::is_marked(Ref ref) {
+  if (verification.wants(1) && !verification.may_follow(ref)) return true;  // a weak slot keeps it, and the cycle says so
   if (ref.word < base_word) return pointer_free_objects.is_marked(ref.word / (kPageSize / 4));
   const Granule g = granule(ref);
   const u32 page = g.page();
@@ -167,7 +170,6 @@ void Heap::run_cycle(bool forced) {
   Statistics::add(statistics.markNs, marked - started);
   injection::delay(injection::Delay::Reclaim);
   marking.hand_over_due();
-  // What only a damaged object leads to has no mark.
   if (verification.damaged()) may_reuse_ = false;
   else reclaim();
   const bool moves = prepare(forced);

@@ -139,7 +139,7 @@ class Heap {
 
   void set_phase(layout::Phase phase);
   void clear_marks();
-  bool is_marked(Ref ref) const;
+  bool is_marked(Ref ref);
   void gate(Rest rest);
   /// True while a stepping cycle waits at a gate with its trace complete and remark still to come.
   bool rests_before_remark();

@@ -28,10 +28,6 @@ u64 load64(const u8* at) { return __atomic_load_n(reinterpret_cast<const u64*>(a
 
 }  // namespace
 
-void Marker::visit_value(u64 bits) {
-  if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});
-}
-
 void Marker::scan(const u8* object, u32 shape, u32 begin, u32 end) {
   const ShapeEntry& entry = heap_.shapes[shape];
   if (entry.weak() != layout::Weak::None) [[unlikely]] return note_weak(object, entry, begin, end);
@@ -208,6 +204,7 @@ void Marker::scan_card(std::size_t card, u32* visited) {
   Granule at{begin};
   Granule covering;
   auto scan_object = [&](Granule header) {
+    if (heap_.verification.wants(1) && !heap_.verification.may_follow(heap_.ref(header))) [[unlikely]] return end;  // nobody knows where the next begins
     const u8* object = heap_.address(heap_.ref(header));
     const u32 shape = load32(object);
     const u32 granules = heap_.shapes.granules(shape, load32(object + 4));
@@ -461,8 +458,9 @@ bool Marking::remark(bool last) {
 }
 
 void Marking::clear_weak() {
-  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
   due_unmarked_ = false;
+  if (heap_.verification.damaged()) return;  // nobody knows what is dead
+  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
   if (weak_.due().empty()) return;
   Marker marker(heap_, false, work_[0]);
   u64 visited = 0;
@@ -481,6 +479,7 @@ void Marking::hand_over_due() {
   Marker marker(heap_, false, work_[0]);
   for (const DueObject& object : due) marker.visit(object.ref);
   trace_whole();
+  heap_.verification.check_due();
   due_unmarked_ = false;
   // Of weak arrays among what has been marked now, which no mutator knows yet.
   Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "layout.h"
 #include "mark-bag.h"
 #include "mark-stack.h"
 #include "units.h"
@@ -54,7 +55,9 @@ class Marker {
     if (ref.word != 0) work_.refs.push(ref.word);
   }
   void visit_word(u32 word) { visit(Ref{word}); }
-  void visit_value(u64 bits);
+  void visit_value(u64 bits) {
+    if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});
+  }
 
   /// Scans until nothing is queued here, or `budget` objects have been marked, a piece of a large array counting as some
   /// hundred. False: the budget ended first.
@@ -116,6 +119,12 @@ class Marking {
   void clear_weak();
   /// Objects are due, or something that they lead to, that have no mark yet.
   bool due_unmarked() const { return due_unmarked_; }
+  /// In the pause, after `clear_weak`: what is due and has a mark.
+  template <typename Visit>
+  void for_each_due(Visit&& visit) {
+    if (due_unmarked_) return;
+    for (const DueObject& object : weak_.due()) visit(object.ref);
+  }
   /// After the pause: marks what is due with all that it leads to, and hands it over. No mutator can come to it before.
   void hand_over_due();
   /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.

@@ -89,6 +89,7 @@ void Verification::check_marking() {
       }
     }
   });
+  heap_.marking.for_each_due([&](Ref ref) { stack.push_back({ref, {0}}); });
   while (!stack.empty()) {
     const Step step = stack.back();
     stack.pop_back();
@@ -99,7 +100,8 @@ void Verification::check_marking() {
       return fail((name(step.ref) + " " + fault + word + ", held by " + from).c_str());
     }
     if (!wants(2) && !damaged()) continue;  // level 1 looks at the roots alone
-    if (!heap_.is_marked(step.ref)) return fail((name(step.ref) + ", held by " + from + ", is not marked (invariant 6)").c_str());
+    // Behind damage nothing is.
+    if (!damaged() && !heap_.is_marked(step.ref)) return fail((name(step.ref) + ", held by " + from + ", is not marked (invariant 6)").c_str());
     const u8* object = heap_.address(step.ref);
     const u32 shape = word_at(object);
     const u32 granules = heap_.shapes.granules(shape, word_at(object + 4));
@@ -109,6 +111,10 @@ void Verification::check_marking() {
     });
   }
   if (damaged()) fail("marking met a reference that leads to no object, and that is gone by now");
+}
+
+void Verification::check_due() {
+  if (wants(1) && damaged()) fail("an object that is due leads to a reference that leads to no object");
 }
 
 std::string Verification::check_cards() {

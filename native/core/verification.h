@@ -9,7 +9,7 @@
 //   4  every page is what its sources give, word by word (expected-pages.h), and  before it is placed
 //      the same when it is built again
 // A reference that leads to no object is not followed, and then the second trace is made at level 1, too, to say who holds it; the
-// cycle frees nothing and moves nothing, so that the program can look at what is damaged (`Heap::verify` of JavaScript).
+// cycle clears nothing, frees nothing and moves nothing, so that the program can look at what is damaged (`Heap::verify` of JavaScript).
 // Roots are scanned anew each time, never cached. The first violation is written to stderr and kept, and surfaces as an error
 // of the collection, or of the next slow allocation or poll of a mutator, whichever comes first. Debug builds stop at it.
 #pragma once
@@ -41,6 +41,8 @@ class Verification {
   bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
   /// In the remark pause, when marking says that it is complete.
   void check_marking();
+  /// When what is due has been marked, after the pause.
+  void check_due();
   /// After prepare, before the flip.
   void check_forwarding();
   /// In the flip's pause, when everything lies in from-space.

@@ -180,12 +180,12 @@ TEST(address_space_a_flip_waits_for_a_parked_thread_that_makes_a_root_area) {
     nanosleep(&time, nullptr);
   };
   {
-    Injected injected("delay:flip=60ms");
+    Injected injected("delay:flip=500ms");
     REQUIRE(heap.start_step());
-    sleep_ms(30);  // in the pause by now, before the range is taken away
+    sleep_ms(100);  // in the pause by now, before the range is taken away
     // As create_area does, which zeroes slots meanwhile.
     std::lock_guard<SpaceLock> lock(heap.moving.lock);
-    sleep_ms(60);
+    sleep_ms(500);
     CHECK_EQ(heap.statistics.flips.load(), 0u);
   }
   REQUIRE_EQ(static_cast<u32>(heap.rest()), static_cast<u32>(Rest::Compact));

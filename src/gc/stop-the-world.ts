@@ -100,7 +100,7 @@ export class StopTheWorldCollector extends PortableCollector {
   async collectAsync(): Promise<void> {
     // A collection moves objects, so it may not start inside `run`. A microtask is outside, unless somebody there drains the queue.
     await Promise.resolve()
-    while (this.isRunning) await nextTurn()
+    if (this.isRunning) await nextTurn()
     this.collect(-1)
   }
 

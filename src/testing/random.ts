@@ -36,7 +36,7 @@ export class Random {
 /** The seed in an environment variable (default GLISSADE_SEED), or one from the clock. Print it: it replays the run. */
 export function seedFromEnvironment(variable = 'GLISSADE_SEED'): number {
   const given = process.env[variable]
-  if (given === undefined) return Date.now() >>> 0
+  if (given === undefined || given === '') return Date.now() >>> 0
   if (/^\d+$/.test(given)) return Number(given) >>> 0
   throw new HeapError(
     'ERR_OPTION',
