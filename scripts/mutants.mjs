@@ -309,7 +309,7 @@ export const MUTANTS = [
   {
     name: 'values-not-traced',
     what: 'marking does not follow values',
-    file: marking,
+    file: 'native/core/marking.h',
     find: 'if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});',
     replace: '(void)bits;',
     stress: plain,
