@@ -166,6 +166,7 @@ TEST(address_space_a_flip_that_the_kernel_refuses_half_way_leaves_other_mappings
 }
 
 TEST(address_space_a_flip_waits_for_a_parked_thread_that_makes_a_root_area) {
+  Injected injected("delay:flip=500ms");
   TestHeap test(stepping_heap());
   REQUIRE(test.heap);
   NativeMutator m(test, 64);
@@ -180,7 +181,6 @@ TEST(address_space_a_flip_waits_for_a_parked_thread_that_makes_a_root_area) {
     nanosleep(&time, nullptr);
   };
   {
-    Injected injected("delay:flip=500ms");
     REQUIRE(heap.start_step());
     sleep_ms(100);  // in the pause by now, before the range is taken away
     // As create_area does, which zeroes slots meanwhile.
