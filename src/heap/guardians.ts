@@ -20,7 +20,8 @@ class GuardedTable {
   readonly capacity: number
   readonly #core: HeapCore
   /** The guarded one and the ring. */
-  readonly #areas: number[]
+  readonly #areas: readonly number[]
+  #freed = 0
   readonly #start: number
   readonly #ringStart: number
   /** Index of the word that counts what has been handed over. */
@@ -89,9 +90,9 @@ class GuardedTable {
   /** Twice is once: where the stack ends in the middle, the rest is for the next time. */
   free(): void {
     // In this order: what is guarded is handed over in the other.
-    while (this.#areas.length > 0) {
-      this.#core.freeArea(this.#areas[0])
-      this.#areas.shift()
+    while (this.#freed < this.#areas.length) {
+      this.#core.freeArea(this.#areas[this.#freed])
+      this.#freed++
     }
   }
 }
