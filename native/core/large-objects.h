@@ -48,7 +48,8 @@ class LargeObjects {
   void place(u32 page, u32 shape, u32 granules, bool marked);
   void remove(u32 page);
 
-  bool is_head(u32 page) const { return heads_[page].shape != 0; }
+  // acquire: pairs with `place`, which stores the shape last. Markers may ask without the lock.
+  bool is_head(u32 page) const { return __atomic_load_n(&heads_[page].shape, __ATOMIC_ACQUIRE) != 0; }
   const Head& head(u32 page) const { return heads_[page]; }
   /// The page where the object that covers `page` begins; the caller knows that one does.
   u32 head_page(u32 page) const { return head_of_[page] - 1; }
