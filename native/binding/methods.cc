@@ -1,8 +1,8 @@
 // The methods of a heap.
 //
 // `run` is a native frame around the callback, so that the mutator is left whatever ends the callback, for outside or for the
-// `parked` that it is in: `finally` does not run after a vm timeout or worker.terminate(). So are `stopped`, which resumes the others, and `defining`, which lets the
-// next one define.
+// `parked` that it is in: `finally` does not run after a vm timeout or worker.terminate(). So are `stopped`, which resumes the
+// others, and `defining`, which lets the next one define.
 #include <algorithm>
 #include <cstring>
 #include <memory>

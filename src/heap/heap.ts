@@ -173,7 +173,10 @@ export abstract class HeapBase implements Disposable {
 
   // ---- collections
 
-  /** A full collection, off this thread where the collector can; resolves when it is complete. */
+  /**
+   * A full collection that begins after the call, off this thread where the collector can; resolves when it is complete. Calls
+   * while one is under way have the next one in common.
+   */
   async collect(): Promise<void> {
     this._core.checkOpen()
     this._core.checkSafepoint('a collection')
