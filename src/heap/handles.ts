@@ -6,6 +6,7 @@
 // views directly (1–2 ns at a site that sees one shape); generic code that sees many shapes should use `get` and `set`.
 // The text of a class carries the heap's id, because V8 shares code of identical texts (see allocation.ts).
 
+import { copyElements } from './elements.js'
 import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { showAs, showHandle } from './inspect.js'
@@ -85,6 +86,8 @@ export type ArrayHandle<K extends SlotKind> = Untyped & {
   readonly length: number
   get(index: number): SlotType<K>
   set(index: number, value: SlotType<K>): void
+  /** Copies `count` elements of `source`, from index `from` on, to index `at` of this array on: see {@link Mutator.copyElements}. */
+  copyElements(at: number, source: ArrayHandle<K>, from: number, count: number): void
   /** A copy of all elements. */
   toArray(): SlotType<K>[]
 }
@@ -171,6 +174,7 @@ interface HandleEnvironment {
   readonly noSlot: (slot: unknown) => never
   readonly badIndex: (index: unknown, length: number) => never
   readonly checkObject: (ref: number) => void
+  readonly copyElements: (target: Handle, at: number, source: unknown, from: number, count: number) => void
 }
 
 /** The condition under which a number does not fit into a slot of this kind. */
@@ -260,6 +264,7 @@ function arrayText(shape: ArrayShape, prologue: string): string {
   return `get length() { ${prologue} return i32[ref + 1] >>> ${FLAG_BITS} }
   get(i) { ${prologue} ${bounds} ${readText(shape.kind, at)} }
   set(i, v) { ${checkText(shape.kind, 'i')}; ${prologue} ${bounds} ${writeText(shape.kind, at)} }
+  copyElements(at, source, from, count) { copyElements(this, at, source, from, count) }
   toArray() { return Array.from({ length: this.length }, (_, i) => this.get(i)) }`
 }
 
@@ -321,13 +326,17 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
       throw new HeapError('ERR_BOUNDS', `index ${show(index)} of a '${shape.name}' with ${length} elements`)
     },
     checkObject: (ref) => core.checked?.checkObject(ref as Ref, `a handle of '${shape.name}'`),
+    copyElements(target, at, source, from, count) {
+      checkHandle(core, source, 'copyElements')
+      copyElements(core, refOf(target), at, refOf(source), from, count)
+    },
   }
   const make = new Function(
     'environment',
     'views',
     `"use strict"
   // heap ${core.id}, shape ${shape.id}
-  const { core, Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject } = environment
+  const { core, Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject, copyElements } = environment
   const i32 = views.i32, u32 = views.u32, f64 = views.f64, u16 = views.u16, u8 = views.u8
   const rootsI32 = views.rootsI32, control = views.control, cards = views.cards
   return class ${/^[A-Za-z_$][\w$]*$/.test(shape.name) ? `${shape.name}_Handle` : 'ShapeHandle'} extends Handle {

@@ -15,6 +15,7 @@ import {
 import { generateBarriers, type Barriers } from './barriers.js'
 import type { AllocatorEnvironment } from './environment.js'
 import type { CheckedState } from './checked.js'
+import { copyElements } from './elements.js'
 import { HeapError, show } from './errors.js'
 import { ScopeStack, type Scope } from './scopes.js'
 import type { HeapCore, HeapThread } from './heap-core.js'
@@ -204,6 +205,15 @@ export class Mutator implements Allocation, HeapThread {
    */
   setShape<S>(object: Ref, shape: Shape<S>): void {
     setShape(this.#core, object, shape as unknown as Shape<SlotTable>)
+  }
+
+  /**
+   * Copies `count` elements of `source`, from index `from` on, to those of `target` from index `at` on, write barrier included. Both
+   * are arrays of one kind; they may be one array, and the ranges may overlap. No safepoint: 100 000 references take 0.05 to
+   * 0.1 ms, for which a stop has to wait. Throws ERR_WRONG_SHAPE, and ERR_BOUNDS for what is not in the arrays; then nothing is copied.
+   */
+  copyElements(target: Ref, at: number, source: Ref, from: number, count: number): void {
+    copyElements(this.#core, target, at, source, from, count)
   }
 
   // ---- safepoints

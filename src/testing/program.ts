@@ -110,7 +110,7 @@ export class World {
   #operate(safepoint: Safepoint): void {
     const random = this.#random
     const register = random.below(REGISTERS)
-    switch (random.below(17)) {
+    switch (random.below(18)) {
       case 0:
       case 1:
       case 2:
@@ -142,6 +142,8 @@ export class World {
         return this.#sum(register)
       case 15:
         return this.#cluster(register, 1 + random.below(40))
+      case 16:
+        return this.#copy(register, random.below(REGISTERS))
       default:
         return safepoint(this.#m, random)
     }
@@ -188,6 +190,20 @@ export class World {
       if (shape === this.#refs) m.setElementRef(object, i, target)
       else if (target !== 0) m.setValueRef(object, this.#values.elementsAt + i, target)
     }
+  }
+
+  /** Copies elements between two arrays of one kind, or within one. */
+  #copy(from: number, to: number): void {
+    const m = this.#m
+    const random = this.#random
+    const source = this.#registers.get(from) as Ref
+    const shape = this.#shapeOf(source)
+    if (shape === undefined || !shape.array) return
+    const other = this.#registers.get(to) as Ref
+    const target = this.#shapeOf(other) === shape ? other : source
+    const count = random.below(1 + Math.min(m.lengthOf(source), m.lengthOf(target)))
+    const start = random.below(1 + m.lengthOf(source) - count)
+    m.copyElements(target, random.below(1 + m.lengthOf(target) - count), source, start, count)
   }
 
   /** Replaces a register by something that its object refers to. */

@@ -26,7 +26,7 @@ class Values implements Activity {
   readonly #length: number
   /** Steps for which references are only moved from slot to slot, so that no other store marks their cards. */
   #quiet = 0
-  /** Per slot: 0 nothing yet, −1 the wild integer, −2 a double, else the number of a box. */
+  /** Per slot: 0 nothing yet, −1 the wild integer, −2 − i the double i + ½, else the number of a box. */
   readonly #model: Int32Array
 
   constructor(context: WorkloadContext, m: Mutator) {
@@ -65,7 +65,7 @@ class Values implements Activity {
     for (let i = first; i < end; i++) {
       if (last === 0) m.setValueInt(array, elementsAt + i, WILD)
       else m.setValueNumber(array, elementsAt + i, i + 0.5)
-      this.#model[i] = -1 - last
+      this.#model[i] = last === 0 ? -1 : -2 - i
     }
   }
 
@@ -85,7 +85,10 @@ class Values implements Activity {
     }
   }
 
-  /** Copies values to other slots, or by way of a root slot, and overwrites where they were: for some boxes the copy is all that is left. */
+  /**
+   * Copies values to other slots, or by way of a root slot, and overwrites where they were: for some boxes the copy is all that is left.
+   * Then some hundreds at once.
+   */
   #move(m: Mutator): void {
     const { random } = this.#context
     const array = this.#roots.get(0) as Ref
@@ -104,6 +107,11 @@ class Values implements Activity {
       this.#model[to] = this.#model[from]
       this.#model[from] = -1
     }
+    const count = random.below(Math.min(600, this.#length))
+    const from = random.below(this.#length - count)
+    const to = random.below(this.#length - count)
+    m.copyElements(array, to, array, from, count)
+    this.#model.copyWithin(to, from, from + count)
   }
 
   #begin(m: Mutator): void {
@@ -125,8 +133,8 @@ class Values implements Activity {
       const where = (): string => `values: slot ${i}`
       const word = array + 2 * (elementsAt + i)
       const expected = this.#model[i]
-      if (expected === 0 || expected === -2) {
-        same(where, m.f64[word >>> 1], expected === 0 ? 0 : i + 0.5)
+      if (expected === 0 || expected <= -2) {
+        same(where, m.f64[word >>> 1], expected === 0 ? 0 : -1.5 - expected)
       } else if (expected === -1) {
         if (m.i32[word + 1] !== Tag.Int) throw new Mismatch(`${where()} is no integer any more`)
         same(where, m.i32[word], WILD)
