@@ -17,12 +17,11 @@ export async function spin(clock: StepClock, seconds: number): Promise<void> {
     { eval: true, workerData: stop.buffer },
   )
   await once(worker, 'online')
-  const end = performance.now() + seconds * 1000
   clock.start()
   for (;;) {
     if (!clock.due()) continue
     clock.step()
-    if ((clock.steps & 15) === 0 && performance.now() > end) break
+    if (clock.over(seconds)) break
   }
   Atomics.store(stop, 0, 1)
   await once(worker, 'exit')

@@ -90,11 +90,11 @@ function collectTouching(heap: Heap, pages: Uint32Array): void {
   heap.run(({ i32 }) => {
     let phase = step(heap)
     while (phase !== 'compact' && phase !== 'idle') phase = step(heap)
-    if (phase === 'idle') throw new Error('Error: nothing was moved')
+    if (phase === 'idle') throw new Error('nothing was moved')
     const { movingStart } = heap._core.collector.memory as unknown as { readonly movingStart: number }
     let sum = 0
     for (const page of pages) sum += i32[movingStart + page * WORDS_PER_PAGE]
-    if (Number.isNaN(sum)) throw new Error('Error: a page could not be read')
+    if (Number.isNaN(sum)) throw new Error('a page could not be read')
     while (step(heap) !== 'idle');
   })
 }

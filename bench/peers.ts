@@ -49,10 +49,20 @@ function folder(): string {
   return made
 }
 
+/** A folder that cannot be made, for one: no reason to lose what other benchmarks find. */
+function orWhyNot(find: () => Found): Found {
+  try {
+    return find()
+  } catch (error) {
+    return { systems: [], why: (error as Error).message }
+  }
+}
+
 let jvm: Found | undefined
 function findJava(): Found {
   if (!existsSync(`${sources}Peers.java`)) return { systems: [], why: 'bench/peers is not here' }
-  if (spawnSync(java('javac'), ['-version']).status !== 0) return { systems: [], why: 'no `javac` here' }
+  if (spawnSync(java('javac'), ['-version']).status !== 0)
+    return { systems: [], why: HOME ? `'${java('javac')}' of JAVA_HOME does not run` : 'no `javac` here' }
   const compiled = spawnSync(java('javac'), ['-d', folder(), `${sources}Peers.java`], { encoding: 'utf8' })
   if (compiled.status !== 0) return { systems: [], why: `javac: ${compiled.stderr.slice(0, 200)}` }
   const systems = JAVA.filter((name) => spawnSync(java('java'), [...COLLECTORS[name], '-version']).status === 0)
@@ -112,14 +122,14 @@ export function peerCases(
 export function peersHere(cases: readonly Case[], skip: (why: string) => void): Case[] {
   const here = new Set<string>()
   if (cases.some(({ system }) => isJava(system))) {
-    jvm ??= findJava()
+    jvm ??= orWhyNot(findJava)
     if (jvm.systems.length === 0) skip(`no peers in Java: ${jvm.why}`)
     const enough = cases.some(({ parameters }) => parameters['quick'] === true)
     const chosen = jvm.systems.filter((name) => cases.some(({ system }) => system === name))
     for (const system of enough ? chosen.slice(0, 1) : chosen) here.add(system)
   }
   if (cases.some(({ system }) => system === BOEHM)) {
-    boehm ??= findBoehm()
+    boehm ??= orWhyNot(findBoehm)
     if (boehm.systems.length === 0) skip(`no peer in C: ${boehm.why}`)
     for (const system of boehm.systems) here.add(system)
   }
@@ -139,7 +149,8 @@ export function runPeer(
   { parameters, heapMiB, rate = 0 }: Pick<Variant, 'parameters' | 'heapMiB' | 'rate'>,
   system: string,
 ): Outcome {
-  const scratch = mkdtempSync(join(tmpdir(), 'glissade-peer-'))
+  // Within the suite's folder, which goes with the suite, should this process be killed.
+  const scratch = mkdtempSync(join(folder(), 'run-'))
   const log = join(scratch, 'gc.log')
   try {
     const values = Object.entries({ ...parameters, rate }).map(([key, value]) => `${key}=${value}`)
@@ -151,7 +162,7 @@ export function runPeer(
             [
               ...COLLECTORS[system],
               `-Xmx${Math.max(64, heapMiB * 2)}m`,
-              `-Xlog:safepoint,gc:file=${log}`,
+              '-Xlog:safepoint,gc:file=gc.log', // relative: a colon in a path would be an option's
               '-cp',
               folder(),
               'Peers',
@@ -160,8 +171,9 @@ export function runPeer(
     const { status, stdout, stderr } = spawnSync(program, [...args, name, ...values], {
       encoding: 'utf8',
       maxBuffer: 2 ** 28,
+      cwd: scratch,
     })
-    if (status !== 0) throw new Error(`Error: ${system} ended with status ${status}: ${stderr.slice(0, 300)}`)
+    if (status !== 0) throw new Error(`${system} ended with status ${status}: ${stderr.slice(0, 300)}`)
     const { wallS, cpuS, peakRssMiB, stopsUs, ...recorded } = JSON.parse(
       stdout.trimEnd().split('\n').at(-1) as string,
     ) as Printed

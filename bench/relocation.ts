@@ -77,7 +77,7 @@ function run({ parameters }: Case): Outcome {
     kept = more('pagesKept')
     calls = more('moveCalls')
     copied = more('pagesCopied')
-    if (placed === 0) throw new Error('Error: nothing was compacted')
+    if (placed === 0) throw new Error('nothing was compacted')
     const us = (name: string): number => more(name) / 1000 / placed
     best.build = Math.min(best.build, us('buildNs'))
     best.place = Math.min(best.place, us('placeNs'))

@@ -2,7 +2,7 @@
 //
 // A row carries medians over its runs. Percentiles are medians of each run's percentile, never a percentile of medians'
 // neighbours: a run that was disturbed moves one value, not the tail of all. `spread` has the smallest and the largest
-// run of the figures people quote, so that a difference smaller than the noise can be seen for what it is.
+// run of each figure, of durations of their maximum, so that a difference smaller than the noise can be seen for what it is.
 
 /** Percentiles of one kind of duration, in microseconds. */
 export interface Latency {
@@ -60,6 +60,8 @@ export interface Report {
   readonly rows: readonly Row[]
   /** Cases that were not run, and why. */
   readonly skipped: readonly string[]
+  /** Cases that ended with an error: crashed, computed something else than they should, or came to no end. */
+  readonly failed: readonly string[]
 }
 
 export function median(values: readonly number[]): number {
@@ -68,7 +70,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-/** Three significant digits, or whole numbers above 1000: what the measurements support. */
+/** Four significant digits, or whole numbers from 1000 on: more than the measurements support. */
 function rounded(value: number): number {
   return Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(4))
 }

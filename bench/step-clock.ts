@@ -8,8 +8,18 @@
 // Recording allocates nothing (V8's collections must not come from here): a log-linear histogram, 64 steps to the
 // doubling, and the units of work done in each tenth of a millisecond, from which utilisation follows. A unit is a step, or
 // what steps of different size are made of: programs that build trees count nodes, and say so within a tree, too.
+// Nor does reading the clock: each value of performance.now() is a new object of 16 bytes, which at a million readings a second
+// made most of V8's collections in programs that make no garbage of their own.
 
 import type { Latency, Points } from './rows.js'
+
+const { hrtime } = process
+// The array of the two numbers never comes to be where this is inlined.
+const sinceBoot = (): number => {
+  const [seconds, nanoseconds] = hrtime()
+  return seconds * 1e3 + nanoseconds / 1e6
+}
+const origin = sinceBoot() - performance.now()
 
 const SUB_BITS = 6
 const SUB = 1 << SUB_BITS
@@ -18,6 +28,8 @@ const BUCKETS = SUB * 32
 const BINS_PER_MS = 10
 /** Ten minutes; zero pages until written. */
 const MAX_BINS = BINS_PER_MS * 600_000
+/** Peers keep less: there the table would be written when it is made. */
+const PEER_BINS = BINS_PER_MS * 150_000
 
 /** What a peer recorded: sparse arrays of index, value, index, value… */
 export interface Recorded {
@@ -40,6 +52,7 @@ export class StepClock {
   readonly #bins = new Uint32Array(MAX_BINS)
   /** last reading, start, interval between due times, time the next step is due, maximum in ns. */
   readonly #state = new Float64Array(5)
+  #mostBins = MAX_BINS
   #steps = 0
   #grain = 1
   #skips: number[] = []
@@ -50,6 +63,7 @@ export class StepClock {
   /** The clock of a peer, which records in the same form. */
   static of({ steps, elapsedMs, maxNs, counts, bins, grain, skips }: Recorded, rate: number): StepClock {
     const clock = new StepClock(rate)
+    clock.#mostBins = PEER_BINS
     clock.#steps = steps
     clock.#grain = grain
     clock.#skips = [...skips]
@@ -59,10 +73,15 @@ export class StepClock {
     return clock
   }
 
+  /** Milliseconds on the scale of `performance.now()`. */
+  protected now(): number {
+    return sinceBoot() - origin
+  }
+
   get steps(): number {
     return this.#steps
   }
-  /** When `start` was called, on the clock of `performance.now()`. */
+  /** When `start` was called, on the scale of `performance.now()`. */
   get startedAt(): number {
     return this.#state[1]
   }
@@ -72,7 +91,7 @@ export class StepClock {
   }
 
   start(): void {
-    const now = performance.now()
+    const now = this.now()
     this.#counts.fill(0)
     this.#bins.fill(0, 0, BINS_PER_MS)
     this.#steps = 0
@@ -84,7 +103,7 @@ export class StepClock {
   /** Ends a step, in which `units` of work were done that {@link work} has not counted. */
   step(units = 1): void {
     const state = this.#state
-    const now = performance.now()
+    const now = this.now()
     const ns = (now - (this.rate > 0 ? state[3] : state[0])) * 1e6
     state[0] = now
     if (ns > state[4]) state[4] = ns
@@ -95,7 +114,7 @@ export class StepClock {
 
   /** Within a step: so much work has been done since the last call. */
   work(units: number): void {
-    this.#count(performance.now(), units)
+    this.#count(this.now(), units)
   }
 
   #count(now: number, units: number): void {
@@ -106,7 +125,7 @@ export class StepClock {
 
   /** What the program did since the last step is no step, and no lack of utilisation: the next begins now. */
   skip(): void {
-    const now = performance.now()
+    const now = this.now()
     this.#skips.push(this.#state[0] - this.#state[1], now - this.#state[1])
     this.#state[0] = now
   }
@@ -116,9 +135,18 @@ export class StepClock {
     if (this.rate === 0) return true
     const state = this.#state
     const next = state[1] + this.#steps * state[2]
-    if (performance.now() < next) return false
+    if (this.now() < next) return false
     state[3] = next
     return true
+  }
+
+  /**
+   * Whether a program of so many seconds is over. Metered: when it has done all that came in them, also what a pause at the end made
+   * late. At full speed it looks at the clock at every sixteenth step.
+   */
+  over(seconds: number): boolean {
+    if (this.rate > 0) return this.#steps >= this.rate * seconds
+    return (this.#steps & 15) === 0 && this.#state[0] - this.#state[1] > seconds * 1000
   }
 
   latency(): Latency {
@@ -152,7 +180,7 @@ export class StepClock {
    * in ms, share]…]; empty for runs too short to tell, and for metered ones.
    */
   mmu(during?: Points): Points {
-    const recorded = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), MAX_BINS)
+    const recorded = Math.min(Math.floor((this.#state[0] - this.#state[1]) * BINS_PER_MS), this.#mostBins)
     if (this.rate > 0 || recorded < 200 * BINS_PER_MS) return []
     const skipped = this.#inSpans(pairs(this.#skips), recorded)
     const wanted = during === undefined ? undefined : this.#inSpans(during, recorded)
@@ -188,7 +216,7 @@ export class StepClock {
   /** Work done in each of at most `most` equal slices of `[from, to)` milliseconds: [[ms, units per ms]…]. */
   progress(most = 120, from = 0, to = this.elapsedS * 1000): Points {
     const first = Math.floor(from * BINS_PER_MS)
-    const end = Math.min(Math.floor(to * BINS_PER_MS), MAX_BINS)
+    const end = Math.min(Math.floor(to * BINS_PER_MS), this.#mostBins)
     const width = Math.max(1, Math.ceil((end - first) / most))
     const points: number[][] = []
     for (let i = first; i < end; i += width) {

@@ -54,24 +54,51 @@ export function machine(): Report['machine'] {
   }
 }
 
-function run(one: Case): Promise<Outcome> {
+/**
+ * Runs a case in a process group of its own, with the peer that it may start: whatever ends it, its time, the user or this process,
+ * nothing of it runs beside what is measured next.
+ */
+function run(one: Case, stop: AbortSignal): Promise<Outcome> {
   const child = fileURLToPath(new URL('./child.js', import.meta.url))
   const process_ = spawn(process.execPath, [...(one.nodeFlags ?? []), child, JSON.stringify(one)], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: PATIENCE_S * 1000,
-    killSignal: 'SIGKILL',
+    detached: true,
   })
   let out = ''
   let error = ''
+  let late = false
   process_.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
   process_.stderr.setEncoding('utf8').on('data', (text: string) => (error = (error + text).slice(-4000)))
-  return new Promise((resolve, reject) => {
+  const kill = (): void => killGroup(process_.pid)
+  const patience = setTimeout(() => {
+    late = true
+    kill()
+  }, PATIENCE_S * 1000)
+  stop.addEventListener('abort', kill)
+  process.once('exit', kill)
+  return new Promise<Outcome>((resolve, reject) => {
     process_.on('error', reject)
+    process_.on('exit', kill)
     process_.on('close', (status, signal) => {
       if (status === 0) resolve(JSON.parse(out.trimEnd().split('\n').at(-1) as string) as Outcome)
-      else reject(new Error(`${signal ?? `status ${status}`}: ${firstSentence(error)}`))
+      else if (late) reject(new Error(`it took longer than ${PATIENCE_S} s`))
+      else
+        reject(new Error([signal ?? `status ${status}`, firstSentence(error)].filter((part) => part !== '').join(': ')))
     })
+  }).finally(() => {
+    clearTimeout(patience)
+    stop.removeEventListener('abort', kill)
+    process.off('exit', kill)
   })
+}
+
+function killGroup(leader: number | undefined): void {
+  if (leader === undefined) return
+  try {
+    process.kill(-leader, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // none of it is left
+  }
 }
 
 /** The line of a stack trace or of V8's out-of-memory report that says what happened. */
@@ -80,7 +107,18 @@ function firstSentence(error: string): string {
   return lines.find((line) => /^\w*Error\b.*:|FATAL ERROR|error:/.test(line)) ?? lines.find((line) => line !== '') ?? ''
 }
 
-async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], isLate: () => boolean): Promise<Row[]> {
+/** What there is to say of cases without a result. */
+interface Missing {
+  readonly skipped: string[]
+  readonly failed: string[]
+}
+
+async function runBench(
+  bench: Bench,
+  options: SuiteOptions,
+  { skipped, failed }: Missing,
+  isLate: () => boolean,
+): Promise<Row[]> {
   const skip = (why: string): void => {
     // What many benchmarks miss is said once.
     const said = skipped.some((other) => other.endsWith(`: ${why}`))
@@ -94,12 +132,12 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], 
   const cases = bench.prepare?.(chosen, skip) ?? chosen
   const wanted = ({ runs }: Case): number => options.runs || (options.quick ? 1 : (runs ?? 5))
   const outcomes = new Map<Case, Outcome[]>(cases.map((one) => [one, []]))
-  const failed = new Set<Case>()
+  const ended = new Set<Case>()
   const total = cases.reduce((sum, one) => sum + wanted(one), 0)
   let done = 0
   for (let round = 0; round < Math.max(0, ...cases.map(wanted)); round++) {
     for (const one of round % 2 === 0 ? cases : [...cases].reverse()) {
-      if (round >= wanted(one) || failed.has(one)) continue
+      if (round >= wanted(one) || ended.has(one)) continue
       if (isLate()) {
         if (round === 0)
           skip(`${one.workload} on ${one.system}: ${options.stop.aborted ? 'stopped' : 'the time was up'}`)
@@ -107,11 +145,16 @@ async function runBench(bench: Bench, options: SuiteOptions, skipped: string[], 
       }
       options.progress(`${bench.name} ${++done}/${total}: ${one.workload}, ${one.system}`)
       try {
-        outcomes.get(one)?.push(await run(one))
+        outcomes.get(one)?.push(await run(one, options.stop))
       } catch (error) {
-        failed.add(one)
-        const what = options.stop.aborted ? 'stopped' : `failed: ${(error as Error).message}`
-        skip(`${one.workload} on ${one.system} ${what}`)
+        ended.add(one)
+        const what = `${one.workload} on ${one.system}`
+        if (options.stop.aborted) {
+          skip(`${what} stopped`)
+          continue
+        }
+        failed.push(`${bench.name}: ${what}: ${(error as Error).message}`)
+        options.complain(`${bench.name}: FAILED: ${what}: ${(error as Error).message}`)
       }
     }
   }
@@ -129,7 +172,7 @@ export function list(): readonly { readonly name: string; readonly summary: stri
 
 export async function runSuite(options: SuiteOptions): Promise<Report> {
   const rows: Row[] = []
-  const skipped: string[] = []
+  const missing: Missing = { skipped: [], failed: [] }
   // The limit begins with the first run, which so takes place whatever the limit is.
   let deadline = 0
   const isLate = (): boolean => {
@@ -138,9 +181,9 @@ export async function runSuite(options: SuiteOptions): Promise<Report> {
   }
   for (const bench of BENCHES) {
     if (options.stop.aborted || (options.names.length > 0 && !options.names.includes(bench.name))) continue
-    const found = await runBench(bench, options, skipped, isLate)
+    const found = await runBench(bench, options, missing, isLate)
     options.onRows(bench, found)
     rows.push(...found)
   }
-  return { machine: machine(), rows, skipped }
+  return { machine: machine(), rows, ...missing }
 }

@@ -44,7 +44,7 @@ export function timelineOf(heap: Heap, clock: StepClock, counted: boolean): Seri
   // The run begins in the phase that was under way.
   const under = all.findLast(({ at }) => at < 0)
   const log = [...(under === undefined ? [] : [{ ...under, at: 0 }]), ...all.filter(({ at }) => at >= 0)]
-  if (log.every(({ phase }) => phase === 0)) return {}
+  if (log.length < 2 || log.every(({ phase }) => phase === 0)) return {}
   const starts = log.flatMap(({ phase }, i) => (phase === 1 && log[i - 1]?.phase !== 2 ? [i] : []))
   const many = starts.length > CYCLES
   const middle = many ? (starts.length - CYCLES) >> 1 : 0

@@ -54,5 +54,5 @@ export function randomNumbers(seed: number): () => number {
 
 /** Fails the run: a benchmark that computes something else measures nothing. */
 export function expectSame(what: string, found: number, expected: number): void {
-  if (found !== expected) throw new Error(`Error: ${what}: ${found} instead of ${expected}`)
+  if (found !== expected) throw new Error(`${what}: ${found} instead of ${expected}`)
 }

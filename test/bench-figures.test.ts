@@ -1,6 +1,6 @@
 // How benchmarks make figures of what they measured: percentiles, latency that leaves nothing out, medians, ratios, tables.
 import { readFileSync } from 'node:fs'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 interface Latency {
   readonly count: number
@@ -19,12 +19,14 @@ interface Outcome {
 }
 interface Clock {
   readonly steps: number
+  readonly startedAt: number
   start(): void
   step(): void
   skip(): void
   due(): boolean
   latency(): Latency
   mmu(during?: Points): Points
+  over(seconds: number): boolean
 }
 const load = async <T>(name: string): Promise<T> =>
   (await import(new URL(`../dist/bench/${name}.js`, import.meta.url).href)) as T
@@ -39,6 +41,9 @@ const { median, mergeRuns } = await load<{
 const { StepClock } = await load<{
   StepClock: { new (rate?: number): Clock; of(recorded: Record<string, unknown>, rate: number): Clock }
 }>('step-clock')
+const { micro } = await load<{ micro: { compare(rows: readonly Row[]): Row[] } }>('micro')
+const { relocation } = await load<{ relocation: { compare(rows: readonly Row[]): Row[] } }>('relocation')
+const { barrier } = await load<{ barrier: { rows(one: Row, outcomes: readonly unknown[]): Row[] } }>('barrier')
 const { compareWithNone } = await load<{ compareWithNone(rows: readonly Row[]): Row[] }>('workload-bench')
 const { basisOf, cellsOf } = await load<{
   basisOf(rows: readonly Row[]): string
@@ -46,7 +51,6 @@ const { basisOf, cellsOf } = await load<{
 }>('report/tables')
 
 const upTo = (last: number): number[] => Array.from({ length: last }, (_, i) => i + 1)
-afterEach(() => vi.restoreAllMocks())
 
 describe('percentiles of a list', () => {
   it('are the values that so many are not longer than, in whatever order they come', () => {
@@ -70,8 +74,12 @@ describe('the clock of steps', () => {
   /** A clock on a time of its own, in milliseconds. */
   function onTime(rate = 0): { clock: Clock; at: (ms: number) => void } {
     let now = 1000
-    vi.spyOn(performance, 'now').mockImplementation(() => now)
-    const clock = new StepClock(rate)
+    class ClockOnTime extends StepClock {
+      protected now(): number {
+        return now
+      }
+    }
+    const clock = new ClockOnTime(rate)
     clock.start()
     return { clock, at: (ms) => void (now = 1000 + ms) }
   }
@@ -119,6 +127,55 @@ describe('the clock of steps', () => {
     expect(clock.due()).toBe(true)
   })
 
+  it('that is metered is over when all that came is done, also what a pause at the end made late', () => {
+    const { clock, at } = onTime(1000)
+    for (let k = 1; k <= 1900; k++) {
+      at(k)
+      expect([clock.over(2), clock.due()]).toEqual([false, true])
+      clock.step()
+    }
+    // A pause of half a second, across the end.
+    at(2400)
+    let late = 0
+    for (; !clock.over(2); late++) {
+      expect(clock.due()).toBe(true)
+      clock.step()
+    }
+    expect([late, clock.latency().count]).toEqual([100, 2000])
+    near(clock.latency().p99, 480_000)
+  })
+
+  it('at full speed is over when the time is, which it looks at every sixteenth step', () => {
+    const { clock, at } = onTime()
+    at(1900)
+    for (let k = 1; k <= 16; k++) clock.step()
+    expect(clock.over(2)).toBe(false)
+    at(2100)
+    clock.step()
+    expect(clock.over(2)).toBe(false)
+    for (let k = 18; k <= 32; k++) clock.step()
+    expect(clock.over(2)).toBe(true)
+  })
+
+  it('goes with the clock of the process, on the same scale', () => {
+    const clock = new StepClock()
+    const before = performance.now()
+    clock.start()
+    expect(clock.startedAt).toBeGreaterThanOrEqual(before - 1)
+    expect(clock.startedAt).toBeLessThanOrEqual(performance.now() + 1)
+  })
+
+  it('takes of a peer no more time than it kept', () => {
+    // 200 seconds of steady work, of which a peer keeps 150.
+    const bins = Array.from({ length: 1_500_000 }, (_, bin) => [bin, 10]).flat()
+    const recorded = { steps: 20_000_000, elapsedMs: 200_000, maxNs: 1e6, counts: [], bins, grain: 1, skips: [] }
+    expect(
+      StepClock.of(recorded, 0)
+        .mmu()
+        .map(([, share]) => share),
+    ).toEqual(new Array(7).fill(1))
+  })
+
   it('has steps of any length in their place', () => {
     for (const ms of [0.03, 1, 700, 2147, 2148, 3000, 20_000, 60_000]) {
       const { clock, at } = onTime()
@@ -129,7 +186,6 @@ describe('the clock of steps', () => {
       at(12 * ms)
       clock.step()
       near(clock.latency().p50, ms * 1000)
-      vi.restoreAllMocks()
     }
   })
 
@@ -212,6 +268,49 @@ describe('several runs of a case', () => {
       { ...rows[0], overNone: 1.5, wallOverNone: 2 },
       { ...rows[1], overNone: 2, wallOverNone: 4 },
       ...rows.slice(2),
+    ])
+  })
+
+  it('of micro are compared with plain objects: how many times their cost', () => {
+    const row = (workload: string, system: string, nsPerOp: number): Row => ({ workload, system, nsPerOp })
+    const rows = [row('read', 'concurrent', 3), row('read', 'v8', 2), row('store', 'concurrent', 5)]
+    expect(micro.compare(rows)).toEqual([{ ...rows[0], overV8: 1.5 }, rows[1], rows[2]])
+  })
+
+  it('of relocation are compared with copying: MOVE is the dividend, in batches, by page, and placing alone', () => {
+    const row = (system: string, compactUsPerPage: number, placeUsPerPage: number): Row => ({
+      ...{ workload: 'w', system, compactUsPerPage, placeUsPerPage, buildUsPerPage: 100 },
+    })
+    const rows = [row('MOVE', 3, 0.5), row('COPY', 4, 2), row('COPY page by page', 10, 8)]
+    expect(relocation.compare(rows)).toEqual([
+      { ...rows[0], moveOverCopy: 0.75, moveOverCopyByPage: 0.3, placeMoveOverCopy: 0.25 },
+      ...rows.slice(1),
+    ])
+  })
+
+  it('of the bare barrier are compared with a first touch of the same run', () => {
+    const timed = (p50: number, perPage: number): Record<string, number> => ({ ...latency(0), count: 1, p50, perPage })
+    const outcome = (touch: number): unknown => ({
+      figures: { wallS: 1, cpuS: 1, peakRssMiB: 1 },
+      histograms: {
+        'first touch': timed(touch, touch),
+        'bare SIGBUS': timed(3, 3),
+        'sigbus MOVE 1': timed(6, 6),
+        'thread COPY 16': timed(20, 0.5),
+        'place MOVE 64': timed(9, 0.1),
+      },
+    })
+    const rows = barrier.rows({ bench: 'barrier', workload: 'bare' }, [outcome(2), outcome(1), outcome(3)])
+    const shown = rows.map(({ workload, system, perPageUs, faultOverFirstTouch, perPageWithFaultAround }) => [
+      ...[workload, system, perPageUs, faultOverFirstTouch, perPageWithFaultAround],
+    ])
+    // Medians over the runs of each run's ratio.
+    expect(shown).toEqual([
+      ['first touch', 'native', 2, undefined, undefined],
+      ['bare SIGBUS', 'native', 3, undefined, undefined],
+      ['bare: a fault places one page', 'sigbus, MOVE', 6, 3, undefined],
+      ['bare: a fault places 16 pages', 'thread, COPY', 0.5, undefined, 0.25],
+      ['bare: placing 64 pages, no fault', 'MOVE', 0.1, undefined, undefined],
     ])
   })
 

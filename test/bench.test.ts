@@ -1,7 +1,16 @@
 // `glissade bench`: the command works from end to end and writes rows of the documented shape.
 
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -29,6 +38,7 @@ interface Report {
   machine: Record<string, unknown>
   rows: Row[]
   skipped: string[]
+  failed: string[]
 }
 type Points = number[][]
 
@@ -152,7 +162,7 @@ describe('glissade bench', () => {
       mkdirSync(results)
       await bench('gcbench', '--filter', 'concurrent')
       renameSync(join(folder, 'rows.json'), join(results, 'a.json'))
-      await bench('micro', '--filter', 'read a number')
+      await bench('micro', '--filter', 'its number')
       renameSync(join(folder, 'rows.json'), join(results, 'b.json'))
       const [html, markdown] = [join(folder, 'report.html'), join(folder, 'tables.md')]
       await run(process.execPath, [program, 'bench', '--from', results, '--html', html, '--markdown', markdown])
@@ -266,7 +276,15 @@ describe('glissade bench', () => {
     [whole({ ...good, latencyUs: { ...latencyUs, max: undefined } }), /'latencyUs\.max' is missing/],
     [whole({ ...good, ownUs: { ...latencyUs, p50: 'a' } }), /'ownUs\.p50' is not a number/],
     [whole({ ...good, latencyUs, spread: { wallS: 3 } }), /'spread' is not the smallest and the largest/],
-    [whole({ ...good, latencyUs, series: { mmu: [1] } }), /'series' is not lists of points/],
+    [whole({ ...good, latencyUs, series: { mmu: [1] } }), /'series.mmu' is no list of points of 2 numbers/],
+    [whole({ ...good, series: { latency: [[]] } }), /'series.latency' is no list of points of 2 numbers/],
+    [
+      whole({ ...good, heapMiB: 1, series: { timeline: [[1, 2]] } }),
+      /'series.timeline' is no list of points of 5 numbers/,
+    ],
+    [whole({ ...good, series: { timeline: [[0, 1, 2, 3, 4]] } }), /'heapMiB' is missing/],
+    [whole(good, good), /' has twice quads, w, v8: a case can be taken from one/],
+    ['{"machine":{},"rows":[],"skipped":[],"failed":7}', /'failed' is no list of texts/],
   ])('reads nothing else than its own: %s', async (text, why) => {
     const other = join(folder, 'other.json')
     const html = join(folder, 'other.html')
@@ -319,6 +337,80 @@ describe('glissade bench', () => {
     // Cases that are missing for another reason may be what was wanted: then that is what is said.
     const [code, said] = concurrent ? [2, '--filter'] : [1, "quads: skipped: collector 'concurrent' cannot be had here"]
     await expect(nothing).rejects.toMatchObject({ code, stderr: expect.stringContaining(said) as string })
+  })
+
+  it('writes the other files, and says which not, where one cannot be written', async () => {
+    const file = join(folder, 'full.json')
+    const html = join(folder, 'full.html')
+    writeFileSync(file, whole(good))
+    const args = ['bench', '--from', file, '--json', '/dev/full', '--html', html]
+    const full = run(process.execPath, [program, ...args])
+    const said = expect.stringContaining("the rows could not be written to '/dev/full'") as string
+    await expect(full).rejects.toMatchObject({ code: 1, stderr: said })
+    expect(readFileSync(html, 'utf8')).toContain('quads')
+  })
+
+  it('takes several files for what they are: of which machines, and no case twice', async () => {
+    const parts = mkdtempSync(join(folder, 'parts-'))
+    const part = (name: string, machine: object, bench: string): void =>
+      writeFileSync(join(parts, name), JSON.stringify({ machine, rows: [{ ...good, bench }], skipped: [] }))
+    part('a.json', { model: 'one', node: '20', date: '2026-01-02' }, 'quads')
+    part('b.json', { model: 'other', node: '20', date: '2026-01-01' }, 'pusher')
+    mkdirSync(join(parts, 'folder.json'))
+    const markdown = join(folder, 'parts.md')
+    await run(process.execPath, [program, 'bench', '--from', parts, '--markdown', markdown])
+    expect(readFileSync(markdown, 'utf8')).toContain('model one and other · node 20 · date 2026-01-01 to 2026-01-02')
+    part('c.json', {}, 'pusher')
+    const twins = run(process.execPath, [program, 'bench', '--from', parts])
+    const said = expect.stringMatching(/'.*b\.json' and '.*c\.json' both have pusher, w, v8/) as string
+    await expect(twins).rejects.toMatchObject({ code: 2, stderr: said })
+  })
+
+  describe('a peer', () => {
+    /** A machine whose JVM does this. */
+    function jvm(does: string): NodeJS.ProcessEnv {
+      const home = mkdtempSync(join(folder, 'jvm-'))
+      mkdirSync(join(home, 'bin'))
+      writeFileSync(join(home, 'bin', 'javac'), '#!/bin/sh\n', { mode: 0o755 })
+      const script = `#!/bin/sh\nfor a; do [ "$a" = -version ] && exit 0; done\n${does}\n`
+      writeFileSync(join(home, 'bin', 'java'), script, { mode: 0o755 })
+      return { ...process.env, JAVA_HOME: home, TMPDIR: mkdtempSync(join(folder, 'tmp-')) }
+    }
+    const args = [program, 'bench', 'binary-trees', '--quick', '--filter', 'depth 14 java ZGC', '--json']
+
+    it('that fails is told as failed, not as left out, and the command fails', async () => {
+      const file = join(folder, 'failed.json')
+      const failing = run(process.execPath, [...args, file], { env: jvm('echo boom >&2; exit 3') })
+      const told = 'depth 14 on java ZGC: status 1: Error: java ZGC ended with status 3: boom'
+      const stderr = expect.stringContaining(`binary-trees: FAILED: ${told}`) as string
+      await expect(failing).rejects.toMatchObject({ code: 1, stderr })
+      const { rows, failed, skipped } = JSON.parse(readFileSync(file, 'utf8')) as Report
+      expect([rows, failed, skipped]).toEqual([[], [`binary-trees: ${told}`], []])
+    })
+
+    it.each(['SIGTERM', 'SIGINT'] as const)(
+      'ends with the command when that gets %s, and leaves no files',
+      async (signal) => {
+        const pid = join(mkdtempSync(join(folder, 'pid-')), 'pid')
+        const env = jvm(`echo $$ > ${pid}.part; mv ${pid}.part ${pid}; exec sleep 1000`)
+        const child = spawn(process.execPath, [...args, join(folder, 'ended.json')], { env, stdio: 'ignore' })
+        const ended = new Promise((resolve) => child.on('close', resolve))
+        while (!existsSync(pid)) await new Promise((resolve) => setTimeout(resolve, 20))
+        child.kill(signal)
+        await ended
+        const peer = Number(readFileSync(pid, 'utf8'))
+        const state = (): string => {
+          try {
+            // Nobody waits for an orphan's end but init: a zombie has ended, too.
+            return /^State:\s+(\w)/m.exec(readFileSync(`/proc/${peer}/status`, 'utf8'))?.[1] ?? ''
+          } catch {
+            return 'gone'
+          }
+        }
+        await expect.poll(state, { timeout: 10_000 }).toMatch(/^(gone|Z|X)$/)
+        expect(readdirSync(env['TMPDIR'] as string)).toEqual([])
+      },
+    )
   })
 
   it('compiles no peer that nobody asked for', async () => {

@@ -64,6 +64,11 @@ public final class Peers {
     void work(int units) {
       count(System.nanoTime(), units);
     }
+    /** Whether a program of so many seconds is over: metered, when all that came in them is done. */
+    boolean over(double seconds) {
+      if (interval != 0) return steps >= seconds * 1e9 / interval;
+      return (steps & 15) == 0 && last - start > seconds * 1e9;
+    }
     private void count(long now, int units) {
       if (units > grain) grain = units;
       long bin = (now - start) / 100_000;
@@ -247,7 +252,7 @@ public final class Peers {
     for (int round = 0, bytes = 32; round < 6; round++, bytes *= 2) {
       int half = (int) (budgetMiB * 524288L / bytes);
       for (int i = 0; i < 2 * half; i++) {
-        int[] made = new int[bytes / 4 - 2];
+        int[] made = new int[bytes / 4 - 4]; // and 16 bytes of header
         made[0] = i;
         held[i] = made;
         if ((i & 1) == 1) held[i - 1] = null;
@@ -291,7 +296,6 @@ public final class Peers {
       int bucket = bucket(key, items);
       buckets[bucket] = new Entry(key, item(key), buckets[bucket]);
     }
-    long end = System.nanoTime() + (long) (seconds * 1e9);
     clock.start();
     for (;;) {
       if (!clock.due()) continue;
@@ -299,7 +303,7 @@ public final class Peers {
       expect("an item", find(buckets, key).item[9], key + 9);
       find(buckets, key).item = item(key);
       clock.step();
-      if ((clock.steps & 15) == 0 && System.nanoTime() > end) break;
+      if (clock.over(seconds)) break;
     }
   }
 
@@ -326,7 +330,6 @@ public final class Peers {
     int clusters = (int) (liveMiB * 1048576L / (48 * 16 + 4)), anchors = clusters >> 1;
     Linked[] directory = new Linked[clusters];
     for (int slot = 0; slot < clusters; slot++) replace(directory, slot, Math.min(slot, anchors));
-    long end = System.nanoTime() + (long) (seconds * 1e9);
     clock.start();
     for (;;) {
       if (!clock.due()) continue;
@@ -336,7 +339,7 @@ public final class Peers {
         from.cross = directory[random(anchors)];
       }
       clock.step();
-      if ((clock.steps & 15) == 0 && System.nanoTime() > end) break;
+      if (clock.over(seconds)) break;
     }
     int found = 0;
     for (Linked node = directory[clusters - 1]; node != null; node = node.next) found++;

@@ -72,6 +72,11 @@ static void clock_step_of(uint32_t units) {
   count_work(now, units);
 }
 static void clock_step(void) { clock_step_of(1); }
+/// Whether a program of so many seconds is over: metered, when all that came in them is done.
+static int clock_over(double seconds) {
+  if (interval != 0) return (double)steps >= seconds * 1e9 / interval;
+  return (steps & 15) == 0 && (double)(last - start) > seconds * 1e9;
+}
 
 static void on_event(GC_EventType event) {
   static int64_t stopped;
@@ -129,11 +134,11 @@ static uint32_t uncounted(int depth) { return depth < kCountedDepth ? (uint32_t)
 
 struct pair { struct pair *left, *right; };
 static struct pair* pair_build(int depth) {
+  struct pair* left = depth > 0 ? pair_build(depth - 1) : NULL;
+  struct pair* right = depth > 0 ? pair_build(depth - 1) : NULL;
   struct pair* made = allocate(sizeof *made);
-  if (depth > 0) {
-    made->left = pair_build(depth - 1);
-    made->right = pair_build(depth - 1);
-  }
+  made->left = left;
+  made->right = right;
   if (depth == kCountedDepth) clock_work((uint32_t)nodes(depth));
   return made;
 }
@@ -274,7 +279,6 @@ static void churn(int live_mib, double seconds) {
   const uint32_t clusters = (uint32_t)(live_mib * 1048576LL / (48 * 16 + 4)), anchors = clusters >> 1;
   struct linked** directory = allocate(sizeof(struct linked*) * clusters);
   for (uint32_t slot = 0; slot < clusters; slot++) replace(directory, slot, slot < anchors ? slot : anchors);
-  const int64_t end = now_ns(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
   clock_start();
   for (;;) {
     if (!clock_due()) continue;
@@ -284,7 +288,7 @@ static void churn(int live_mib, double seconds) {
       from->cross = directory[below(anchors)];
     }
     clock_step();
-    if ((steps & 15) == 0 && now_ns(CLOCK_MONOTONIC) > end) break;
+    if (clock_over(seconds)) break;
   }
   int found = 0;
   for (struct linked* node = directory[clusters - 1]; node != NULL; node = node->next) found++;

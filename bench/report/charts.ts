@@ -160,7 +160,7 @@ export interface Bar {
 }
 export function barChart(label: string, bars: readonly Bar[], x: Axis): string {
   const row = 20
-  const names = 142
+  const names = Math.max(142, ...bars.map(({ name }) => EDGE + textWidth(name) + 6))
   const notes = 68
   const bottom = TOP + bars.length * row
   const rows = bars.map(({ name, colour, value, note }, i) => {

@@ -70,17 +70,18 @@ function table(bench: string, rows: readonly Row[]): string {
   return `<details open><summary>Figures: ${basisOf(rows)}; microseconds where nothing else is said</summary><div class="table"><table><thead><tr>${head.join('')}</tr></thead><tbody>${body.join('')}</tbody></table></div></details>`
 }
 
-export function htmlReport({ machine, rows, skipped }: Report): string {
+export function htmlReport({ machine, rows, skipped, failed }: Report): string {
   const found = BENCHES.filter(({ name }) => rows.some((row) => row.bench === name))
   const sections = found.map(({ name, summary, progressIn }) => {
     const own = rows.filter((row) => row.bench === name)
     return `<section id="${name}"><h2>${name}</h2><p class="dim">${escape(summary)}. ${escape(READING[name] ?? WORKLOAD_READING)}</p>${cardsOf(name, own, progressIn)}${table(name, own)}</section>`
   })
   const facts = Object.entries(machine).map(([what, value]) => `${what} ${value}`)
-  const missing =
-    skipped.length === 0
+  const listed = (heading: string, texts: readonly string[]): string =>
+    texts.length === 0
       ? ''
-      : `<section><h2>Not run</h2><ul>${skipped.map((s) => `<li>${escape(s)}</li>`).join('')}</ul></section>`
+      : `<section><h2>${heading}</h2><ul>${texts.map((s) => `<li>${escape(s)}</li>`).join('')}</ul></section>`
+  const missing = `${listed('Failed', failed)}${listed('Not run', skipped)}`
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>glissade: benchmarks</title><style>${STYLE}</style></head>

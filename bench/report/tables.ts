@@ -56,7 +56,7 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
   micro: [
     ['ns/op', (row) => row['nsPerOp'], (v) => v.toFixed(2)],
     ['× V8', (row) => row['overV8'], (v) => v.toFixed(2)],
-    ['± %', (row) => row['errorPercent'], (v) => v.toFixed(0)],
+    ['±', (row) => halfWidth(row, 'nsPerOp'), percent],
   ],
   pauses: [
     ...stall('flip', 'flipUs', 'p50', 'p99', 'max'),
@@ -123,7 +123,7 @@ export function cellsOf(bench: string, rows: readonly Row[]): string[][] {
 
 /** All rows as tables of Markdown, one to a benchmark, to be pasted. */
 export function markdown(
-  { machine, rows, skipped }: Report,
+  { machine, rows, skipped, failed }: Report,
   list: readonly { readonly name: string; readonly summary: string }[],
 ): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
@@ -136,6 +136,6 @@ export function markdown(
     return [[head, line(headings), line(rule), ...cells.map(line), ''].join('\n')]
   })
   const facts = Object.entries(machine).map(([what, value]) => `${what} ${String(value)}`)
-  const missing = skipped.map((why) => `- not run: ${why}`)
+  const missing = [...failed.map((why) => `- FAILED: ${why}`), ...skipped.map((why) => `- not run: ${why}`)]
   return `${[`${facts.join(' · ')}\n`, ...sections, ...missing].join('\n').trimEnd()}\n`
 }

@@ -98,7 +98,6 @@ export const churn: Workload = {
       cards[(from + cross) >>> 8] = 1
     }
     for (let slot = 0; slot < clusters; slot++) replace(slot, Math.min(slot, anchors))
-    const end = performance.now() + seconds * 1000
     clock.start()
     for (;;) {
       if (control[pollIndex] !== 0) m.poll()
@@ -106,7 +105,7 @@ export const churn: Workload = {
       replace(anchors + (random() % (clusters - anchors)), anchors)
       for (let i = 0; i < RELINKED; i++) relink()
       clock.step()
-      if ((clock.steps & 15) === 0 && performance.now() > end) break
+      if (clock.over(seconds)) break
     }
     let found = 0
     for (let ref = i32[rootsI32[base] + at + clusters - 1]; ref !== 0; ref = i32[ref + next]) found++
@@ -134,14 +133,13 @@ export const churn: Workload = {
       from.cross = directory[random() % anchors]
     }
     for (let slot = 0; slot < clusters; slot++) replace(slot, Math.min(slot, anchors))
-    const end = performance.now() + seconds * 1000
     clock.start()
     for (;;) {
       if (!clock.due()) continue
       replace(anchors + (random() % (clusters - anchors)), anchors)
       for (let i = 0; i < RELINKED; i++) relink()
       clock.step()
-      if ((clock.steps & 15) === 0 && performance.now() > end) break
+      if (clock.over(seconds)) break
     }
     let found = 0
     for (let node = directory[clusters - 1]; node !== null; node = node.next) found++

@@ -11,6 +11,18 @@ const FIRST_BYTES = 32
 /** Objects of `bytes` that make up half of the budget, which is what survives a round. */
 const halfOf = (budgetMiB: number, bytes: number): number => Math.floor((budgetMiB * 2 ** 19) / bytes)
 
+/** 32 bytes in Node, where an array of numbers takes 48 and 8 for each slot. */
+class Small {
+  constructor(readonly first: number) {}
+}
+function plainArray(bytes: number, first: number): number[] {
+  const made = new Array<number>(bytes / 8 - 6).fill(0)
+  made[0] = first
+  return made
+}
+const firstOf = (made: Small | readonly number[] | null): number =>
+  made === null ? -1 : made instanceof Small ? made.first : made[0]
+
 export const fragmentation: Workload = {
   name: 'fragmentation',
   summary: 'every second object dies and the next are twice as large; a step is one allocation',
@@ -64,19 +76,16 @@ export const fragmentation: Workload = {
 
   plain(clock, { budgetMiB }) {
     const most = 2 * halfOf(budgetMiB, FIRST_BYTES)
-    const held = new Array<number[] | null>(most).fill(null)
+    const held = new Array<Small | number[] | null>(most).fill(null)
     clock.start()
     for (let round = 0, bytes = FIRST_BYTES; round < ROUNDS; round++, bytes *= 2) {
       const half = halfOf(budgetMiB, bytes)
       for (let i = 0; i < 2 * half; i++) {
-        // An array's slots are 8 bytes in Node: as many as make an object of this size.
-        const made = new Array<number>(bytes / 8 - 2).fill(0)
-        made[0] = i
-        held[i] = made
+        held[i] = bytes < 64 ? new Small(i) : plainArray(bytes, i)
         if ((i & 1) === 1) held[i - 1] = null
         clock.step()
       }
-      for (let i = 1; i < 2 * half; i += 2) expectSame('a survivor', held[i]?.[0] ?? -1, i)
+      for (let i = 1; i < 2 * half; i += 2) expectSame('a survivor', firstOf(held[i]), i)
       for (let i = 2 * half; i < most; i++) held[i] = null
       clock.skip()
     }

@@ -37,7 +37,7 @@ async function run({ workload, system }: Case): Promise<Outcome> {
     error: (text) => (complaint += text),
   })
   const outcome = language.run(source)
-  if (outcome !== 'ok') throw new Error(`Error: ${workload} ended with a ${outcome}: ${complaint}`)
+  if (outcome !== 'ok') throw new Error(`${workload} ended with a ${outcome}: ${complaint}`)
   const time = elapsed()
   const { figures, histograms } = heapFigures(language.heap)
   language.close()

@@ -3,7 +3,7 @@
 // The benchmarks themselves are programs on the public API (bench/ of the repository, dist/bench when built) and are
 // loaded when asked for: this file is their command line and the tables on the terminal.
 
-import { closeSync, existsSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, realpathSync, unlinkSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { readReports, type Report, type Row } from './bench-results.js'
 import { integer, UsageError, type CliCommand } from './command.js'
@@ -137,26 +137,30 @@ export const bench: CliCommand = {
         )
     }
     if (report.rows.length === 0 && from !== undefined) throw new UsageError(whyNothing(from, operands))
-    if (report.rows.length === 0 && report.skipped.length === 0)
+    if (report.rows.length + report.skipped.length + report.failed.length === 0)
       throw new UsageError('nothing was run: no case is left by --filter and --without (--help explains them)')
-    const json = given['json'] as string | undefined
-    const html = given['html'] as string | undefined
-    const text = given['markdown'] as string | undefined
-    if (json !== undefined) {
-      writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`)
-      console.error(`rows written to ${json}`)
-    }
-    if (html !== undefined) {
-      const { htmlReport } = await load<{ htmlReport(of: Report): string }>('report/html')
-      writeFileSync(html, htmlReport(report))
-      console.error(`report written to ${html}`)
-    }
-    if (text !== undefined) {
-      writeFileSync(text, markdown(report, suite.list()))
-      console.error(`tables written to ${text}`)
-    }
-    return report.rows.length > 0 && !stopping.signal.aborted ? 0 : 1
+    const { htmlReport } = await load<{ htmlReport(of: Report): string }>('report/html')
+    const written = [
+      write('rows', given['json'], () => `${JSON.stringify(report, null, 1)}\n`),
+      write('report', given['html'], () => htmlReport(report)),
+      write('tables', given['markdown'], () => markdown(report, suite.list())),
+    ]
+    const whole = report.rows.length > 0 && report.failed.length === 0 && !stopping.signal.aborted
+    return whole && written.every((done) => done) ? 0 : 1
   },
+}
+
+/** False: it could not be written. The others shall be all the same: they may be hours of work. */
+function write(what: string, file: unknown, content: () => string): boolean {
+  if (typeof file !== 'string') return true
+  try {
+    writeFileSync(file, content())
+    console.error(`${what} written to ${file}`)
+    return true
+  } catch (error) {
+    console.error(`glissade: the ${what} could not be written to '${file}': ${(error as Error).message}`)
+    return false
+  }
 }
 
 type SuiteOptions = Parameters<Suite['runSuite']>[0]
@@ -168,8 +172,10 @@ async function measured(
   stopping: AbortController,
   options: Omit<SuiteOptions, 'stop' | 'progress' | 'complain'>,
 ): Promise<Report> {
-  // Ctrl-C reaches the case that is running, too; what was run before it is reported. The second one ends everything.
+  // Ctrl-C ends the case that is running; what was run before it is reported. The second one ends everything, as these do.
   process.once('SIGINT', () => stopping.abort())
+  process.once('SIGTERM', () => process.exit(128 + 15)) // not at once: its listeners clear up
+  process.once('SIGHUP', () => process.exit(128 + 1))
   const start = performance.now()
   let doing = ''
   const tick = (): void => status.update(() => `${((performance.now() - start) / 1000).toFixed(0)} s  ${doing}`)
@@ -209,7 +215,7 @@ function mustBeWritable(file: string | undefined): void {
   const isNew = !existsSync(file)
   try {
     closeSync(openSync(file, 'a'))
-    if (isNew) unlinkSync(file)
+    if (isNew) unlinkSync(realpathSync(file)) // not a link to where nothing was
   } catch (error) {
     throw new UsageError(`'${file}' cannot be written: ${(error as Error).message}`)
   }

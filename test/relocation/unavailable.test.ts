@@ -1,6 +1,8 @@
 // Machines that lack something, made of this one: processes under real seccomp filters (test/fixtures/deny.py) and of
 // another user. `auto` takes the next best and says so; what was asked for by name and cannot be had is an error.
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it, type TestContext } from 'vitest'
 import type { Capabilities, HeapOptions } from 'glissade'
 import type { Diagnosis } from '../../dist/cli/doctor.js'
@@ -10,6 +12,7 @@ const here = configurations.some(({ concurrent }) => concurrent)
 const python = spawnSync('python3', ['-c', 'import ctypes'], { encoding: 'utf8' }).status === 0
 const possible = here && process.arch === 'x64' && python
 const CANNOT = 77
+const selftest = fileURLToPath(new URL('../../build/Release/selftest', import.meta.url))
 
 interface Opened {
   readonly capabilities: Capabilities
@@ -41,6 +44,18 @@ interface Machine {
   readonly reason: RegExp
   readonly remedy: RegExp
 }
+
+describe.runIf(possible && existsSync(selftest))('the bare barrier benchmark', () => {
+  it('measures on a kernel without MOVE what there is, and comes to an end', (test) => {
+    const args = ['test/fixtures/deny.py', 'move=EINVAL', '--', selftest, '--bench', 'barrier']
+    const { status, stdout } = spawnSync('python3', args, { encoding: 'utf8', timeout: 120_000 })
+    if (status === CANNOT) test.skip('this process may not deny MOVE')
+    expect(status).toBe(0)
+    const names = Object.keys(JSON.parse(stdout) as object)
+    expect(names).toContain('sigbus COPY 1')
+    expect(names.filter((name) => name.includes('MOVE'))).toEqual([])
+  })
+})
 
 describe.runIf(possible)('without userfaultfd', () => {
   const machines: readonly Machine[] = [
