@@ -25,6 +25,30 @@ describe.each(configurations)('a large heap ($name)', ({ options }) => {
   })
 })
 
+describe.each(configurations)('text in a large heap ($name)', ({ options }) => {
+  it.each(['900m', '1100m', '2g', '3g', '4g'])('of %s comes out as it went in', (maxBytes) => {
+    using heap = Heap.create({ ...options, maxBytes })
+    const [utf8, utf16] = [heap.defineArray('Utf8', 'u8'), heap.defineArray('Utf16', 'u16')]
+    heap.run((m) => {
+      for (const text of [
+        'é',
+        'a'.repeat(25),
+        'é'.repeat(100),
+        'a'.repeat(1000),
+        'é'.repeat(20_000),
+        'a'.repeat(60_000),
+      ]) {
+        for (const shape of [utf8, utf16]) {
+          // Compared as one: the messages of long texts are long.
+          expect(m.readString(m.newString(shape, text)) === text, `${text.length} of ${text[0]}, ${shape.name}`).toBe(
+            true,
+          )
+        }
+      }
+    })
+  })
+})
+
 const portable = configurations.filter(({ concurrent }) => !concurrent)
 describe.each(portable)('a large heap whose large objects are of one kind ($name)', ({ options, collects }) => {
   const kinds = [

@@ -80,7 +80,8 @@ export function copyIn(core: HeapCore, ref: Ref, source: Uint8Array): void {
 }
 
 // Node copies text out of a Buffer three times faster than a typed array can be decoded in JavaScript (60 characters: 75
-// against 260 ns), in user space, lone surrogates and malformed UTF-8 treated as below. Its positions end at 2 GiB.
+// against 260 ns), in user space, lone surrogates and malformed UTF-8 treated as below. Positions beyond 2 GiB are not left to
+// it, nor the length of what it writes: without one it takes what is left of the buffer, and of 2 GiB and more makes nothing.
 const buffers = new WeakMap<ArrayBufferLike, Buffer>()
 const BUFFER_END = 2 ** 31
 function bufferOf(core: HeapCore): Buffer {
@@ -120,7 +121,7 @@ export function newString(
     const bytes = Buffer.byteLength(text)
     const ref = allocation.allocArray(shape, bytes)
     const start = ref * 4 + GRANULE_BYTES
-    if (start + bytes < BUFFER_END) bufferOf(core).write(text, start, 'utf8')
+    if (start + bytes < BUFFER_END) bufferOf(core).write(text, start, bytes, 'utf8')
     else core.views.u8.set(encoder.encode(text), start)
     return ref
   }
@@ -128,7 +129,7 @@ export function newString(
     const ref = allocation.allocArray(shape, text.length)
     const start = ref * 4 + GRANULE_BYTES
     if (text.length > SHORT && start + 2 * text.length < BUFFER_END) {
-      bufferOf(core).write(text, start, 'utf16le')
+      bufferOf(core).write(text, start, 2 * text.length, 'utf16le')
     } else {
       const { u16 } = core.views
       for (let i = 0; i < text.length; i++) u16[start / 2 + i] = text.charCodeAt(i)
