@@ -80,6 +80,22 @@ export const MUTANTS = [
     tests: ['gaps_between_live'],
   },
   {
+    name: 'fillers-taken-for-damage',
+    what: 'a young cycle that verifies takes the filler of a compaction that was not made for damage',
+    file: 'native/core/marking.cc',
+    find: ' && shape != layout::kFillerShape && ',
+    replace: ' && ',
+    tests: ['a_young_cycle_knows_the_fillers'],
+  },
+  {
+    name: 'lost-marks-unnoticed',
+    what: 'a cycle that had no memory to mark with goes on as if it had marked all',
+    file: 'native/core/marking.cc',
+    find: 'if (marker.stack().take_lost()) lost_',
+    replace: 'if (false) lost_',
+    tests: ['a_cycle_without_memory_to_mark_with'],
+  },
+  {
     name: 'odd-pieces-stay-room',
     what: 'what is too short for what is allocated counts as room for it',
     file: 'native/core/allocation.cc',

@@ -93,7 +93,7 @@ bool map_hole(u8* range, std::size_t bytes, int protection) {
 
 Geometry Geometry::for_heap(std::size_t max_bytes, std::size_t root_bytes, std::size_t buffer_limit, bool roomy) {
   Geometry g{};
-  g.max_bytes = round_up(max_bytes, kPageSize);
+  g.max_bytes = max_bytes / kPageSize * kPageSize;  // a hard limit
   g.root_bytes = round_up(root_bytes, kPageSize);
   // Address space is free and lets either kind of object fill the heap in spite of holes: twice the budget for the
   // kind that shares its range with the moving space, once (and a page for null) for the pointer-free kind. Where
@@ -248,9 +248,15 @@ void AddressSpace::drop_overflow(u32 pages) {
 
 void AddressSpace::drop_pages() {
   const std::size_t below = geometry_.pointer_free_bytes;
-  madvise(flipped_ - below, below + geometry_.flipped_bytes, MADV_DONTNEED);
-  madvise(cards(), geometry_.card_bytes + geometry_.root_card_bytes, MADV_DONTNEED);
+  const auto drop = [](u8* range, std::size_t bytes) {
+    // Of locked pages madvise drops none. They are nobody's from now on.
+    munlock(range, bytes);
+    madvise(range, bytes, MADV_DONTNEED);
+  };
+  drop(flipped_ - below, below + geometry_.flipped_bytes);
+  drop(cards(), geometry_.card_bytes + geometry_.root_card_bytes);
   reset_from_space();
+  munlock(overflow_, std::size_t{geometry_.overflow_pages} << kPageShift);
   drop_overflow(geometry_.overflow_pages);
 }
 

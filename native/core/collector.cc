@@ -58,8 +58,8 @@ bool Heap::remark_pause(bool last) {
         c.done = heap.marking.remark(c.last);
         if (c.done) {
           heap.marking.clear_weak();
-          // What only a damaged object leads to has no mark.
-          if (heap.verification.damaged()) heap.may_reuse_ = false;
+          // What was lost on the way has no mark.
+          if (!heap.marking.is_whole()) heap.may_reuse_ = false;
           if (heap.verification.wants(1)) heap.verification.check_marking();
           // From here every reachable object is marked, and what is born is black (invariant 6).
           heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
@@ -170,8 +170,12 @@ void Heap::run_cycle(bool forced) {
   Statistics::add(statistics.markNs, marked - started);
   injection::delay(injection::Delay::Reclaim);
   marking.hand_over_due();
-  if (verification.damaged()) may_reuse_ = false;
-  else reclaim();
+  if (marking.is_whole()) {
+    reclaim();
+  } else {
+    may_reuse_ = false;
+    Statistics::add(statistics.marksLost);
+  }
   const bool moves = prepare(forced);
   Statistics::add(statistics.prepareNs, now_ns() - marked);
   if (stepping) gate(Rest::Flip);
@@ -222,7 +226,7 @@ bool Heap::prepare(bool forced) {
   // It had settled to stay, and should not have.
   if (stays_ && !young_ && !enough) owes_flip_.store(true, std::memory_order_relaxed);
   // After a young trace nothing is compacted: too much of what is marked may be dead.
-  const bool planned = !enough && !young_ && !stays_ && !verification.damaged();
+  const bool planned = !enough && !young_ && !stays_ && marking.is_whole();
   if (planned && plan(forced, prefix)) {
     if (verification.wants(3)) verification.check_forwarding();
     survey();
@@ -231,7 +235,7 @@ bool Heap::prepare(bool forced) {
   }
   // Holes of dense runs have become fillers, and live; short holes may have turned out to be needed, or not to be.
   if (planned || lists_short_holes_ != takes_short_holes_) find_dead();
-  marks_hold_ = (enough || !is_worth_moving(gain)) && !verification.damaged();
+  marks_hold_ = (enough || !is_worth_moving(gain)) && marking.is_whole();
   return false;
 }
 

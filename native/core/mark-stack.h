@@ -2,14 +2,14 @@
 //
 // A graph can put as many refs on the stack as it has slots. So the stack grows without copying itself, gives its oldest
 // chunk away whole to a marker that has nothing to do, and returns its memory to the kernel chunk by chunk. Up to 8 MiB it
-// keeps for good: the remark pause, and precleaning before it, push into memory that is there. For the marker that owns it alone.
+// keeps for good: the remark pause, and precleaning before it, push into memory that is there. Where the system refuses more, what
+// comes is dropped, and that is told: the marks of such a cycle are not whole. For the marker that owns it alone.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "assert.h"
@@ -37,9 +37,13 @@ class MarkStack {
   bool empty() const { return top_ == begin_ && below_.empty(); }
   // Inline wherever it is called: the compiler's budget for a file does not know which calls are the inner loop of marking.
   [[gnu::always_inline]] void push(u32 word) {
-    if (top_ == end_) [[unlikely]] add_chunk();
+    if (top_ == end_) [[unlikely]] {
+      if (!add_chunk()) return;
+    }
     *top_++ = word;
   }
+  /// Whether refs have been dropped since the last call.
+  bool take_lost() { return std::exchange(lost_, false); }
   /// The stack is not empty.
   [[gnu::always_inline]] u32 pop() {
     GLISSADE_ASSERT(!empty(), "popping from an empty mark stack");
@@ -61,6 +65,7 @@ class MarkStack {
     const u32 half = static_cast<u32>(top_ - begin_) / 2;
     if (half < kLeastGift) return {};
     const Gift gift{acquire(), half};
+    if (!gift.refs) return {};
     std::copy(begin_, begin_ + half, gift.refs);
     top_ = std::copy(begin_ + half, top_, begin_);
     return gift;
@@ -78,6 +83,7 @@ class MarkStack {
 
   static constexpr std::size_t kSpares = 8 * kMiB / (kRefs * sizeof(u32));
 
+  /// nullptr: the system refuses.
   u32* acquire() {
     if (!spares_.empty()) {
       u32* chunk = spares_.back();
@@ -85,11 +91,7 @@ class MarkStack {
       return chunk;
     }
     void* memory = mmap(nullptr, kRefs * sizeof(u32), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      std::fprintf(stderr, "glissade: no memory for the mark stack\n");
-      std::abort();
-    }
-    return static_cast<u32*>(memory);
+    return memory == MAP_FAILED ? nullptr : static_cast<u32*>(memory);
   }
   void release(u32* chunk) {
     if (spares_.size() < kSpares) spares_.push_back(chunk);
@@ -101,14 +103,21 @@ class MarkStack {
     top_ = chunk + used;
     end_ = chunk + kRefs;
   }
-  void add_chunk() {
+  bool add_chunk() {
+    u32* chunk = acquire();
+    if (!chunk) {
+      lost_ = true;
+      return false;
+    }
     if (begin_) below_.push_back(begin_);
-    set_current(acquire(), 0);
+    set_current(chunk, 0);
+    return true;
   }
 
   u32 *begin_ = nullptr, *top_ = nullptr, *end_ = nullptr;  // of the chunk on top
   std::vector<u32*> below_;  // full
   std::vector<u32*> spares_;
+  bool lost_ = false;
 };
 
 }  // namespace glissade

@@ -4,7 +4,8 @@
 // card, and the object is scanned again, but for slots that hold what was visited there last (visited-slots.h). Objects born before
 // remark are white until traced. A young cycle starts from the marks and the dirty cards that the last one left (young-cycles.h);
 // for everything after its trace it is like any. What makes invariant 6 hold: after the remark pause every card is clean or its
-// objects have been rescanned, every stack slot equals its shadow or has been visited, and the mark stacks are empty.
+// objects have been rescanned, every stack slot equals its shadow or has been visited, and the mark stacks are empty. Where the system
+// refuses memory for them the cycle is not whole, and clears, frees and moves nothing.
 //
 // Weak slots are looked at when a trace is complete, and ephemerons may then go on with it (weak-slots.h): that is a whole trace.
 //
@@ -127,11 +128,13 @@ class Marking {
   }
   /// After the pause: marks what is due with all that it leads to, and hands it over. No mutator can come to it before.
   void hand_over_due();
+  /// False: what has no mark may live. There was no memory for a mark stack, or a reference led to no object. After marking.
+  bool is_whole() const;
   /// The end of the highest object with a mark, in granules; large ones apart. No trace is under way.
   u32 end() const { return end_.load(std::memory_order_relaxed); }
 
  private:
-  void note(const Marker& marker);
+  void note(Marker& marker);
   void trace();
   void trace_whole();
   bool trace_telling(Marker& marker, u64 objects, u64 slots);
@@ -146,6 +149,7 @@ class Marking {
   std::deque<MarkWork> work_;     // of each worker; between traces only the first has any
   std::vector<u32> heap_cards_, root_cards_;
   std::atomic<u32> end_{0};       // relaxed: the end of a trace, or the pause, publishes it
+  std::atomic<bool> lost_{false};  // relaxed, as above: a mark stack has dropped refs in this cycle
   WeakSlots weak_;
   bool counting_ = false;         // what is traced is progress of the cycle (pacing.h)
   bool due_unmarked_ = false;

@@ -64,6 +64,7 @@ void Heap::forget_dead() {
     // A parked thread may ask what is in use (pages_in_use).
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.dead.clear();
+    found_dead_.clear();  // of a cycle that flipped, what was dead before
     // The memory of these lists is for those that the cycle is going to make.
     if (moving.dead.room() > found_dead_.room()) std::swap(moving.dead, found_dead_);
   }

@@ -21,6 +21,7 @@ namespace glissade {
   X(bytesLive, "bytes found live by the last mark")                                       \
   X(bytesUsed, "bytes in use: moving space and large objects")                            \
   X(objectsMarked, "objects marked, over all cycles")                                     \
+  X(marksLost, "cycles that freed and moved nothing: no memory to mark with, or (option verify) damage met") \
   X(precleanRounds, "rounds of concurrent card scanning")                                 \
   X(cardsScanned, "dirty cards scanned, in young cycles' begin, preclean and remark")      \
   X(remarkRetries, "remark pauses given up because too much was dirty")                   \

@@ -123,6 +123,7 @@ TEST(address_space_spaces_are_whole_pages_whatever_the_size) {
           if (bytes % kPageSize != 0) CHECK_EQ(max_bytes, 0u);  // says which
           REQUIRE_EQ(bytes % kPageSize, 0u);
         }
+        REQUIRE(g.max_bytes <= max_bytes && max_bytes - g.max_bytes < kPageSize);  // a hard limit
         REQUIRE(g.moving_bytes >= g.max_bytes);
         REQUIRE(g.pointer_free_bytes >= kPageSize);
         REQUIRE(g.heap_buffer_bytes() <= limit);
@@ -163,6 +164,78 @@ TEST(address_space_a_flip_that_the_kernel_refuses_half_way_leaves_other_mappings
   for (int i = 0; i < 3; i++) m.collect();
   CHECK(statistics.flips.load() > flips);
   CHECK(list_intact(m, 0, 20'000));
+}
+
+TEST(address_space_a_cycle_without_memory_to_mark_with_loses_nothing_and_frees_nothing) {
+#ifdef GLISSADE_SANITIZE
+  SKIP("a sanitizer ends the process where the system refuses it memory");
+#endif
+  HeapOptions options = small_heap();
+  options.collector_threads = 1;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(m.alloc_node());
+  m.set_key(m.root(0), 7);
+  m.push(0);
+  // Each array's slots are on the mark stack before its first, which leads to the next one, is looked at.
+  constexpr u32 kArrays = 1200, kLength = 4000;  // 19 MB of references; a mark stack keeps 8 MiB for good
+  for (u32 n = 0; n < kArrays; n++) {
+    const u32 array = m.alloc_refs(kLength);
+    m.store_ref(array + 2, m.root(1));
+    for (u32 i = 1; i < kLength; i++) m.store_ref(array + 2 + i, m.root(0));
+    m.set_root(1, array);
+  }
+  const auto intact = [&] {
+    u32 arrays = 0;
+    for (u32 array = m.root(1); array != 0; array = m.load(array + 2), arrays++) {
+      for (u32 i = 1; i < kLength; i++) {
+        if (m.load(array + 2 + i) != m.root(0)) return false;
+      }
+    }
+    return arrays == kArrays && m.key_intact(m.root(0)) && m.key(m.root(0)) == 7;
+  };
+  const Statistics& statistics = test.heap->statistics;
+  const u64 lost = statistics.marksLost.load(), flips = statistics.flips.load();
+  {
+    DataLimit limit(data_bytes() + kMiB / 2);
+    void* more = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (more != MAP_FAILED) {
+      munmap(more, kMiB);
+      SKIP("this kernel does not keep to RLIMIT_DATA");
+    }
+    for (u32 i = 0; i < 3; i++) m.collect();
+  }
+  CHECK(statistics.marksLost.load() > lost);
+  CHECK_EQ(statistics.flips.load(), flips);
+  CHECK(intact());
+  // With memory again everything is as ever.
+  const u64 still = statistics.marksLost.load();
+  for (u32 i = 0; i < 50'000; i++) m.alloc_node();
+  m.collect();
+  CHECK_EQ(statistics.marksLost.load(), still);
+  CHECK(statistics.flips.load() > flips);
+  CHECK(intact());
+}
+
+TEST(address_space_of_a_closed_heap_reads_zero_where_it_was_locked) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  u32 object = 0;
+  u8* page = nullptr;
+  {
+    NativeMutator m(test, 64);
+    m.push(m.alloc_node());
+    object = m.root(0);
+    m.set_key(object, 42);
+    u8* at = test.heap->address({object});
+    page = at - reinterpret_cast<std::uintptr_t>(at) % kPageSize;
+    if (mlock(page, kPageSize) != 0) SKIP("this process may not lock memory");
+  }
+  test.heap->close();
+  u32 words = 0;
+  for (u32 i = 0; i < kPageSize; i++) words += page[i] != 0;
+  CHECK_EQ(words, 0u);
 }
 
 TEST(address_space_a_flip_waits_for_a_parked_thread_that_makes_a_root_area) {

@@ -185,6 +185,39 @@ TEST(marks_are_not_kept_when_anything_has_moved) {
   m.unpark();
 }
 
+TEST(a_young_cycle_knows_the_fillers_of_a_compaction_that_was_planned_and_not_made) {
+  HeapOptions options = also_asked();
+  options.verify = 1;
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  m.push(0);
+  m.push(0);
+  u64 seen = 0;
+  for (u32 round = 0; round < 40 && seen < 3; round++) {
+    const u32 first = m.alloc_node(), dead = m.alloc_node(), last = m.alloc_node();
+    if (dead != first + 6 || last != dead + 6) continue;
+    m.set_root(0, first);
+    m.set_root(1, last);
+    collect_young(test, m, 1);
+    if (m.root(0) != first || m.root(1) != last) continue;  // a full cycle has moved them
+    // As align_runs leaves a small hole of a dense run (prepare.cc).
+    Heap& heap = *test.heap;
+    const Granule hole = heap.granule(Ref{dead});
+    if (heap.blocks.is_marked(hole)) continue;
+    m.store(dead + 1, 3u << layout::kFlagBits);
+    m.store(dead, layout::kFillerShape);
+    REQUIRE(heap.blocks.mark<false>(hole, 3));
+    m.set_left(first, last);
+    const u64 young = heap.statistics.youngCycles.load(), cycles = heap.statistics.collections.load();
+    m.collect();
+    seen += heap.statistics.youngCycles.load() > young && heap.statistics.collections.load() == cycles + 1;
+    CHECK_EQ(heap.verification.take_violation(), std::string());
+    CHECK_EQ(heap.statistics.marksLost.load(), 0u);
+  }
+  CHECK(seen > 0);
+}
+
 TEST(a_heap_that_wants_no_young_cycles_has_none) {
   HeapOptions options = small_heap();
   options.young = Young::Never;
