@@ -49,9 +49,8 @@ export class LiveMap {
     bits[w1] |= high
   }
 
-  /** Exclusive scan over the blocks of `[start, end)`, sliding to word `destination`. Returns live granules. */
-  computeOffsets(start: number, end: number, destination: number): number {
-    this.#destination = destination
+  /** Exclusive scan over the blocks of `[start, end)`. Returns live granules. */
+  computeOffsets(start: number, end: number): number {
     let live = 0
     const first = this.#granule(start) >>> 6
     const last = Math.ceil(this.#granule(end) / BLOCK_GRANULES)
@@ -60,6 +59,11 @@ export class LiveMap {
       live += popcount(this.#bits[block * 2]) + popcount(this.#bits[block * 2 + 1])
     }
     return live
+  }
+
+  /** The word that the first live object is forwarded to. */
+  slideTo(destination: number): void {
+    this.#destination = destination
   }
 
   /** The address after compaction of the live object at `ref`. */

@@ -9,7 +9,8 @@
 //   slide    runs of live words move down, in address order, so no run overwrites one that has not moved
 //   zero     everything above the new top; dead large objects; root areas at and above their tops
 //
-// Checked heaps slide into a fresh window of addresses instead of to the bottom, so that a stale Ref finds no object.
+// Checked heaps slide into a fresh window of addresses instead of to the bottom, so that a stale Ref finds no object, while
+// there are addresses for what is live; then from the bottom again.
 //
 // It may be cut off anywhere, by a vm timeout (for which no `finally` runs) or an exception. Up to `offsets` nothing of the
 // program's has changed, and the next collection begins afresh. From `clear` on there is no way back: the heap is torn, and
@@ -22,6 +23,7 @@ import { promisify } from 'node:util'
 import {
   AreaKind,
   AreaWord,
+  GRANULE_BYTES,
   PAGE_BYTES,
   ShapeKind,
   ShapeWord,
@@ -93,6 +95,11 @@ export class StopTheWorldCollector extends PortableCollector {
     ref = space.allocate(mutator, shapeId, word1, granules, this.#threshold)
     if (ref !== 0) return ref
     ref = space.allocate(mutator, shapeId, word1, granules, space.maxBytes)
+    if (ref === 0 && space.windowStart !== space.movingStart && this.withinBudget(granules * GRANULE_BYTES)) {
+      // The addresses that it would take are below the window, where no object lies any more.
+      this.#collect(true)
+      ref = space.allocate(mutator, shapeId, word1, granules, space.maxBytes)
+    }
     this.#threshold = Math.min(space.maxBytes, Math.max(this.#threshold, space.usedBytes + this.#minThreshold))
     return ref
   }
@@ -105,6 +112,10 @@ export class StopTheWorldCollector extends PortableCollector {
   }
 
   collect(_mutator: number): number {
+    return this.#collect(false)
+  }
+
+  #collect(toBottom: boolean): number {
     this.checkWhole()
     descend(STACK_PROBE)
     const start = process.hrtime.bigint()
@@ -119,8 +130,10 @@ export class StopTheWorldCollector extends PortableCollector {
     this.#marking = true
     this.#mark()
     this.note('prepare')
-    const newStart = this.#nextWindow()
-    const newTop = newStart + this.#live.computeOffsets(oldStart, oldTop, newStart) * 2
+    const liveWords = this.#live.computeOffsets(oldStart, oldTop) * 2
+    const newStart = toBottom ? space.movingStart : this.#nextWindow(liveWords)
+    const newTop = newStart + liveWords
+    this.#live.slideTo(newStart)
     this.note('compact')
     this.torn = true
     this.#clearDead()
@@ -294,11 +307,12 @@ export class StopTheWorldCollector extends PortableCollector {
   }
 
   /** Where live objects slide to: the bottom, or for checked heaps addresses that were not in use lately. */
-  #nextWindow(): number {
+  #nextWindow(liveWords: number): number {
     const { space } = this
     if (!this.#checked) return space.movingStart
     const next = roundUp(space.top, PAGE_WORDS)
-    return next + space.maxBytes / 4 <= space.movingLimit ? next : space.movingStart
+    // With room for what is allocated before the next collection, so that fresh windows do not make those more frequent.
+    return next + liveWords + this.#minThreshold / 4 <= space.movingLimit ? next : space.movingStart
   }
 
   #zeroRootsAboveTops(): void {
