@@ -106,8 +106,8 @@ export interface Collector {
   statistics(): RawStatistics
   /** The latest changes of phase, oldest first. */
   phaseLog(): readonly PhaseChange[]
-  /** Whether maxBytes has room for `bytes` more: where they did not fit, addresses are missing. */
-  withinBudget(bytes: number): boolean
+  /** Whether `maxBytes` has room for `bytes` more: where they did not fit, addresses are missing. */
+  withinBudget(bytes: number, maxBytes: number): boolean
   /** Ranges that the collector says are free and zero; for verification. Empty where it cannot tell. */
   freeRanges(): readonly WordRange[]
   /** Something another thread can open the same heap with, or null. */

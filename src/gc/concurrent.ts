@@ -7,8 +7,8 @@ import { availableParallelism, constants as osConstants } from 'node:os'
 import { constants } from 'node:buffer'
 import { performance } from 'node:perf_hooks'
 import { HeapError, type ErrorCode } from '../heap/errors.js'
-import { PHASE_NAMES } from '../heap/layout.js'
-import { addressSpaceError, type HeapMemory } from '../heap/memory.js'
+import { LARGE_BYTES, PAGE_BYTES, PHASE_NAMES } from '../heap/layout.js'
+import { addressSpaceError, roundUp, type HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import type { Mode } from './capabilities.js'
 import type { CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
@@ -152,9 +152,9 @@ export class ConcurrentCollector implements Collector {
   cardViolation(): string {
     return this.#native.checkCards()
   }
-  /** It has the addresses for every object that its budget has room for. */
-  withinBudget(): boolean {
-    return false
+  withinBudget(bytes: number, maxBytes: number): boolean {
+    // Small ones lack no addresses: what lies there moves together.
+    return bytes >= LARGE_BYTES && this.statistics().counters['bytesUsed'] + roundUp(bytes, PAGE_BYTES) <= maxBytes
   }
   /** Free memory of this collector is recycled pages, zeroed when they are granted: nothing is promised about it. */
   freeRanges(): readonly WordRange[] {

@@ -190,10 +190,8 @@ export abstract class PortableCollector implements Collector {
     return {}
   }
 
-  withinBudget(bytes: number): boolean {
-    return (
-      this.space.usedBytes + roundUp(bytes, bytes < LARGE_BYTES ? GRANULE_BYTES : PAGE_BYTES) <= this.space.maxBytes
-    )
+  withinBudget(bytes: number, maxBytes: number): boolean {
+    return this.space.usedBytes + roundUp(bytes, bytes < LARGE_BYTES ? GRANULE_BYTES : PAGE_BYTES) <= maxBytes
   }
   freeRanges(): readonly WordRange[] {
     return this.space.freeRanges(this.mutators)

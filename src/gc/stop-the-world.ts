@@ -95,7 +95,8 @@ export class StopTheWorldCollector extends PortableCollector {
     ref = space.allocate(mutator, shapeId, word1, granules, this.#threshold)
     if (ref !== 0) return ref
     ref = space.allocate(mutator, shapeId, word1, granules, space.maxBytes)
-    if (ref === 0 && space.windowStart !== space.movingStart && this.withinBudget(granules * GRANULE_BYTES)) {
+    const bytes = granules * GRANULE_BYTES
+    if (ref === 0 && space.windowStart !== space.movingStart && this.withinBudget(bytes, space.maxBytes)) {
       // The addresses that it would take are below the window, where no object lies any more.
       this.#collect(true)
       ref = space.allocate(mutator, shapeId, word1, granules, space.maxBytes)

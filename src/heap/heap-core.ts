@@ -237,11 +237,10 @@ export class HeapCore {
       )
     }
     const { collector } = this
-    const [full, remedy] = collector.withinBudget(bytes)
+    const [full, remedy] = collector.withinBudget(bytes, maxBytes)
       ? [
-          `maxBytes = ${maxBytes} has room for it, but no run of free addresses is as long, and collector '${collector.name}' ` +
-            'has 4 GiB of them at the most',
-          "make several smaller objects, or create it with collector: 'concurrent'",
+          `maxBytes = ${maxBytes} has room for it, but large objects do not move, and have left no run of free addresses that is as long`,
+          'make several smaller objects, or let go of large ones',
         ]
       : collector.name === 'none'
         ? [
