@@ -163,7 +163,7 @@ describe('options', () => {
     for (const { code, message } of refused) {
       expect(code).toBe('ERR_USERFAULTFD_UNAVAILABLE')
       expect(message).toMatch(
-        /cannot be had here: .*GLISSADE_NATIVE=none switches native code off\. unset GLISSADE_NATIVE$/,
+        /cannot be had here: .*GLISSADE_NATIVE=none switches native code off\. Unset GLISSADE_NATIVE$/,
       )
     }
     expect(refused.map(({ message }) => /^(\w+ '\w+')/.exec(message as string)?.[1])).toEqual([

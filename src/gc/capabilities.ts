@@ -52,6 +52,10 @@ export interface Choice {
   readonly refusal: string | undefined
 }
 
+export const STOP_THE_WORLD: Mode = { collector: 'stop-the-world', relocation: 'copy', faults: 'none' }
+/** The reason that is last where the concurrent collector cannot be had. */
+export const TAKES_OVER = 'the portable stop-the-world collector takes over: same API, pauses grow with live data'
+
 export function isProbe(probe: Probe | NoProbe): probe is Probe {
   return 'userfaultfd' in probe
 }
@@ -62,7 +66,7 @@ export function chooseMode(probe: Probe | NoProbe, request: ModeRequest = {}): C
   const reasons: string[] = []
   const remedies: string[] = obstacles.map((obstacle) => obstacle.remedy).filter((remedy) => remedy !== '')
   const portable = (collector: 'stop-the-world' | 'none', refusal?: string): Choice => ({
-    mode: { collector, relocation: collector === 'none' ? 'none' : 'copy', faults: 'none' },
+    mode: collector === 'none' ? { collector, relocation: 'none', faults: 'none' } : STOP_THE_WORLD,
     reasons,
     remedies,
     refusal,
@@ -76,7 +80,7 @@ export function chooseMode(probe: Probe | NoProbe, request: ModeRequest = {}): C
   if (obstacles.length > 0) {
     for (const obstacle of obstacles) reasons.push(obstacle.reason)
     if (wanted === 'auto' && request.relocation !== 'move') {
-      reasons.push('the portable stop-the-world collector takes over: same API, pauses grow with live data')
+      reasons.push(TAKES_OVER)
       return portable('stop-the-world')
     }
     const asked = wanted === 'concurrent' ? "collector 'concurrent'" : "relocation 'move'"

@@ -3,23 +3,21 @@
 // Nothing here runs on a fast path: allocation slow paths, polls that were asked for, root areas, collections. Errors of
 // the binding become HeapErrors with the same code; their errno and page stay on `cause`.
 
-import { availableParallelism, constants as osConstants } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { constants } from 'node:buffer'
 import { performance } from 'node:perf_hooks'
 import { HeapError, type ErrorCode } from '../heap/errors.js'
 import { LARGE_BYTES, PAGE_BYTES, PHASE_NAMES } from '../heap/layout.js'
-import { addressSpaceError, roundUp, type HeapMemory } from '../heap/memory.js'
+import { roundUp, type HeapMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
 import type { Mode } from './capabilities.js'
 import type { CheckedObserver, Collector, PhaseChange, RawStatistics, WordRange } from './collector.js'
 import type { NativeBinding, NativeError, NativeHeap, NativeTuning } from './native.js'
+import { anyOf, refusalOf } from './refusals.js'
 import { unwatchListeners, watchListeners } from './signal-listeners.js'
 
 /** Node 20 ends buffers at 4 GiB; later ones do not, but no view index may reach 2³¹: theirs end at 8 GiB here. */
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
-
-/** Entries in the table of native/core/fault-handler.cc. */
-const SIGBUS_HEAPS = 256
 
 let tuning: NativeTuning = {}
 /** For heaps made from now on. */
@@ -216,19 +214,12 @@ function creating<T>(options: ParsedOptions, call: () => T): T {
   try {
     return call()
   } catch (error) {
-    const { errno, message } = error as NativeError
-    if (errno === osConstants.errno.ENOMEM && /^(reserving|mapping) /.test(message)) {
-      throw addressSpaceError(options.maxBytes, error)
-    }
-    if (errno === osConstants.errno.EBUSY && message.startsWith('installing the SIGBUS handler')) {
-      throw new HeapError(
-        'ERR_NATIVE_HEAP',
-        `a process has at most ${SIGBUS_HEAPS} concurrent heaps with faults 'sigbus': close one, or create this one with ` +
-          "faults: 'thread' or collector: 'stop-the-world'",
-        { cause: error },
-      )
-    }
-    throw translated(error)
+    const refusal = refusalOf(error, options)
+    if (refusal === undefined) throw translated(error)
+    // A protected heap is not to be had from another collector.
+    const remedies = options.protect ? refusal.remedies : [...refusal.remedies, "use collector: 'stop-the-world'"]
+    const message = remedies.length > 0 ? `${refusal.reason}: ${anyOf(remedies)}` : refusal.reason
+    throw new HeapError(refusal.code, message, { cause: error })
   }
 }
 

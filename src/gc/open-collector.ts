@@ -3,12 +3,13 @@
 import { HeapError } from '../heap/errors.js'
 import { createPortableMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
-import { chooseMode, type Mode } from './capabilities.js'
+import { chooseMode, STOP_THE_WORLD, TAKES_OVER, type Mode } from './capabilities.js'
 import type { Collector, CollectorName } from './collector.js'
 import { ConcurrentCollector } from './concurrent.js'
 import type { NativeBinding } from './native.js'
 import { loadNative, probeHere } from './native-loader.js'
 import { NoCollector } from './none.js'
+import { anyOf, refusalOf } from './refusals.js'
 import { StopTheWorldCollector } from './stop-the-world.js'
 
 /** What a heap can do here, and the reasons. */
@@ -33,17 +34,36 @@ export function openCollector(options: ParsedOptions): OpenedCollector {
   const choice = chooseMode(probeHere(), options)
   if (choice.refusal !== undefined) {
     const remedy = choice.remedies[0] ?? "use collector 'auto', which falls back to stop-the-world"
-    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${remedy}`)
+    const sentence = remedy[0].toUpperCase() + remedy.slice(1)
+    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `${choice.refusal}. ${sentence}`)
   }
-  return {
-    collector: open(choice.mode, options),
-    capabilities: {
-      ...choice.mode,
-      sharing: choice.mode.collector === 'concurrent',
-      reasons: choice.reasons,
-      remedies: choice.remedies,
-    },
+  const { mode, reasons, remedies } = choice
+  try {
+    return opened(open(mode, options), mode, reasons, remedies)
+  } catch (error) {
+    const refusal = mayFallBack(options) ? refusalOf((error as HeapError).cause, options) : undefined
+    if (refusal === undefined) throw error
+    return opened(
+      open(STOP_THE_WORLD, options),
+      STOP_THE_WORLD,
+      [...reasons, `no concurrent heap was to be had, though: ${refusal.reason}`, TAKES_OVER],
+      [...(refusal.remedies.length > 0 ? [anyOf(refusal.remedies)] : []), ...remedies],
+    )
   }
+}
+
+/** Whether another collector will do, where the system refuses what a concurrent heap needs. */
+function mayFallBack({ collector, relocation, protect, stepping }: ParsedOptions): boolean {
+  return collector === 'auto' && relocation !== 'move' && !protect && !stepping
+}
+
+function opened(
+  collector: Collector,
+  mode: Mode,
+  reasons: readonly string[],
+  remedies: readonly string[],
+): OpenedCollector {
+  return { collector, capabilities: { ...mode, sharing: mode.collector === 'concurrent', reasons, remedies } }
 }
 
 /** The collector of a heap that another isolate of this process has open. */

@@ -81,6 +81,8 @@ export interface PortableMemory extends HeapMemory {
 }
 
 const GiB = 2 ** 30
+/** No heap is smaller (options.ts). */
+const LEAST_BYTES = 2 ** 20
 
 /** Reserves portable memory for a budget of `maxBytes`. Checked heaps get three windows instead of two. */
 export function createPortableMemory(maxBytes: number, maxRootBytes: number, checked: boolean): PortableMemory {
@@ -124,12 +126,12 @@ export function createPortableMemory(maxBytes: number, maxRootBytes: number, che
   return memory
 }
 
-/** The system has no address space for a heap of `maxBytes`. */
-export function addressSpaceError(maxBytes: number, cause: unknown): HeapError {
+/** The system has no address space for a portable heap of `maxBytes`. */
+function addressSpaceError(maxBytes: number, cause: unknown): HeapError {
   return new HeapError(
     'ERR_ADDRESS_SPACE',
     `could not reserve the address space for maxBytes = ${showSize(maxBytes)}, which is several times as much: ` +
-      'ask for a smaller heap, close others, or raise ulimit -v',
+      `${maxBytes > LEAST_BYTES ? 'ask for a smaller heap, ' : ''}close other heaps, or raise ulimit -v`,
     { cause },
   )
 }
