@@ -10,6 +10,7 @@ import { parse } from './syntax/parser.js'
 
 export type Outcome = 'ok' | 'syntax error' | 'runtime error'
 
+/** The callbacks may take their time, for no collection waits for them. None of them may call `run` of this interpreter. */
 export interface LoxOptions {
   readonly heap?: HeapOptions
   /** Receives what `print` writes. */
@@ -18,7 +19,10 @@ export interface LoxOptions {
   readonly error: (text: string) => void
   /** Receives the JavaScript that is generated. */
   readonly onText?: (text: string) => void
-  /** Is called when the program allocates after a collection. */
+  /**
+   * Is called after a collection, or several, when the program allocates next or ends. It may use the heap as any code
+   * outside `heap.run` does.
+   */
   readonly onCollection?: () => void
 }
 
@@ -27,17 +31,28 @@ export class Lox {
   readonly #runtime: Runtime
   readonly #output: Output
   readonly #error: (text: string) => void
+  #running = false
 
   constructor({ heap, output, error, onText, onCollection }: LoxOptions) {
     this.heap = Heap.create(heap)
     this.#output = output
     this.#error = error
-    this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output, onCollection)))
+    try {
+      this.#runtime = this.heap.run((m) => new Runtime(new Machine(this.heap, m, output, onCollection)))
+    } catch (error) {
+      this.heap.close()
+      throw error
+    }
     this.#runtime.onText = onText ?? null
   }
 
   /** Runs a program text, one character per byte. Globals stay for the next one. */
   run(source: string): Outcome {
+    if (this.#running) {
+      throw new Error(
+        'Lox.run inside Lox.run: its frames are in use; let the callback return first, or make another Lox',
+      )
+    }
     const parsed = parse(source)
     if (!parsed.ok) {
       this.#error(parsed.errors.map((line) => line + '\n').join(''))
@@ -45,6 +60,7 @@ export class Lox {
     }
     const { machine } = this.#runtime
     let stage: Outcome = 'syntax error'
+    this.#running = true
     try {
       this.heap.run(() => {
         machine.publish(machine.base)
@@ -53,12 +69,15 @@ export class Lox {
         script(machine.base)
         // What its last frames held is alive no longer.
         machine.publish(machine.base)
+        machine.reportCollections()
       })
       return 'ok'
     } catch (error) {
       this.#output.flush()
       this.#error(this.#explain(error, stage))
       return stage
+    } finally {
+      this.#running = false
     }
   }
 

@@ -10,7 +10,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { HeapOptions } from 'glissade'
-import { Lox, type Outcome } from '../../dist/examples/lox/lox.js'
+import { Lox, type LoxOptions, type Outcome } from '../../dist/examples/lox/lox.js'
 import { BufferedOutput } from '../../dist/examples/lox/runtime/output.js'
 
 export interface Result {
@@ -36,6 +36,28 @@ export function runLox(source: string, heap: HeapOptions = {}): Result {
   } finally {
     lox.close()
   }
+}
+
+export interface Session {
+  readonly lox: Lox
+  output: string
+  errors: string
+}
+
+/** An interpreter in a small heap, whose output and messages are collected. */
+export function open(options: Partial<LoxOptions> = {}): Session & Disposable {
+  const session: Session & Disposable = {
+    output: '',
+    errors: '',
+    lox: new Lox({
+      heap: { maxBytes: '1m', maxRootBytes: '1m', collector: 'stop-the-world' },
+      output: new BufferedOutput((bytes) => (session.output += Buffer.from(bytes).toString('latin1')), true),
+      error: (text) => (session.errors += text),
+      ...options,
+    }),
+    [Symbol.dispose]: () => session.lox.close(),
+  }
+  return session
 }
 
 export interface Expected {

@@ -41,7 +41,8 @@ ${OUTER_VIEWS}`
   parts.push(`return [${program.functions.map(({ text }) => text).join(', ')}]`, '})')
   const text = parts.join('\n')
 
-  runtime.onText?.(text)
+  const { onText } = runtime
+  if (onText) runtime.machine.m.parked(() => onText(text))
   const map = new CodeMap(text)
   program.functions.forEach(({ node }, i) => map.addFunction(starts[i], node.name))
   runtime.machine.codeMaps.set(name, map)

@@ -76,7 +76,10 @@ export class StatementWriter extends ExpressionWriter {
         this.scoped(() => this.value(statement.expr))
         return true
       case 'print':
-        this.scoped(() => this.emit(`print(${this.inSlot(this.value(statement.expr)).slot.index})`))
+        this.scoped(() => {
+          const { slot } = this.inSlot(this.value(statement.expr))
+          this.emit(`print(${slot.index}, ${this.top})`)
+        })
         return true
       case 'var':
         this.define(statement.target, statement.value)
@@ -247,14 +250,15 @@ export class StatementWriter extends ExpressionWriter {
         this.store({ kind: 'slot', slot: classSlot, origin: 'temporary' }, slot)
         this.emit(`wrap(${slot.index}, ${this.top})`)
       }
-      if (!isLocal) {
-        this.defineGlobal(target.global, { kind: 'slot', slot, origin: 'temporary' })
-        this.emit(`guards[${this.program.global(target.global).index}] = i32[${slot.payload}]`)
-      }
       const method = frameSlot(this.takeSlots(1))
       for (const function_ of node.methods) {
         this.#closure(function_, method)
         this.emit(`addMethod(${classSlot.index}, ${method.index}, ${JSON.stringify(function_.name)})`)
+      }
+      // Last, for a closure may find no memory: then the program goes on without this class (a REPL does).
+      if (!isLocal) {
+        this.defineGlobal(target.global, { kind: 'slot', slot, origin: 'temporary' })
+        this.emit(`guards[${this.program.global(target.global).index}] = i32[${slot.payload}]`)
       }
     })
     if (!('global' in node.target)) this.takeSlots(1)

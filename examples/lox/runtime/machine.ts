@@ -51,6 +51,7 @@ export class Machine {
   readonly false: number
 
   readonly #onCollection: (() => void) | null
+  #seenCycles: number
   #freeCells = 0
   #nextCell = 0
   #cellTop = -1
@@ -61,6 +62,7 @@ export class Machine {
     this.m = m
     this.output = output
     this.#onCollection = onCollection
+    this.#seenCycles = m.control[layout.Word.Cycles]
     this.slots = m.rootsF64
     this.words = m.rootsI32
     this.stack = m.roots.stack('value', STACK_SLOTS, { name: 'stack' })
@@ -80,16 +82,19 @@ export class Machine {
     return this.#observed(this.m.arrayAllocator(shape))
   }
   #observed<A extends unknown[]>(allocate: (...args: A) => Ref): (...args: A) => Ref {
-    const report = this.#onCollection
-    if (!report) return allocate
+    if (!this.#onCollection) return allocate
     const { control } = this.m
-    let seen = control[layout.Word.Cycles]
     return (...args) => {
-      const ref = allocate(...args)
-      if (control[layout.Word.Cycles] !== seen) report()
-      seen = control[layout.Word.Cycles]
-      return ref
+      if (control[layout.Word.Cycles] !== this.#seenCycles) this.reportCollections()
+      return allocate(...args)
     }
+  }
+  /** To be called before an allocation, not after it: the new object is in no slot yet. A safepoint. */
+  reportCollections(): void {
+    const cycles = this.m.control[layout.Word.Cycles]
+    if (!this.#onCollection || cycles === this.#seenCycles) return
+    this.#seenCycles = cycles
+    this.m.parked(this.#onCollection)
   }
 
   /** Says that slots below `top` are live. To be done before anything that can be a safepoint. */

@@ -11,9 +11,10 @@ const NEWLINE = 10
 export interface Output {
   /** Appends one byte. */
   byte(value: number): void
-  /** Appends characters with codes below 256. */
-  text(text: string): void
   newline(): void
+  /** Whether to flush before more is appended: there is no room, or a line is complete that somebody waits for. */
+  readonly isDue: boolean
+  /** Hands on what was appended, which may take as long as it likes: a running program calls it parked. */
   flush(): void
 }
 
@@ -22,6 +23,7 @@ export class BufferedOutput implements Output {
   readonly #write: (bytes: Uint8Array) => void
   readonly #byLine: boolean
   #used = 0
+  #due = false
 
   constructor(write: (bytes: Uint8Array) => void, byLine = false) {
     this.#write = write
@@ -31,17 +33,19 @@ export class BufferedOutput implements Output {
   byte(value: number): void {
     if (this.#used === CAPACITY) this.flush()
     this.#buffer[this.#used++] = value
-  }
-  text(text: string): void {
-    for (let i = 0; i < text.length; i++) this.byte(text.charCodeAt(i))
+    if (this.#used === CAPACITY) this.#due = true
   }
   newline(): void {
     this.byte(NEWLINE)
-    if (this.#byLine) this.flush()
+    if (this.#byLine) this.#due = true
+  }
+  get isDue(): boolean {
+    return this.#due
   }
   flush(): void {
     const used = this.#used
     this.#used = 0
+    this.#due = false
     if (used > 0) this.#write(this.#buffer.subarray(0, used))
   }
 }

@@ -18,7 +18,8 @@ export interface Strings {
   same(a: number, b: number): boolean
   /** Concatenates the strings in slots `a` and `b` into slot `target`. A safepoint. */
   concatenate(a: number, b: number, target: number, top: number): void
-  write(ref: number): void
+  length(ref: number): number
+  byte(ref: number, index: number): number
 }
 
 /** Below this length a loop beats a call of copyWithin. */
@@ -50,10 +51,11 @@ export function createStrings(machine: Machine): Strings {
     constant(bytes) {
       let cell = cells.get(bytes)
       if (cell === undefined) {
+        // The cell comes first: a table of more cells is a safepoint as well.
+        cell = machine.newTaggedCell(Tag.Nil, 0)
         const ref = allocateSymbol(bytes.length)
         const from = start(ref)
         for (let i = 0; i < bytes.length; i++) u8[from + i] = bytes.charCodeAt(i)
-        cell = machine.newTaggedCell(Tag.Nil, 0)
         machine.setCellRef(cell, ref)
         cells.set(bytes, cell)
       }
@@ -81,9 +83,7 @@ export function createStrings(machine: Machine): Strings {
       machine.setSlotRef(target, ref)
     },
 
-    write(ref) {
-      const end = start(ref) + length(ref)
-      for (let i = start(ref); i < end; i++) machine.output.byte(u8[i])
-    },
+    length,
+    byte: (ref, index) => u8[start(ref) + index],
   }
 }
