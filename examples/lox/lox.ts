@@ -1,8 +1,8 @@
 // Lox as a library: one interpreter is one heap with one program's world in it.
 
-import { Heap, HeapError, type HeapOptions } from 'glissade'
+import { Heap, HeapError, type ErrorCode, type HeapOptions } from 'glissade'
 import { generate } from './codegen/generate.js'
-import { LoxError } from './runtime/errors.js'
+import { LimitError, LoxError } from './runtime/errors.js'
 import { Machine } from './runtime/machine.js'
 import type { Output } from './runtime/output.js'
 import { Runtime } from './runtime/runtime.js'
@@ -74,22 +74,12 @@ export class Lox {
       return 'ok'
     } catch (error) {
       this.#output.flush()
-      this.#error(this.#explain(error, stage))
-      return stage
+      const { text, outcome } = explain(error, stage)
+      this.#error(text)
+      return outcome
     } finally {
       this.#running = false
     }
-  }
-
-  /** What went wrong, in Lox's words. Anything but an error of the Lox program is passed on. */
-  #explain(error: unknown, stage: Outcome): string {
-    if (error instanceof LoxError) return error.report()
-    if (error instanceof RangeError && /call stack/.test(error.message)) {
-      // The generator is recursive as the parser is. A running program meets its own limit first (runtime/machine.ts).
-      return stage === 'syntax error' ? '[line 1] Error: Code nests too deeply.\n' : 'Stack overflow.\n'
-    }
-    if (error instanceof HeapError && error.code === 'ERR_HEAP_EXHAUSTED') return 'Out of memory.\n'
-    throw error
   }
 
   /**
@@ -114,4 +104,25 @@ export class Lox {
   close(): void {
     this.heap.close()
   }
+}
+
+/** What went wrong, in Lox's words. Anything but an error of the Lox program is passed on. */
+function explain(error: unknown, stage: Outcome): { text: string; outcome: Outcome } {
+  if (error instanceof LoxError) return { text: error.report(), outcome: stage }
+  if (error instanceof RangeError && /call stack/.test(error.message)) {
+    // The parser has a limit for nesting, and a running program one for its depth (runtime/machine.ts): the embedder's own
+    // frames have left less of the stack than these reckon with.
+    return { text: stage === 'syntax error' ? 'Error: Code nests too deeply.\n' : 'Stack overflow.\n', outcome: stage }
+  }
+  const limit = error instanceof LimitError ? error.what : error instanceof HeapError ? LIMITS[error.code] : undefined
+  if (limit === undefined) throw error
+  if (limit === 'memory') return { text: 'Out of memory.\n', outcome: 'runtime error' }
+  return { text: 'Program too large.\n', outcome: stage }
+}
+
+/** What the heap has no room for any more: objects, or what describes the program text: shapes and root areas. */
+const LIMITS: { readonly [code in ErrorCode]?: LimitError['what'] } = {
+  ERR_HEAP_EXHAUSTED: 'memory',
+  ERR_BAD_SHAPE: 'program',
+  ERR_ROOTS_EXHAUSTED: 'program',
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The `lox` command. Exit codes are those of sysexits.h, as in the book: 64 usage, 65 syntax error, 70 run-time error, 74
-// unreadable file. Nothing is written to standard error unless the program fails or an option asks for it.
+// a file that cannot be read or written. Nothing is written to standard error unless the program fails or an option asks for it.
 
 import { fstatSync, readFileSync } from 'node:fs'
 import { HeapError } from 'glissade'
@@ -13,7 +13,14 @@ const EXIT: { readonly [outcome in Outcome]: number } = { ok: 0, 'syntax error':
 const EXIT_USAGE = 64
 const EXIT_IO = 74
 
-const warn = (text: string): void => writeAll(2, Buffer.from(text))
+/** Where this fails as well nobody can be told; the exit code still says what happened. */
+const warn = (text: string, encoding: BufferEncoding = 'utf8'): void => {
+  try {
+    writeAll(2, Buffer.from(text, encoding))
+  } catch {
+    // A full disk, a terminal that is gone.
+  }
+}
 
 class Exit extends Error {
   constructor(
@@ -33,6 +40,14 @@ function readSource(file: string): string {
   }
 }
 
+function print(bytes: Uint8Array): void {
+  try {
+    writeAll(1, bytes)
+  } catch (error) {
+    throw new Exit(EXIT_IO, `Could not write to standard output (${(error as NodeJS.ErrnoException).code}).\n`)
+  }
+}
+
 function readOptions(): Options {
   try {
     return parseOptions(process.argv.slice(2))
@@ -48,7 +63,7 @@ function open(options: Options, output: BufferedOutput): Lox {
     const lox: Lox = new Lox({
       heap: options.heap,
       output,
-      error: (bytes) => writeAll(2, Buffer.from(bytes, 'latin1')),
+      error: (bytes) => warn(bytes, 'latin1'),
       ...(options.showCode && { onText: (text: string) => warn(text + '\n') }),
       ...(options.gcLog && {
         onCollection: () => warn(describeCollection(lox.heap.stats(), (performance.now() - start) / 1000)),
@@ -79,11 +94,11 @@ function isTerminal(descriptor: 1): boolean {
 async function main(): Promise<number> {
   const options = readOptions()
   if (options.help) {
-    process.stdout.write(USAGE)
+    print(Buffer.from(USAGE))
     return 0
   }
   const source = options.file === null ? null : readSource(options.file)
-  const output = new BufferedOutput((bytes) => writeAll(1, bytes), isTerminal(1))
+  const output = new BufferedOutput(print, isTerminal(1))
   const lox = open(options, output)
   let outcome: Outcome = 'ok'
   try {
@@ -91,10 +106,10 @@ async function main(): Promise<number> {
       const { repl } = await import('./repl.js')
       await repl(lox, output)
     } else outcome = lox.run(source)
+    output.flush()
     if (options.snapshot !== null) writeSnapshot(lox, options.snapshot)
     return EXIT[outcome]
   } finally {
-    output.flush()
     if (options.stats === 'json') warn(JSON.stringify(lox.heap.stats()) + '\n')
     if (options.stats === 'text') warn(describeStatistics(lox.heap.stats()))
     lox.close()

@@ -1,10 +1,11 @@
 // `lox` as a command: exit codes, channels, options, the REPL.
 
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 
 const folder = mkdtempSync(join(tmpdir(), 'lox-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -16,6 +17,8 @@ function lox(args: readonly string[], input = ''): { code: number | null; out: s
   })
   return { code: status, out: stdout, err: stderr }
 }
+
+const hasScript = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
 
 let files = 0
 function file(source: string): string {
@@ -66,6 +69,32 @@ while (p >= 1) { var d = 0; while (n >= p) { n = n - p; d = d + 1; } t = t + dig
   it('74: files that cannot be read', () => {
     expect(lox(['no-such-file.lox'])).toEqual({ code: 74, out: '', err: 'Could not open file "no-such-file.lox".\n' })
     expect(lox([folder])).toEqual({ code: 74, out: '', err: `Could not read file "${folder}".\n` })
+  })
+  it.runIf(existsSync('/dev/full'))('74: output that cannot be written', () => {
+    const full = openSync('/dev/full', 'w')
+    for (const source of ['print "short";', 'while (true) print "long";']) {
+      const { status, stderr } = spawnSync(process.execPath, ['dist/bin/lox.cjs', file(source)], {
+        stdio: ['ignore', full, 'pipe'],
+        encoding: 'latin1',
+      })
+      expect({ status, stderr }).toEqual({ status: 74, stderr: 'Could not write to standard output (ENOSPC).\n' })
+    }
+    const messages = spawnSync(process.execPath, ['dist/bin/lox.cjs', file('nil();')], {
+      stdio: ['ignore', 'ignore', full],
+    })
+    expect(messages.status).toBe(70)
+    closeSync(full)
+  })
+  it.each([
+    ['standard error', 70],
+    ['standard output', 0],
+  ])('without a reader of %s: %d', async (channel, code) => {
+    const program = file('for (var i = 0; i < 100000; i = i + 1) print i; nil();')
+    const child = spawn(process.execPath, ['dist/bin/lox.cjs', program])
+    const [gone, other] = channel === 'standard error' ? [child.stderr, child.stdout] : [child.stdout, child.stderr]
+    gone.destroy()
+    other.resume()
+    expect(await once(child, 'exit')).toEqual([code, null])
   })
 })
 
@@ -146,5 +175,42 @@ describe('the REPL', () => {
     const text =
       'fun f() { return "old"; }\nfun g() { return f(); }\nprint g();\nfun f() { return "new"; }\nprint g();\n'
     expect(lox([], text).out).toBe('old\nnew\n')
+  })
+  it('reads bytes, as it does from a file', () => {
+    expect(lox([], 'print "\xff\xe4\xc3\xa4";\n').out).toBe('\xff\xe4\xc3\xa4\n')
+  })
+  it('goes on after an empty line inside a block of piped text', () => {
+    const text = 'fun f() {\n  var a = 1; // {\n\n\n\n  return "}\n{" ;\n}\nprint f();\n'
+    expect(lox([], text)).toEqual({ code: 0, out: '}\n{\n', err: '' })
+  })
+  it('goes on after an error in piped text at the next line', () => {
+    expect(lox([], 'print (1;\n}\nprint 2;\n').out).toBe('2\n')
+  })
+  it('reads a long function as fast as a file', () => {
+    const text = `fun f(a) {\n${'  a = -a;\n'.repeat(6000)}  return a;\n}\nprint f(7);\n`
+    const begin = performance.now()
+    expect(lox([], text).out).toBe('7\n')
+    const took = performance.now() - begin
+    expect(took).toBeLessThan(4000)
+  })
+  it.runIf(hasScript)('at a terminal: two empty lines end an input, and ^C a program that runs', async () => {
+    const command = `${process.execPath} dist/bin/lox.cjs`
+    const child = spawn('script', ['-qec', command, '/dev/null'])
+    onTestFinished(() => void child.kill())
+    let screen = ''
+    const shows = async (text: string): Promise<void> => {
+      while (!screen.includes(text)) await once(child.stdout, 'data')
+    }
+    child.stdout.on('data', (bytes: Buffer) => (screen += bytes.toString()))
+    await shows('> ')
+    child.stdin.write('fun f() {\n\n  return "over" + "all"; }\nprint f();\n')
+    await shows('overall')
+    child.stdin.write('fun g() {\n\n\n')
+    await shows("Expect '}'")
+    child.stdin.write('print "in " + "loop"; while (true) {}\n')
+    await shows('in loop')
+    child.stdin.write('\x03')
+    const [code] = (await once(child, 'exit')) as [number]
+    expect(code).toBe(128 + constants.signals.SIGINT)
   })
 })

@@ -98,7 +98,8 @@ export class Program {
     const { captures, kind } = node
     const slots: Record<`c${number}`, 'ref' | 'value'> = {}
     captures.forEach(({ local }, i) => (slots[`c${i}`] = this.representations.isBoxed(local) ? 'ref' : 'value'))
-    const shape = this.runtime.objects.defineClosure(node.name || 'script', slots)
+    const { objects } = this.runtime
+    const shape = kind === 'script' ? objects.script : objects.defineClosure(node.name, slots)
     const id = this.runtime.nextFunction++
     const isMethod = kind === 'method' || kind === 'initializer'
     const info: FunctionInfo = {

@@ -21,6 +21,14 @@ export class LoxError extends Error {
   }
 }
 
+/** The program needs more of something than there is. The heap has errors of its own for that; this is for the rest. */
+export class LimitError extends Error {
+  constructor(readonly what: 'memory' | 'program') {
+    super(`no more room: ${what}`)
+    this.name = 'LimitError'
+  }
+}
+
 function readStack(maps: ReadonlyMap<string, CodeMap>): string[] {
   const { stackTraceLimit, prepareStackTrace } = Error
   const holder: { stack?: string[] } = {}

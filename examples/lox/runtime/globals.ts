@@ -6,6 +6,7 @@
 // function.
 
 import { Tag } from 'glissade'
+import { LimitError } from './errors.js'
 import type { Machine } from './machine.js'
 
 export interface Global {
@@ -31,7 +32,7 @@ export class Globals {
     let global = this.#byName.get(name)
     if (!global) {
       const index = this.#byIndex.length
-      if (index === MAX_GLOBALS) throw new RangeError(`more than ${MAX_GLOBALS} global variables`)
+      if (index === MAX_GLOBALS) throw new LimitError('program')
       global = { name, cell: this.#machine.newTaggedCell(Tag.Undefined, 0), index }
       this.#byIndex.push(global)
       this.#byName.set(name, global)

@@ -12,7 +12,18 @@
 //
 // Any function that may allocate is a safepoint. It must publish the stack's top first; what lies below is live.
 
-import { layout, Tag, type ArrayShape, type Heap, type Mutator, type Ref, type RootStack, type Shape } from 'glissade'
+import {
+  HeapError,
+  layout,
+  Tag,
+  type ArrayShape,
+  type Heap,
+  type Mutator,
+  type Ref,
+  type RootStack,
+  type RootTable,
+  type Shape,
+} from 'glissade'
 import type { CodeMap } from './code-map.js'
 import { LoxError } from './errors.js'
 import type { Output } from './output.js'
@@ -24,6 +35,7 @@ import type { Output } from './output.js'
 const STACK_SLOTS = 14 * 1024
 export const STACK_BYTES_PER_SLOT = 56
 
+/** The first table of cells, and what more memory is asked for where there is none for as many as there are already. */
 const CELLS_PER_TABLE = 1024
 
 let machines = 0
@@ -53,6 +65,7 @@ export class Machine {
   readonly #onCollection: (() => void) | null
   #seenCycles: number
   #freeCells = 0
+  #cells = 0
   #nextCell = 0
   #cellTop = -1
 
@@ -105,14 +118,25 @@ export class Machine {
   /** A slot that is a root for good: zero, and not part of any frame. */
   newCell(): number {
     if (this.#freeCells === 0) {
-      const table = this.m.roots.table('value', CELLS_PER_TABLE, { name: 'globals and constants' })
+      const table = this.#newTable(Math.max(CELLS_PER_TABLE, this.#cells))
       this.#freeCells = table.capacity
+      this.#cells += table.capacity
       this.#nextCell = table.base
       this.#cellTop = table.topIndex
     }
     this.#freeCells--
     this.m.control[this.#cellTop]++
     return this.#nextCell++
+  }
+  /** Tables double, because a heap has 256 root areas and no more. A safepoint. */
+  #newTable(slots: number): RootTable<'value'> {
+    try {
+      return this.m.roots.table('value', slots, { name: 'globals and constants' })
+    } catch (error) {
+      const isFull = error instanceof HeapError && error.code === 'ERR_ROOTS_EXHAUSTED'
+      if (!isFull || slots === CELLS_PER_TABLE) throw error
+      return this.#newTable(Math.max(CELLS_PER_TABLE, slots >> 1))
+    }
   }
   newTaggedCell(tag: number, payload: number): number {
     const cell = this.newCell()

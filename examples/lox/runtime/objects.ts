@@ -22,6 +22,8 @@ export type ClosureSlots = { readonly [capture: `c${number}`]: 'ref' | 'value' }
 
 export class Objects {
   readonly box: Shape<{ readonly value: 'value' }>
+  /** Every script has it, for nobody makes a closure of one: a REPL runs more of them than a heap has shapes. */
+  readonly script: Shape<ClosureSlots>
   readonly boundMethod: Shape<{ readonly receiver: 'value'; readonly closure: 'ref' }>
   /** By shape: what can be called. */
   readonly callables: (Callable | undefined)[] = []
@@ -39,6 +41,7 @@ export class Objects {
     const { heap } = machine
     this.box = heap.defineShape('Box', { value: 'value' })
     this.boundMethod = heap.defineShape('BoundMethod', { receiver: 'value', closure: 'ref' })
+    this.script = heap.defineShape('script', {})
     this.#allocateBound = machine.allocator(this.boundMethod)
   }
 

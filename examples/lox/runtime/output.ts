@@ -50,7 +50,10 @@ export class BufferedOutput implements Output {
   }
 }
 
-/** Writes all of `bytes` to a file descriptor, waiting where a pipe is full. Whoever closed the other end gets nothing. */
+/**
+ * Writes all of `bytes` to a file descriptor, waiting where a pipe is full. Whoever closed the other end of standard output
+ * wants no more, and the process ends; messages that nobody reads are lost.
+ */
 export function writeAll(descriptor: number, bytes: Uint8Array): void {
   let written = 0
   while (written < bytes.length) {
@@ -58,7 +61,8 @@ export function writeAll(descriptor: number, bytes: Uint8Array): void {
       written += writeSync(descriptor, bytes, written)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (code === 'EPIPE') process.exit(0)
+      if (code === 'EPIPE' && descriptor === 1) process.exit(0)
+      if (code === 'EPIPE') return
       if (code !== 'EAGAIN') throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
     }

@@ -5,7 +5,8 @@
 // are equal when they are the same object; any other pair compares length and content. There is no table of all strings
 // to maintain: what Lox looks up by name (fields, methods, globals) is resolved when code is generated.
 
-import { Tag } from 'glissade'
+import { layout, Tag } from 'glissade'
+import { LimitError } from './errors.js'
 import type { Machine } from './machine.js'
 
 export interface Strings {
@@ -74,7 +75,9 @@ export function createStrings(machine: Machine): Strings {
 
     concatenate(a, b, target, top) {
       machine.publish(top)
-      const ref = allocate(length(words[2 * a]) + length(words[2 * b]))
+      const bytes = length(words[2 * a]) + length(words[2 * b])
+      if (bytes > layout.MAX_ARRAY_LENGTH) throw new LimitError('memory')
+      const ref = allocate(bytes)
       // The allocation may have moved both operands: they are read again from their slots.
       const left = words[2 * a]
       const right = words[2 * b]
