@@ -11,7 +11,7 @@ import { HeapError } from './errors.js'
 import { Guardian } from './guardians.js'
 import { checkHandle, type Handle } from './handles.js'
 import { HeapCore } from './heap-core.js'
-import { showAs } from './inspect.js'
+import { showAs, tag } from './inspect.js'
 import { checkSynchronous, finished } from './synchronous.js'
 import { MutatorWord, Word, mutatorBlock } from './layout.js'
 import { Mutator } from './mutator.js'
@@ -34,8 +34,7 @@ export interface HeapParts {
 type Retrace = (core: HeapCore, visit: (ref: number) => boolean, from?: Ref) => void
 
 export abstract class HeapBase implements Disposable {
-  /** Internal: what verification, statistics and tests work on. */
-  readonly _core: HeapCore
+  readonly #core: HeapCore
   readonly #owner: boolean
   readonly #checked: CheckedState | null
   /** This thread's, null before its first run. */
@@ -48,7 +47,7 @@ export abstract class HeapBase implements Disposable {
     const { collector, options, retrace } = parts
     this.#owner = parts.owner
     const core = new HeapCore(collector, options)
-    this._core = core
+    this.#core = core
     this.#checked = options.checked
       ? new CheckedState(core, retrace && ((visit, from) => retrace(core, visit, from)))
       : null
@@ -57,6 +56,10 @@ export abstract class HeapBase implements Disposable {
     collector.observe(this.#checked)
   }
 
+  /** Internal: what verification, statistics and tests work on. */
+  get _core(): HeapCore {
+    return this.#core
+  }
   /** Options after parsing: sizes in bytes, defaults filled in. */
   get options(): ParsedOptions {
     return this._core.options
@@ -261,6 +264,7 @@ export abstract class HeapBase implements Disposable {
   }
 }
 
+tag(HeapBase)
 showAs(HeapBase, ({ closed, options, _core: { collector } }, how, inspect) => {
   return `Heap ${inspect({ collector: collector.name, maxBytes: options.maxBytes, closed }, how)}`
 })

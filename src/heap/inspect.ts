@@ -1,7 +1,7 @@
 // What console.log, test reports and debuggers show of a heap and of a handle, whose object is shown as it is now. No handle is made
 // for that, and no safepoint met.
 
-import type { InspectOptions } from 'node:util'
+import { inspect as nodeInspect, type InspectOptions } from 'node:util'
 import type { Handle } from './handles.js'
 import { FLAG_BITS, Tag } from './layout.js'
 import { SLOT_BYTES, type SlotKind } from './shapes.js'
@@ -17,10 +17,31 @@ export function showAs<T>(
   show: (value: T, options: InspectOptions, inspect: Inspect) => string,
 ): void {
   Object.defineProperty(type.prototype, INSPECT, {
-    value(this: T, _depth: number, options: InspectOptions, inspect: Inspect) {
+    // Node gives `inspect`; chai, which asks in the same way, does not.
+    value(this: T, _depth: number, options: InspectOptions, inspect: Inspect = nodeInspect) {
       return show(this, options, inspect)
     },
   })
+}
+
+/**
+ * For test runners, which copy the two sides of a failed assertion: they leave what has a tag of its own as it is. In a copy, without
+ * private fields, each accessor would throw an error of its own.
+ */
+export function tag(type: abstract new (...args: never[]) => object): void {
+  Object.defineProperty(type.prototype, Symbol.toStringTag, {
+    get(this: object) {
+      return this.constructor.name
+    },
+  })
+}
+
+/**
+ * Properties that whoever walks an object does not come to: a failing assertion compares, copies and prints what it finds, and of
+ * the views that would be every word of the heap. The class declares them only: to change a field makes the object a slow one.
+ */
+export function hide<T extends object, K extends keyof T>(object: T, properties: Pick<T, K>): void {
+  for (const [name, value] of Object.entries(properties)) Object.defineProperty(object, name, { value })
 }
 
 const MOST_ELEMENTS = 100

@@ -20,6 +20,7 @@ import { HeapError, show } from './errors.js'
 import { ScopeStack, type Scope } from './scopes.js'
 import type { HeapCore, HeapThread } from './heap-core.js'
 import { identityHash } from './identity.js'
+import { hide, tag } from './inspect.js'
 import { FLAG_BITS, MutatorWord, mutatorBlock } from './layout.js'
 import { Roots } from './roots.js'
 import { setShape } from './objects.js'
@@ -31,22 +32,23 @@ import { readValue, type RawValue, type Ref } from './values.js'
 
 /** The raw tier and the door to handles. Valid inside the `run` that gave it, on its thread. */
 export class Mutator implements Allocation, HeapThread {
+  // Hidden: a test report that shows a mutator is not to walk them.
   /** The heap as 32-bit words: field k of an object is `i32[ref + k]`. */
-  readonly i32: Int32Array
-  readonly u32: Uint32Array
+  declare readonly i32: Int32Array
+  declare readonly u32: Uint32Array
   /** The heap as doubles and NaN-boxed values: `f64[(ref >>> 1) + at]`. */
-  readonly f64: Float64Array
-  readonly u16: Uint16Array
-  readonly u8: Uint8Array
+  declare readonly f64: Float64Array
+  declare readonly u16: Uint16Array
+  declare readonly u8: Uint8Array
   /** After a reference store into slot word `s`: `cards[s >>> 8] = 1`. */
-  readonly cards: Uint8Array
+  declare readonly cards: Uint8Array
   /** The root region as 32-bit words. */
-  readonly rootsI32: Int32Array
+  declare readonly rootsI32: Int32Array
   /** The root region as values. */
-  readonly rootsF64: Float64Array
-  readonly rootCards: Uint8Array
+  declare readonly rootsF64: Float64Array
+  declare readonly rootCards: Uint8Array
   /** The control words (ARCHITECTURE.md). */
-  readonly control: Int32Array
+  declare readonly control: Int32Array
   /** Makes root areas. */
   readonly roots: Roots
   /** Index of this mutator's block. */
@@ -87,16 +89,8 @@ export class Mutator implements Allocation, HeapThread {
     this.#core = core
     this.index = index
     this.pollIndex = mutatorBlock(index) + MutatorWord.Poll
-    this.i32 = views.i32
-    this.u32 = views.u32
-    this.f64 = views.f64
-    this.u16 = views.u16
-    this.u8 = views.u8
-    this.cards = views.cards
-    this.rootsI32 = views.rootsI32
-    this.rootsF64 = views.rootsF64
-    this.rootCards = views.rootCards
-    this.control = views.control
+    const { i32, u32, f64, u16, u8, cards, rootsI32, rootsF64, rootCards, control } = views
+    hide(this, { i32, u32, f64, u16, u8, cards, rootsI32, rootsF64, rootCards, control })
     this.roots = new Roots(core, index)
     this.#scopes = new ScopeStack(core, this)
     this.#environment = {
@@ -285,3 +279,5 @@ export class Mutator implements Allocation, HeapThread {
     return readString(this.#core, ref)
   }
 }
+
+tag(Mutator)

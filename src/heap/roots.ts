@@ -8,6 +8,7 @@
 
 import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
+import { tag } from './inspect.js'
 import { AreaKind, AreaWord, CARD_SHIFT, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
 import { readValue, Tagged, writeValue, type RawValue, type Ref } from './values.js'
 
@@ -32,7 +33,7 @@ abstract class RootArea<K extends RootKind> implements Disposable {
   readonly topIndex: number
   /** Index of the area in the control words. */
   readonly index: number
-  protected readonly core: HeapCore
+  readonly #core: HeapCore
   protected freed = false
 
   constructor(core: HeapCore, kind: K, areaKind: number, slots: number, owner: number, name: string | null) {
@@ -51,12 +52,16 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
     const control = core.views.control
     const block = areaBlock(area)
-    this.core = core
+    this.#core = core
     this.kind = kind
     this.index = area
     this.base = kind === 'ref' ? control[block + AreaWord.Start] : control[block + AreaWord.Start] / 2
     this.capacity = control[block + AreaWord.Capacity]
     this.topIndex = block + AreaWord.Top
+  }
+
+  protected get core(): HeapCore {
+    return this.#core
   }
 
   /** Number of live slots: `[0, top)` is what a collection sees. */
@@ -131,6 +136,8 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     }
   }
 }
+
+tag(RootArea)
 
 /** A root area without barrier for operand stacks and locals. The mutator publishes `top` before each safepoint. */
 export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {

@@ -376,15 +376,18 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
 
 /** A reference that does not keep its object alive. Made by `heap.weak(handle)`. */
 export class Weak<H extends Handle = Handle> implements Disposable {
-  /** For the heap: which it belongs to. */
-  readonly _core: HeapCore
+  readonly #core: HeapCore
   readonly #stack: ScopeStack
   #slot: number
 
   constructor(core: HeapCore, stack: ScopeStack, handle: H) {
-    this._core = core
+    this.#core = core
     this.#stack = stack
     this.#slot = stack.weakPool.take(refOf(handle))
+  }
+  /** For the heap: which it belongs to. */
+  get _core(): HeapCore {
+    return this.#core
   }
   /** A handle in the innermost scope, or undefined once the object was collected. Inside run. */
   get(): H | undefined {
