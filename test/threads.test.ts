@@ -63,18 +63,21 @@ overAll(
       heap.close()
     })
 
-    it.each(['allocating', 'parked'])('tells a thread that is %s that the owner has closed it', async (mode) => {
-      const heap = Heap.create({ maxBytes: '4m', ...options })
-      heap.defineShape('Node', { next: 'ref' })
-      const closed = new SharedArrayBuffer(4)
-      const workerData = { entry, token: heap.share(), mode, closed }
-      const worker = new Worker(new URL('./fixtures/outlived.mjs', import.meta.url), { workerData })
-      await once(worker, 'message')
-      heap.close()
-      Atomics.store(new Int32Array(closed), 0, 1)
-      Atomics.notify(new Int32Array(closed), 0)
-      expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
-    })
+    it.each(['allocating', 'polling', 'polling unasked', 'comparing with the stack limit', 'parked'])(
+      'tells a thread that is %s that the owner has closed it',
+      async (mode) => {
+        const heap = Heap.create({ maxBytes: '4m', ...options })
+        heap.defineShape('Node', { next: 'ref' })
+        const closed = new SharedArrayBuffer(4)
+        const workerData = { entry, token: heap.share(), mode, closed }
+        const worker = new Worker(new URL('./fixtures/outlived.mjs', import.meta.url), { workerData })
+        await once(worker, 'message')
+        heap.close()
+        Atomics.store(new Int32Array(closed), 0, 1)
+        Atomics.notify(new Int32Array(closed), 0)
+        expect((await once(worker, 'message'))[0]).toEqual(['ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'])
+      },
+    )
 
     it('is inspected with what other threads hold, which stand still for that', async () => {
       using heap = Heap.create({ maxBytes: '16m', ...options })

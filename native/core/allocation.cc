@@ -291,6 +291,7 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
+    if (safepoint.closed()) return 0;
     while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap, waits_since);
     if (!std::exchange(paced, true)) pace_allocation(mutator, granules, waits_since);
     const u32 ref = large ? try_large(mutator, shape, word1, granules) : try_small(mutator, shape, word1, granules);

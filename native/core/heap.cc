@@ -93,6 +93,8 @@ void Heap::close() {
   if (options.protect) protection::unwatch(this);
   card_pages.stop();
   layout::store_word(space.control()[layout::kHeapStateWord], 1);
+  // A thread that is inside `run` learns it at its next safepoint. Until then it reads zeros.
+  safepoint.close();
   space.drop_pages();
 }
 

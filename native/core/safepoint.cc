@@ -1,6 +1,12 @@
 // The safepoint protocol; safepoint.h has its states and rules.
 #include "safepoint.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
 #include "clock.h"
 
 namespace glissade {
@@ -21,6 +27,7 @@ Mutator* Safepoint::attach() {
     m.tlab_start = m.tlab_limit = m.allowance = 0;
     for (u32 i = 0; i < layout::kMutatorWords; i++) layout::store_word(m.block[i], 0);
     layout::store_word(m.block[layout::kStackLimitArea], -1);
+    if (closed()) ask_for_good(m);
     m.attached.store(true, std::memory_order_release);
     return &m;
   }
@@ -78,7 +85,7 @@ void Safepoint::publish_tlab(Mutator& mutator) {
   layout::store_word(mutator.block[layout::kTlabLimit], static_cast<i32>(mutator.tlab_limit));
   // A full fence, then the check: a request between the two stores would otherwise be undone unseen.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (mutator.state.load(std::memory_order_relaxed) & kRequested) layout::store_word(mutator.block[layout::kTlabLimit], 0);
+  if (mutator.state.load(std::memory_order_relaxed) & kRequested || closed()) layout::store_word(mutator.block[layout::kTlabLimit], 0);
 }
 
 void Safepoint::request(Mutator* except) {
@@ -124,7 +131,7 @@ void Safepoint::resume(const Mutator* self) {
     const u32 state = m.state.load(std::memory_order_acquire);
     if (!(state & kRequested)) continue;
     if (state & kStopped) {
-      layout::store_word(m.block[layout::kTlabLimit], static_cast<i32>(m.tlab_limit));
+      layout::store_word(m.block[layout::kTlabLimit], closed() ? 0 : static_cast<i32>(m.tlab_limit));
       layout::store_word(m.block[layout::kStackLimit], layout::load_word(m.block[layout::kStackLimitRestore]));
       layout::store_word(m.block[layout::kPoll], layout::load_word(m.block[layout::kPollRestore]));
       // release: publishes the restored words and all that the operation wrote.
@@ -144,7 +151,7 @@ void Safepoint::stop_and_run(Operation operation, void* context) {
   context_ = context;
   request(nullptr);
   arrive(nullptr);  // drops the hold; runs the operation here if everybody was parked
-  while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
+  wait_until_stopped();
 }
 
 void Safepoint::stop_others(Mutator* self) {
@@ -154,13 +161,58 @@ void Safepoint::stop_others(Mutator* self) {
   operation_ = nullptr;
   request(self);
   arrive(nullptr);
-  while (done_.load(std::memory_order_acquire) == 0) futex_wait(done_, 0);
+  wait_until_stopped();
   if (self) enter(*self);
 }
 
 void Safepoint::resume_others() {
   resume(nullptr);
   stop_mutex_.unlock();
+}
+
+void Safepoint::wait_until_stopped() {
+  // In pieces, of which each counts once: that the whole process stood still is nobody's fault.
+  const u64 piece = patience_ns_ / 5;
+  bool told = false;
+  for (u64 waited = 0, before = now_ns(); done_.load(std::memory_order_acquire) == 0;) {
+    futex_wait_for(done_, 0, piece);
+    const u64 now = now_ns();
+    waited += std::min(now - std::exchange(before, now), piece);
+    if (waited >= patience_ns_ && !told) told = name_straggler();
+  }
+}
+
+bool Safepoint::name_straggler() const {
+  for (const Mutator& m : mutators_) {
+    if (m.state.load(std::memory_order_relaxed) != (kRunning | kRequested)) continue;
+    char text[256];
+    const int length = std::snprintf(text, sizeof text,
+                                     "glissade: %s has waited %g s for mutator %u, which is inside heap.run and reaches no safepoint: "
+                                     "poll in long loops (m.mustPoll), and wait in m.parked\n",
+                                     operation_ ? "a collection" : "an inspection", static_cast<double>(patience_ns_) / 1e9, m.index);
+    // Nobody can be told that it could not be told.
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, static_cast<std::size_t>(length));
+    return true;
+  }
+  return false;
+}
+
+void Safepoint::close() {
+  // Not while a stop is in force: who ends one puts back what the words were.
+  std::lock_guard<std::mutex> lock(stop_mutex_);
+  closed_.store(true, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the one in publish_tlab
+  for (Mutator& m : mutators_) ask_for_good(m);
+}
+
+void Safepoint::ask_for_good(Mutator& mutator) {
+  layout::store_word(mutator.block[layout::kPollRestore], 1);
+  layout::store_word(mutator.block[layout::kStackLimitRestore], -1);
+  // In the order of `request`.
+  layout::store_word(mutator.block[layout::kPoll], 1);
+  std::atomic_thread_fence(std::memory_order_release);
+  layout::store_word(mutator.block[layout::kTlabLimit], 0);
+  layout::store_word(mutator.block[layout::kStackLimit], -1);
 }
 
 }  // namespace glissade

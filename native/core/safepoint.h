@@ -67,6 +67,11 @@ class Safepoint {
   /// Stops every mutator but `self` (which must be running, or null) until `resume_others`.
   void stop_others(Mutator* self);
   void resume_others();
+  /// The heap is closed: whoever is inside `run`, or comes to it, is to poll, and goes on with no TLAB. For good.
+  void close();
+  bool closed() const { return closed_.load(std::memory_order_relaxed); }
+  /// For tests: how long a stop waits before it says for whom.
+  void set_patience(u64 ns) { patience_ns_ = ns; }
   /// Calls `work` while nobody holds mutators stopped: what an inspection looks at does not change under it. Not by a running mutator.
   template <typename Work>
   void between_stops(Work&& work) {
@@ -89,6 +94,9 @@ class Safepoint {
   void run_operation(const Mutator* self);
   void resume(const Mutator* self);
   void wait_while(Mutator& mutator, u32 state);
+  void wait_until_stopped();
+  bool name_straggler() const;
+  static void ask_for_good(Mutator& mutator);
 
   Mutator mutators_[layout::kMaxMutators];
   Statistics* statistics_ = nullptr;
@@ -98,6 +106,8 @@ class Safepoint {
   Operation operation_ = nullptr;   // null: the requester only wants the world stopped
   void* context_ = nullptr;
   u64 requested_at_ = 0;
+  u64 patience_ns_ = 5'000'000'000;
+  std::atomic<bool> closed_{false};
 };
 
 }  // namespace glissade

@@ -157,4 +157,95 @@ TEST(who_stops_all_others_goes_on_alone_and_they_go_on_where_they_were) {
   m.unpark();
 }
 
+TEST(a_closed_heap_asks_every_mutator_to_poll_for_good_and_gives_it_nothing) {
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  Safepoint& safepoint = test.heap->safepoint;
+  Mutator* parked = safepoint.attach();
+  NativeMutator m(test, 8);
+  m.alloc_node();
+  Mutator& running = safepoint.mutator(1);
+  layout::store_word(running.block[layout::kStackLimit], kStackSlots);
+  layout::store_word(running.block[layout::kStackLimitRestore], kStackSlots);
+  test.heap->close();
+  const auto is_asked = [](const Mutator& mutator) {
+    const Words words = Words::of(mutator);
+    return words.poll != 0 && words.stack_limit == -1 && layout::load_word(mutator.block[layout::kTlabLimit]) == 0;
+  };
+  CHECK(is_asked(running));
+  CHECK(is_asked(*parked));
+  CHECK(is_asked(*safepoint.attach()));
+  CHECK_EQ(m.alloc_node(), 0u);
+  // Neither the end of a stop nor a new run undoes it.
+  m.park();
+  safepoint.stop_others(nullptr);
+  safepoint.resume_others();
+  m.unpark();
+  CHECK(is_asked(running));
+  safepoint.enter(*parked);
+  CHECK(is_asked(*parked));
+  safepoint.leave(*parked);
+}
+
+/// What is written to standard error in its lifetime, which the test must not outgrow the pipe with.
+class CapturedErrors {
+ public:
+  CapturedErrors() : before_(dup(STDERR_FILENO)) {
+    ready_ = before_ >= 0 && pipe2(pipe_, O_CLOEXEC | O_NONBLOCK) == 0 && dup2(pipe_[1], STDERR_FILENO) >= 0;
+  }
+  ~CapturedErrors() {
+    dup2(before_, STDERR_FILENO);
+    for (const int fd : {before_, pipe_[0], pipe_[1]}) ::close(fd);
+  }
+  bool ready() const { return ready_; }
+  std::string text() {
+    char bytes[1024];
+    const ssize_t got = read(pipe_[0], bytes, sizeof bytes);
+    return got > 0 ? std::string(bytes, static_cast<std::size_t>(got)) : "";
+  }
+
+ private:
+  int before_, pipe_[2] = {-1, -1};
+  bool ready_ = false;
+};
+
+TEST(a_stop_that_waits_long_says_once_for_which_mutator) {
+  constexpr u64 kPatience = 20'000'000;
+  TestHeap test(small_heap());
+  REQUIRE(test.heap);
+  Safepoint& safepoint = test.heap->safepoint;
+  safepoint.attach();  // parked: nobody waits for it
+  struct Straggler {
+    TestHeap& test;
+    u64 rounds = 0;  // of a patience each
+    std::atomic<bool> running{false};
+  } straggler{test};
+  const auto body = [](void* argument) -> void* {
+    auto& s = *static_cast<Straggler*>(argument);
+    NativeMutator m(s.test, 8);
+    s.running = true;
+    while (!m.must_poll()) usleep(100);
+    usleep(static_cast<useconds_t>(s.rounds * kPatience / 1000));
+    return nullptr;
+  };
+  const auto said_in = [&](u64 rounds) {
+    straggler.rounds = rounds;
+    straggler.running = false;
+    CapturedErrors errors;
+    if (!errors.ready()) return std::string("no pipe");
+    pthread_t thread;
+    pthread_create(&thread, nullptr, body, &straggler);
+    while (!straggler.running) usleep(100);
+    safepoint.stop_others(nullptr);
+    safepoint.resume_others();
+    pthread_join(thread, nullptr);
+    return errors.text();
+  };
+  safepoint.set_patience(kPatience);
+  CHECK_EQ(said_in(20), std::string("glissade: an inspection has waited 0.02 s for mutator 1, which is inside heap.run and reaches no safepoint: "
+                                    "poll in long loops (m.mustPoll), and wait in m.parked\n"));
+  safepoint.set_patience(1'000 * kPatience);
+  CHECK_EQ(said_in(0), std::string());
+}
+
 }  // namespace

@@ -66,6 +66,8 @@ export class HeapCore {
       } finally {
         this.checked?.sync()
       }
+      // By its owner, while this thread was inside run: it asks every thread to poll.
+      this.checkOpen()
     }
   }
 
@@ -137,7 +139,7 @@ export class HeapCore {
   checkOpen(): void {
     if (this.closed) throw this.#closedError()
   }
-  /** One load and compare where all is well: a heap cannot be closed while a thread runs in it. */
+  /** One load and compare where all is well. That another thread has closed the heap is told at safepoints. */
   checkRunning(what: string): void {
     if (this.views.control[this.runningIndex] !== 1) this.#failRunning(what)
   }

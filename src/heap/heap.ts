@@ -169,6 +169,7 @@ export abstract class HeapBase implements Disposable {
         } finally {
           core.checked?.sync()
         }
+        core.checkOpen()
       }
     }
     return mutator
