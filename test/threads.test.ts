@@ -1,7 +1,7 @@
 // One heap, several JS threads: the concurrent collector's heaps can be shared, and a thread that dies leaves them.
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import { Heap, type Ref } from 'glissade'
+import { Heap, Tagged, type Ref } from 'glissade'
 import { expect, it } from 'vitest'
 import { concurrent, failure, overAll } from './conformance/configurations.js'
 
@@ -304,6 +304,86 @@ overAll(
       )
       heap.collectSync()
       heap.run((m) => m.scoped((s) => expect(s.handle(m.rootsI32[slot as number] as Ref, node).key).toBe(42)))
+    })
+
+    it('gets back the tables of threads that ended, from whoever opens them by their index', async () => {
+      // A table that takes the whole root region, or all but the page of a handle.
+      using heap = Heap.create({ maxBytes: '16m', maxRootBytes: '1m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      const most = 250 * 1024
+      for (const kind of ['ref', 'value'] as const) {
+        const slots = kind === 'ref' ? most : most / 2
+        const worker = new Worker(
+          `import(${JSON.stringify(entry)}).then(({ Heap, Tagged, Tag }) => {
+            const { workerData, parentPort } = require('node:worker_threads')
+            const heap = Heap.attach(workerData)
+            const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+            heap.run((m) => {
+              const table = m.roots.table('${kind}', ${slots})
+              const ref = m.alloc(node)
+              m.i32[ref + node.at.key] = 42
+              table.set(3, ${kind === 'ref' ? 'ref' : 'new Tagged(Tag.Ref, ref)'})
+              parentPort.postMessage(table.index)
+              throw new Error('it crashes')
+            })
+          })`,
+          { eval: true, workerData: heap.share() },
+        )
+        const crashed = new Promise((resolve) => worker.once('error', resolve))
+        const [index] = (await once(worker, 'message')) as [number]
+        await crashed
+        heap.collectSync()
+        heap.run((m) => {
+          expect(failure(() => m.roots.table(kind, slots)).code).toBe('ERR_ROOTS_EXHAUSTED')
+          const table = m.roots.tableAt(kind, index)
+          expect([table.index, table.kind, table.capacity, table.top]).toEqual([index, kind, slots, 4])
+          const content = table.get(3)
+          const ref = (content instanceof Tagged ? content.payload : content) as Ref
+          expect(m.i32[ref + node.at.key]).toBe(42)
+          table.top = 0
+          heap.collectSync()
+          expect(heap.verify().objects).toBe(0)
+          table.free()
+          m.roots.table(kind, slots).free()
+        })
+        await worker.terminate()
+      }
+    })
+
+    it('frees a table once, whichever thread does, and not what came after it', async () => {
+      using heap = Heap.create({ maxBytes: '4m', ...options })
+      const [mine, value] = heap.run((m) => [m.roots.table('ref', 8, { name: 'mine' }), m.roots.table('value', 8)])
+      const worker = inThread(
+        heap,
+        `({ Heap }, token, port) => new Promise((done) => {
+          const heap = Heap.attach(token)
+          port.once('message', (index) => heap.run((m) => {
+            const table = m.roots.tableAt('ref', index)
+            table.free()
+            table.free()
+            heap.collectSync()
+            done(m.roots.table('ref', 16).index)
+          }))
+        })`,
+      )
+      worker.postMessage(mine.index)
+      const [index] = (await once(worker, 'message')) as [number]
+      // Its own is where mine was.
+      expect(index).toBe(mine.index)
+      heap.run((m) => {
+        expect(failure(() => mine.get(0)).message).toMatch(/was freed/)
+        expect(failure(() => mine.set(0, 0)).message).toMatch(/was freed/)
+        expect(failure(() => (mine.top = 1)).message).toMatch(/was freed/)
+        mine.free()
+        const theirs = m.roots.tableAt('ref', index)
+        expect(theirs.capacity).toBe(16)
+        const node = heap.defineShape('Node', { next: 'ref' })
+        theirs.set(0, m.alloc(node))
+        expect(heap.pathTo((ref) => m.shapeOf(ref) === node.id)?.[0]).toBe(`root area ${index}[0]`)
+        expect(failure(() => m.roots.tableAt('ref', value.index)).code).toBe('ERR_BOUNDS')
+        expect(m.roots.tableAt('value', value.index).base).toBe(value.base)
+      })
+      await worker.terminate()
     })
 
     it('gets back the root areas of threads that were terminated', async () => {

@@ -40,7 +40,7 @@ export function fixedSlotAt(shape: AnyShape & { readonly array: false }, bytes: 
   return Object.entries(shape.slots).find(([name, kind]) => shape.at[name] * SLOT_BYTES[kind] === bytes)?.[0]
 }
 
-export const areaName = (core: HeapCore, area: number): string => core.areaNames.get(area) ?? `root area ${area}`
+export const areaName = (core: HeapCore, area: number): string => core.nameOfArea(area) ?? `root area ${area}`
 
 /** The root slot that begins at word `word` of the root region. */
 export function rootSlotName(core: HeapCore, word: number): string {

@@ -49,8 +49,8 @@ export class HeapCore {
   readonly alwaysPoll: boolean
   /** The slow path of polls; replaced under stress. */
   poll: () => void
-  /** What root areas are called in paths and snapshots: those that this isolate made and named. */
-  readonly areaNames = new Map<number, string>()
+  /** What root areas that this isolate made are called, and how often one at that index had been freed before. */
+  readonly #areaNames = new Map<number, { readonly name: string; readonly frees: number }>()
 
   constructor(collector: Collector, options: ParsedOptions) {
     this.collector = collector
@@ -200,12 +200,34 @@ export class HeapCore {
     if (area < 0 && this.thread?.scopes.giveBackReserve() === true) {
       area = collector.createArea(kind, slots, owner, mayWait)
     }
-    if (area >= 0 && name !== null) this.areaNames.set(area, name)
+    if (area >= 0 && name !== null) this.#areaNames.set(area, { name, frees: this.areaFrees(area) })
     return area
   }
   freeArea(area: number): void {
-    this.areaNames.delete(area)
+    this.#areaNames.delete(area)
     this.collector.freeArea(area)
+  }
+  /** A stack or table, before whose making `frees` had been freed there. False: it was freed already, perhaps by another thread. */
+  freeAreaOnce(area: number, frees: number): boolean {
+    const { control } = this.views
+    const word = areaBlock(area) + AreaWord.Frees
+    if (Atomics.compareExchange(control, word, frees, (frees + 1) | 0) !== frees) return false
+    try {
+      this.freeArea(area)
+    } catch (error) {
+      Atomics.store(control, word, frees) // the stack has come to its end: later, then
+      throw error
+    }
+    return true
+  }
+  /** How many stacks and tables were freed at an index. */
+  areaFrees(area: number): number {
+    return Atomics.load(this.views.control, areaBlock(area) + AreaWord.Frees)
+  }
+  /** What the root area is called in paths and snapshots; undefined: it has no name in this isolate. */
+  nameOfArea(area: number): string | undefined {
+    const named = this.#areaNames.get(area)
+    return named?.frees === this.areaFrees(area) ? named.name : undefined
   }
 
   /** No root area for `what`. */

@@ -87,6 +87,8 @@ export const AreaWord = {
   Due: 5,
   /** … the ref table, of equal capacity, in whose slots they are handed over, in a ring. */
   DueArea: 6,
+  /** How often a stack or table that a program made here was freed: tells one that was from the next. */
+  Frees: 7,
 } as const
 
 /** First word of the block of root area `area`. */

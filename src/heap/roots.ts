@@ -4,12 +4,13 @@
 // it lies in `[0, top)`, and `top` is published. Stores into a stack need no barrier (remark compares it with
 // a copy); every store into a table also stores its root card. A collection zeroes stacks above `top`, so what lies there is
 // never older than the last one: `top` may be raised over slots of a frame that are not written yet. Above `top` a table is zero.
-// A stack belongs to the thread that made it, a table to the heap; `get` and `set`, which check, are for inside run only.
+// A stack belongs to the thread that made it, a table to the heap: any thread may open it by its index, and free it.
+// `get` and `set`, which check, are for inside run only.
 
 import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
 import { tag } from './inspect.js'
-import { AreaKind, AreaWord, CARD_SHIFT, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
+import { AreaKind, AreaWord, CARD_SHIFT, MAX_AREAS, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
 import { readValue, Tagged, writeValue, type RawValue, type Ref } from './values.js'
 
 /** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */
@@ -31,28 +32,20 @@ abstract class RootArea<K extends RootKind> implements Disposable {
   readonly capacity: number
   /** Index of the `top` word in `m.control`, for generated code. */
   readonly topIndex: number
-  /** Index of the area in the control words. */
+  /** Index of the area in the control words: what another thread opens a table by (`m.roots.tableAt`). */
   readonly index: number
   readonly #core: HeapCore
-  protected freed = false
+  /** How many had been freed at this index before it was made. */
+  readonly #frees: number
+  readonly #freesIndex: number
 
-  constructor(core: HeapCore, kind: K, areaKind: number, slots: number, owner: number, name: string | null) {
-    if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
-      throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
-    }
-    core.checkOpen()
-    // The border takes 32 bits: more slots than the region has bytes are none of its business.
-    const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true, name)
-    try {
-      if (core.running) core.checked?.sync()
-    } catch (error) {
-      if (area >= 0) core.freeArea(area)
-      throw error
-    }
-    if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
+  /** `frees`: as `area` was found or made. */
+  constructor(core: HeapCore, kind: K, area: number, frees: number) {
     const control = core.views.control
     const block = areaBlock(area)
     this.#core = core
+    this.#frees = frees
+    this.#freesIndex = block + AreaWord.Frees
     this.kind = kind
     this.index = area
     this.base = kind === 'ref' ? control[block + AreaWord.Start] : control[block + AreaWord.Start] / 2
@@ -111,14 +104,7 @@ abstract class RootArea<K extends RootKind> implements Disposable {
 
   /** Gives the area back; its slots are roots no longer. Twice is once, and once the heap was closed there is nothing to give. */
   free(): void {
-    if (this.freed || this.core.closed) return
-    this.freed = true
-    try {
-      this.core.freeArea(this.index)
-    } catch (error) {
-      this.freed = false // the stack has come to its end: later, then
-      throw error
-    }
+    if (!this.core.closed) this.core.freeAreaOnce(this.index, this.#frees)
   }
   [Symbol.dispose](): void {
     this.free()
@@ -126,7 +112,8 @@ abstract class RootArea<K extends RootKind> implements Disposable {
 
   protected checkUsable(): void {
     this.core.checkOpen()
-    if (this.freed) throw new HeapError('ERR_BOUNDS', 'this root area was freed: make another')
+    if (this.core.views.control[this.#freesIndex] === this.#frees) return
+    throw new HeapError('ERR_BOUNDS', 'this root area was freed: make another')
   }
   protected checkSlot(index: number): void {
     this.core.checkRunning('a root area')
@@ -139,6 +126,28 @@ abstract class RootArea<K extends RootKind> implements Disposable {
 
 tag(RootArea)
 
+/** The owner of what belongs to no thread. */
+const HEAP = -1
+const stackKind = (kind: RootKind): number => (kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack)
+const tableKind = (kind: RootKind): number => (kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable)
+
+function makeArea(core: HeapCore, areaKind: number, slots: number, owner: number, name: string | null): number {
+  if (typeof slots !== 'number' || !Number.isInteger(slots) || slots <= 0) {
+    throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
+  }
+  core.checkOpen()
+  // The border takes 32 bits: more slots than the region has bytes are none of its business.
+  const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true, name)
+  try {
+    if (core.running) core.checked?.sync()
+  } catch (error) {
+    if (area >= 0) core.freeArea(area)
+    throw error
+  }
+  if (area < 0) throw core.rootsExhausted(`a root area of ${slots} slots`)
+  return area
+}
+
 /** A root area without barrier for operand stacks and locals. The mutator publishes `top` before each safepoint. */
 export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
   readonly #block: number
@@ -146,7 +155,8 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
   #limitIndex = -1
 
   constructor(core: HeapCore, kind: K, slots: number, mutator: number, name: string | null) {
-    super(core, kind, kind === 'ref' ? AreaKind.RefStack : AreaKind.ValueStack, slots, mutator, name)
+    const area = makeArea(core, stackKind(kind), slots, mutator, name)
+    super(core, kind, area, core.areaFrees(area))
     this.#mutator = mutator
     this.#block = mutatorBlock(mutator)
   }
@@ -207,10 +217,6 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
 
 /** A root area whose every store marks a card: globals, constants, handle tables. Free slots are 0. */
 export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
-  constructor(core: HeapCore, kind: K, slots: number, name: string | null) {
-    super(core, kind, kind === 'ref' ? AreaKind.RefTable : AreaKind.ValueTable, slots, -1, name)
-  }
-
   override get top(): number {
     return super.top
   }
@@ -264,7 +270,29 @@ export class Roots {
   /** A table of `slots` slots; its memory is whole pages. A safepoint, as `stack` is. Throws ERR_ROOTS_EXHAUSTED. */
   table<K extends RootKind>(kind: K, slots: number, options?: RootOptions): RootTable<K> {
     checkRootKind(kind)
-    return new RootTable(this.#core, kind, slots, nameIn(options))
+    const area = makeArea(this.#core, tableKind(kind), slots, HEAP, nameIn(options))
+    return new RootTable(this.#core, kind, area, this.#core.areaFrees(area))
+  }
+  /**
+   * The table of that kind with that `index`, whichever thread made it, and whether that one is still there: to use it with
+   * every check, or to free it. No safepoint. Throws ERR_BOUNDS where there is no such table.
+   */
+  tableAt<K extends RootKind>(kind: K, index: number): RootTable<K> {
+    checkRootKind(kind)
+    const core = this.#core
+    core.checkOpen()
+    if (Number.isInteger(index) && index >= 0 && index < MAX_AREAS) {
+      const { control } = core.views
+      // Before what it says of the words behind it: of an area that is freed meanwhile the table is, too.
+      const frees = core.areaFrees(index)
+      const has = Atomics.load(control, areaBlock(index) + AreaWord.Kind)
+      const owner = control[areaBlock(index) + AreaWord.Owner]
+      if (has === tableKind(kind) && owner === HEAP) return new RootTable(core, kind, index, frees)
+    }
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `no table of kind '${kind}' is at ${show(index)}: give the index of one that m.roots.table made and nobody has freed`,
+    )
   }
 }
 

@@ -46,6 +46,43 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it('opens a table by its index, and nothing else', () => {
+    withHeap(configuration, {}, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      heap.run((m) => {
+        using scope = m.scope()
+        heap.global(scope.new(cell)) // areas of scopes and globals are tables, too, and not for programs
+        heap.guardian().guard(scope.new(cell))
+        const made = m.roots.table('ref', 8)
+        const stack = m.roots.stack('ref', 8)
+        const values = m.roots.table('value', 8)
+        const opened = m.roots.tableAt('ref', made.index)
+        opened.set(5, m.alloc(cell))
+        expect(made.top).toBe(6)
+        expect(made.get(5)).toBe(opened.get(5))
+        expect(failure(() => opened.get(8)).code).toBe('ERR_BOUNDS')
+        const tables = Array.from({ length: 256 }, (_, index) => index).filter((index) => {
+          try {
+            return m.roots.tableAt('ref', index).index === index
+          } catch {
+            return false
+          }
+        })
+        expect(tables).toEqual([made.index])
+        for (const wrong of [stack.index, values.index, -1, 256, 0.5, NaN, '0', undefined, 2 ** 32 + made.index]) {
+          const { code, message } = failure(() => m.roots.tableAt('ref', wrong as number))
+          expect(code).toBe('ERR_BOUNDS')
+          expect(message).toMatch(/^no table of kind 'ref' is at .*: give the index of one that m\.roots\.table made/)
+        }
+        expect(failure(() => m.roots.tableAt('refs' as never, made.index)).code).toBe('ERR_BAD_VALUE')
+        opened.free()
+        expect(failure(() => made.get(0)).message).toMatch(/was freed/)
+        expect(failure(() => m.roots.tableAt('ref', made.index)).code).toBe('ERR_BOUNDS')
+        made.free()
+      })
+    })
+  })
+
   it('makes areas out of those that were freed, also while a collection is under way', () => {
     withHeap(configuration, { stepping: true }, (heap) => {
       const cell = heap.defineShape('Cell', { n: 'i32' })
