@@ -10,7 +10,7 @@ import { CheckedState } from '../dist/heap/checked.js'
 import type { HeapCore } from '../dist/heap/heap-core.js'
 import { AREA_BASE, AREA_WORDS, AreaKind, AreaWord, CARD_SHIFT, Tag, Word } from '../dist/heap/layout.js'
 import type { Views } from '../dist/heap/memory.js'
-import { Tagged, writeValue, type RawValue, type Ref } from '../dist/heap/values.js'
+import { encode, encoded, Tagged, writeEncoded, type RawValue, type Ref } from '../dist/heap/values.js'
 
 /** The slot under test: a value slot of an object, with others around it. */
 const OBJECT = 600 as Ref
@@ -85,9 +85,11 @@ class Recorder {
     this.watched = { ...this.#memory, ...watched } as unknown as Views
     this.barriers = barriersOf(tier, this.watched)
   }
-  /** What handles and root areas store with, at the slot under test. The card is theirs to mark. */
+  /** What handles and root areas store with, at the slot under test. */
   write(value: RawValue): void {
-    writeValue(this.watched.i32, this.watched.f64, WORD / 2, value)
+    const { i32, f64, cards } = this.watched
+    encode(value)
+    writeEncoded(i32, f64, cards, WORD, encoded.tag, encoded.payload)
   }
   /** The array itself, with a look at the slot after each store. */
   #watch<T extends Int32Array | Float64Array | Uint8Array>(view: T, name: string): T {
@@ -220,6 +222,8 @@ describe.each(TIERS)('the %s tier', (tier) => {
   })
 })
 
-it.each(WRITES)('writeValue of %s shows no reference that nobody stored', (_name, value, content) => {
-  storesOver('raw', (recorder) => recorder.write(value), content)
+it.each(WRITES)('writeEncoded of %s shows no reference that nobody stored, and marks the card of one', (_name, value, content) => {
+  for (const recorder of storesOver('raw', (recorder) => recorder.write(value), content)) {
+    if (content[0] === Tag.Ref) expect(recorder.last).toBe('cards')
+  }
 })

@@ -186,14 +186,13 @@ export class CheckedState {
 
   #checkedBarriers(): Barriers {
     const { i32, f64, cards, rootsI32, rootsF64 } = this.#core.views
-    const mark = (word: number): void => {
-      cards[word >>> CARD_SHIFT] = 1
-    }
+    // Between a store and its card nothing is called: a vm timeout may come with every call.
     const storeRef = (object: Ref, at: number, ref: Ref | 0, what: string): void => {
       this.checkSlot(object, at, 'ref', what)
       if (ref !== 0) this.checkObject(ref, `${what} (the stored Ref)`)
-      i32[object + at] = ref
-      mark(object + at)
+      const slot = object + at
+      i32[slot] = ref
+      cards[slot >>> CARD_SHIFT] = 1
     }
     const storeTagged = (object: Ref, at: number, tag: number, payload: number, what: string): void => {
       this.checkSlot(object, at, 'value', what)
@@ -211,7 +210,7 @@ export class CheckedState {
         const word = object + 2 * at
         i32[word] = ref
         i32[word + 1] = Tag.Ref
-        mark(word)
+        cards[word >>> CARD_SHIFT] = 1
       },
       setValueNumber: (object, at, value) => {
         this.checkSlot(object, at, 'value', 'setValueNumber')
@@ -239,16 +238,18 @@ export class CheckedState {
       copyValue: (object, at, source) => {
         this.checkSlot(object, at, 'value', 'copyValue')
         this.#locate(source * 2, 'copyValue (the source)')
-        f64[(object >>> 1) + at] = f64[source]
-        mark(object + 2 * at)
+        const target = (object >>> 1) + at
+        f64[target] = f64[source]
+        cards[target >>> (CARD_SHIFT - 1)] = 1
       },
       copyRootValue: (object, at, source) => {
         this.checkSlot(object, at, 'value', 'copyRootValue')
         this.#checkRootWord(source * 2, 'copyRootValue (the source)')
         if (rootsI32[source * 2 + 1] === Tag.Ref)
           this.checkObject(rootsI32[source * 2], 'copyRootValue (the copied Ref)')
-        f64[(object >>> 1) + at] = rootsF64[source]
-        mark(object + 2 * at)
+        const target = (object >>> 1) + at
+        f64[target] = rootsF64[source]
+        cards[target >>> (CARD_SHIFT - 1)] = 1
       },
     }
   }

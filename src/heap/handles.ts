@@ -12,7 +12,7 @@ import type { HeapCore } from './heap-core.js'
 import { showAs, showHandle } from './inspect.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
 import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
-import { readValue, Tagged, writeValue, type PlainNumber, type Ref } from './values.js'
+import { encode, encoded, readValue, Tagged, writeEncoded, type PlainNumber, type Ref } from './values.js'
 
 /** Something that keeps handles alive: a scope or a global. */
 export interface HandleOwner {
@@ -169,7 +169,10 @@ interface HandleEnvironment {
   /** `at`: the name of the slot, or the index of the element. */
   readonly refToStore: (value: unknown, at: unknown) => number
   readonly readValue: (index: number) => HandleValue
-  readonly writeValue: (index: number, value: HandleValue) => void
+  /** Leaves in `encoded` what a value slot takes of what is no number. */
+  readonly encodeValue: (value: HandleValue) => void
+  readonly encoded: typeof encoded
+  readonly storeTagged: (word: number, tag: number, payload: number) => void
   readonly badNumber: (at: unknown, kind: string, value: unknown) => never
   readonly noSlot: (slot: unknown) => never
   readonly badIndex: (index: unknown, length: number) => never
@@ -212,7 +215,8 @@ function writeText(kind: SlotKind, at: string): string {
     case 'ref':
       return `const s = ref + ${at}; i32[s] = r; cards[s >>> ${CARD_SHIFT}] = 1`
     case 'value':
-      return `writeValue((ref >>> 1) + ${at}, v)`
+      return `if (tag === 0) f64[(ref >>> 1) + ${at}] = v === v ? v : NaN
+    else storeTagged(ref + 2 * (${at}), tag, payload)`
     case 'f64':
       return `f64[(ref >>> 1) + ${at}] = v`
     case 'u16':
@@ -232,7 +236,15 @@ function checkText(kind: SlotKind, at: string): string {
       if (r === 0) r = refToStore(v, ${at})
     }`
   }
-  if (kind === 'value') return ''
+  if (kind === 'value') {
+    // Before the object is looked up: to see what `v` is may be to run the program's code, and move the object.
+    return `let tag = 0, payload = 0
+    if (typeof v !== 'number') {
+      encodeValue(v)
+      tag = encoded.tag
+      payload = encoded.payload
+    }`
+  }
   return `if (${MISFIT[kind]}) badNumber(${at}, '${kind}', v)`
 }
 
@@ -276,6 +288,7 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     ${core.checked === null ? '' : 'checkObject(ref);'}`
   const describe = (at: unknown): string =>
     `${shape.array ? `element ${show(at)}` : `'${String(at)}'`} of '${shape.name}'`
+  const valueSlot = `a value slot of '${shape.name}'`
   const environment: HandleEnvironment = {
     core,
     Handle,
@@ -289,23 +302,22 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
       if (i32[2 * index + 1] === Tag.Ref) return wrap(i32[2 * index])
       return readValue(i32, f64, index) as HandleValue
     },
-    writeValue(index, value) {
-      if (value instanceof Handle) {
-        const ref = refToStore(core, value, `a value slot of '${shape.name}'`)
-        i32[2 * index] = ref
-        i32[2 * index + 1] = Tag.Ref
-        cards[(2 * index) >>> CARD_SHIFT] = 1
-        return
-      }
-      if (value instanceof Tagged && value.tag === Tag.Ref) {
+    encodeValue(value) {
+      if (!(value instanceof Handle)) {
+        encode(value)
+        if (encoded.tag !== Tag.Ref) return
         throw new HeapError(
           'ERR_BAD_VALUE',
-          `a reference goes into a value slot of '${shape.name}' as a handle; got a Tagged with Tag.Ref: ` +
+          `a reference goes into ${valueSlot} as a handle; got a Tagged with Tag.Ref: ` +
             'scope.handle(ref) makes a handle of it',
         )
       }
-      writeValue(i32, f64, index, value)
+      const ref = refToStore(core, value, valueSlot)
+      encoded.tag = Tag.Ref
+      encoded.payload = ref
     },
+    encoded,
+    storeTagged: (word, tag, payload) => writeEncoded(i32, f64, cards, word, tag, payload),
     badNumber(at, kind, value) {
       const range =
         kind === 'f64' ? 'a number' : `a whole number that fits into ${SLOT_BYTES[kind as SlotKind] * 8} bits (${kind})`
@@ -336,7 +348,7 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     'views',
     `"use strict"
   // heap ${core.id}, shape ${shape.id}
-  const { core, Handle, fail, wrap, refToStore, readValue, writeValue, badNumber, noSlot, badIndex, checkObject, copyElements } = environment
+  const { core, Handle, fail, wrap, refToStore, readValue, encodeValue, encoded, storeTagged, badNumber, noSlot, badIndex, checkObject, copyElements } = environment
   const i32 = views.i32, u32 = views.u32, f64 = views.f64, u16 = views.u16, u8 = views.u8
   const rootsI32 = views.rootsI32, control = views.control, cards = views.cards
   return class ${/^[A-Za-z_$][\w$]*$/.test(shape.name) ? `${shape.name}_Handle` : 'ShapeHandle'} extends Handle {

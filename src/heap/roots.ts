@@ -11,7 +11,7 @@ import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
 import { tag } from './inspect.js'
 import { AreaKind, AreaWord, CARD_SHIFT, MAX_AREAS, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
-import { readValue, Tagged, writeValue, type RawValue, type Ref } from './values.js'
+import { encode, encoded, readValue, writeEncoded, type RawValue, type Ref } from './values.js'
 
 /** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */
 export type RootKind = 'ref' | 'value'
@@ -83,13 +83,28 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     return readValue(rootsI32, rootsF64, this.base + index) as RootContent<K>
   }
 
-  protected store(index: number, content: RootContent<K>): void {
+  /** Of a table: with the card, and `top` above the slot. */
+  protected store(index: number, content: RootContent<K>, cards: Uint8Array | null): void {
+    const { i32, control, rootsI32, rootsF64 } = this.core.views
+    const isRef = this.kind === 'ref'
+    let tag = 0
+    let payload = content as number
+    if (!isRef) {
+      encode(content as RawValue)
+      tag = encoded.tag
+      payload = encoded.payload
+    }
     this.checkSlot(index)
-    const { i32, rootsI32, rootsF64 } = this.core.views
-    if (this.kind === 'ref') this.#checkRef(content, i32.length)
-    else if (content instanceof Tagged && content.tag === Tag.Ref) this.#checkRef(content.payload, i32.length)
-    if (this.kind === 'ref') rootsI32[this.base + index] = content as Ref | 0
-    else writeValue(rootsI32, rootsF64, this.base + index, content as RawValue)
+    if (isRef || tag === Tag.Ref) this.#checkRef(payload, i32.length)
+    // First: above the top a table is zero, so that a slot may lie below it before it is written.
+    if (cards !== null && control[this.topIndex] <= index) control[this.topIndex] = index + 1
+    const slot = this.base + index
+    // Between a store and its card nothing is called: a vm timeout may come with every call.
+    if (!isRef) writeEncoded(rootsI32, rootsF64, cards, 2 * slot, tag, payload)
+    else {
+      rootsI32[slot] = payload
+      if (cards !== null) cards[slot >>> CARD_SHIFT] = 1
+    }
   }
   /** A collection follows what a root slot holds, wherever it leads. */
   #checkRef(ref: unknown, end: number): void {
@@ -191,7 +206,7 @@ export class RootStack<K extends RootKind = RootKind> extends RootArea<K> {
 
   /** Stores without a barrier. Does not move `top`. */
   set(index: number, content: RootContent<K>): void {
-    this.store(index, content)
+    this.store(index, content, null)
   }
 
   /**
@@ -241,10 +256,7 @@ export class RootTable<K extends RootKind = RootKind> extends RootArea<K> {
 
   /** Stores with the root card, and raises `top` over the slot. */
   set(index: number, content: RootContent<K>): void {
-    this.store(index, content)
-    const { control, rootCards } = this.core.views
-    if (control[this.topIndex] <= index) control[this.topIndex] = index + 1
-    rootCards[this.#word(index) >>> CARD_SHIFT] = 1
+    this.store(index, content, this.core.views.rootCards)
   }
   #word(index: number): number {
     return this.kind === 'ref' ? this.base + index : 2 * (this.base + index)

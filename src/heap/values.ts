@@ -1,12 +1,12 @@
-// NaN-boxed values: how 64 bits of a `value` slot are read and written.
+// NaN-boxed values: how 64 bits of a `value` slot are read, and what is written there.
 //
 // A double is stored as itself with NaN canonical; everything else wears a tag whose high word, as int32, is at least
 // Tag.First: arithmetic never makes such a word. Store order keeps a concurrent marker from chasing an integer that
 // wears a reference's tag (x86-64 TSO): a reference writes payload then tag, any other tagged value tag then payload, a
-// double is one f64 store, a copy of an unknown value one f64 load and one f64 store. Used by every tier; no state.
+// double is one f64 store, a copy of an unknown value one f64 load and one f64 store. Used by every tier.
 
 import { HeapError, show } from './errors.js'
-import { Tag, type UserTag } from './layout.js'
+import { CARD_SHIFT, Tag, type UserTag } from './layout.js'
 
 declare const refBrand: unique symbol
 /**
@@ -62,26 +62,31 @@ export function readValue(i32: Int32Array, f64: Float64Array, index: number): Ra
   }
 }
 
-/** Encodes `value` at f64 index `index`, in the store order of the file head. The caller marks the card for a reference. */
-export function writeValue(i32: Int32Array, f64: Float64Array, index: number, value: RawValue): void {
-  const word = 2 * index
+/** What {@link encode} found last: of a number 0 and the number, of all else the tag and its 32 bits. */
+export const encoded: { tag: number; payload: number } = { tag: 0, payload: 0 }
+
+/**
+ * What a slot takes of `value`. What it looks at may be code of the program's (a Proxy, a getter), which may collect, and end
+ * what it likes: so it comes before the place of the slot is asked for, and looks once.
+ */
+export function encode(value: RawValue): void {
+  let tag: number = Tag.Undefined
+  let payload = 0
   switch (typeof value) {
     case 'number':
-      f64[index] = value === value ? value : NaN
-      return
+      tag = 0
+      payload = value === value ? value : NaN
+      break
     case 'boolean':
-      i32[word + 1] = Tag.Boolean
-      i32[word] = value ? 1 : 0
-      return
+      tag = Tag.Boolean
+      payload = value ? 1 : 0
+      break
     case 'undefined':
-      i32[word + 1] = Tag.Undefined
-      i32[word] = 0
-      return
+      break
     default:
       if (value === null) {
-        i32[word + 1] = Tag.Nil
-        i32[word] = 0
-        return
+        tag = Tag.Nil
+        break
       }
       if (!(value instanceof Tagged)) {
         throw new HeapError(
@@ -89,16 +94,35 @@ export function writeValue(i32: Int32Array, f64: Float64Array, index: number, va
           `a value slot holds a number, boolean, null, undefined, handle or Tagged; got ${show(value)}`,
         )
       }
-      if (value.tag === Tag.Ref) {
-        if (value.payload === 0)
-          throw new HeapError('ERR_BAD_VALUE', 'a reference value is never 0: store null instead')
-        i32[word] = value.payload
-        i32[word + 1] = Tag.Ref
-        return
-      }
-      checkUserTag(value.tag)
-      i32[word + 1] = value.tag
-      i32[word] = value.payload
+      ;({ tag, payload } = value)
+      if (tag !== Tag.Ref) checkUserTag(tag)
+      else if (payload === 0) throw new HeapError('ERR_BAD_VALUE', 'a reference value is never 0: store null instead')
+      checkPayload(payload)
+  }
+  encoded.tag = tag
+  encoded.payload = payload
+}
+
+/**
+ * Stores what {@link encode} found, in the store order of the file head, and marks the card of a reference where there are cards. Nothing
+ * is called in here: a vm timeout may come with every call, and a marker must not miss the card of a store.
+ */
+export function writeEncoded(
+  i32: Int32Array,
+  f64: Float64Array,
+  cards: Uint8Array | null,
+  word: number,
+  tag: number,
+  payload: number,
+): void {
+  if (tag === 0) f64[word / 2] = payload
+  else if (tag === Tag.Ref) {
+    i32[word] = payload
+    i32[word + 1] = tag
+    if (cards !== null) cards[word >>> CARD_SHIFT] = 1
+  } else {
+    i32[word + 1] = tag
+    i32[word] = payload
   }
 }
 

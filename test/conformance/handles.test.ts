@@ -346,4 +346,75 @@ overAll('handles', (configuration) => {
       })
     })
   })
+
+  it('stores a value where the object is once the value was looked at, which may be to collect', () => {
+    withHeap(configuration, { checked: configuration.collects }, (heap) => {
+      const shape = heap.defineShape('Box', { v: 'value', next: 'ref' })
+      const values = heap.defineArray('Values', 'value')
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const collect = (): void => void (m.alloc(shape), heap.collectSync())
+          const other = scope.new(shape)
+          const collecting = (seen: object): object =>
+            new Proxy(seen, {
+              get(target, name) {
+                collect()
+                return Reflect.get(target, name, target) as unknown
+              },
+              getPrototypeOf(target) {
+                collect()
+                return Reflect.getPrototypeOf(target)
+              },
+            })
+          const tagged = Object.create(Tagged.prototype, {
+            tag: { get: () => (collect(), Tag.User1) },
+            payload: { get: () => (collect(), 7) },
+          }) as Tagged
+          const table = m.roots.table('value', 1)
+          for (const [value, stored] of [
+            [collecting(other), other],
+            [collecting(new Tagged(Tag.User1, 7)), new Tagged(Tag.User1, 7)],
+            [tagged, new Tagged(Tag.User1, 7)],
+          ] as const) {
+            const object = scope.new(shape, { next: other })
+            const array = scope.newArray(values, 3)
+            object.v = value as Tagged
+            array.set(1, value as Tagged)
+            for (const found of [object.v, array.get(1)]) {
+              if (stored instanceof Tagged) expect(found).toEqual(stored)
+              else expect((found as Handle).is(stored)).toBe(true)
+            }
+            expect(array.get(0)).toBe(0)
+            if (!(stored instanceof Tagged)) continue
+            table.set(0, value as Tagged)
+            expect(table.get(0)).toEqual(stored)
+          }
+          expect([other.v, other.next]).toEqual([0, null])
+        })
+      })
+    })
+  })
+
+  it('looks once at a value: one that is another each time is stored as the one that was checked', () => {
+    withHeap(configuration, {}, (heap) => {
+      const shape = heap.defineShape('Box', { v: 'value' })
+      heap.run((m) => {
+        m.scoped((scope) => {
+          const object = scope.new(shape)
+          const table = m.roots.table('value', 1)
+          let looks = 0
+          const changing = Object.create(Tagged.prototype, {
+            tag: { get: () => (looks++ === 0 ? Tag.User0 : Tag.Ref) },
+            payload: { get: () => (looks++ === 1 ? 5 : 2 ** 30 + 2) },
+          }) as Tagged
+          for (const store of [() => (object.v = changing), () => table.set(0, changing)]) {
+            looks = 0
+            store()
+            expect(looks).toBe(2)
+          }
+          expect([object.v, table.get(0)]).toEqual([new Tagged(Tag.User0, 5), new Tagged(Tag.User0, 5)])
+        })
+      })
+    })
+  })
 })
