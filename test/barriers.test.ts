@@ -222,8 +222,11 @@ describe.each(TIERS)('the %s tier', (tier) => {
   })
 })
 
-it.each(WRITES)('writeEncoded of %s shows no reference that nobody stored, and marks the card of one', (_name, value, content) => {
-  for (const recorder of storesOver('raw', (recorder) => recorder.write(value), content)) {
-    if (content[0] === Tag.Ref) expect(recorder.last).toBe('cards')
-  }
-})
+it.each(WRITES)(
+  'writeEncoded of %s shows no reference that nobody stored, and marks the card of one',
+  (_name, value, content) => {
+    for (const recorder of storesOver('raw', (recorder) => recorder.write(value), content)) {
+      if (content[0] === Tag.Ref) expect(recorder.last).toBe('cards')
+    }
+  },
+)

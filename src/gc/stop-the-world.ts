@@ -36,6 +36,7 @@ import {
 } from '../heap/layout.js'
 import { roundUp, type PortableMemory } from '../heap/memory.js'
 import type { ParsedOptions } from '../heap/options.js'
+import { probeStack } from '../heap/stack.js'
 import type { RawStatistics } from './collector.js'
 import { Histogram } from './histogram.js'
 import { LiveMap } from './live-map.js'
@@ -45,7 +46,7 @@ import { WeakSlots } from './weak-slots.js'
 
 const PAGE_WORDS = PAGE_BYTES / 4
 const nextTurn = promisify(setImmediate)
-/** Calls of {@link descend} that take more stack than a collection, with the compilation of its functions. */
+/** Calls of {@link probeStack} that take more stack than a collection, with the compilation of its functions. */
 const STACK_PROBE = 1000
 
 export class StopTheWorldCollector extends PortableCollector {
@@ -118,7 +119,7 @@ export class StopTheWorldCollector extends PortableCollector {
 
   #collect(toBottom: boolean): number {
     this.checkWhole()
-    descend(STACK_PROBE)
+    probeStack(STACK_PROBE)
     const start = process.hrtime.bigint()
     const { space, views } = this
     const { control } = views
@@ -350,9 +351,4 @@ export class StopTheWorldCollector extends PortableCollector {
   protected override histograms(): RawStatistics['histograms'] {
     return { pause: this.#pauses.summary() }
   }
-}
-
-/** Throws the RangeError of a stack overflow if there is not the stack for so many calls. */
-function descend(calls: number): number {
-  return calls === 0 ? 0 : descend(calls - 1) + 1
 }

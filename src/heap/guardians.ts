@@ -11,6 +11,7 @@ import { refOf, checkHandle, type Handle } from './handles.js'
 import type { HeapCore } from './heap-core.js'
 import { AreaKind, AreaWord, CARD_SHIFT, PAGE_BYTES, areaBlock } from './layout.js'
 import type { ScopeStack } from './scopes.js'
+import { probeForArea } from './stack.js'
 import type { Ref } from './values.js'
 
 const FIRST_SLOTS = PAGE_BYTES / 4
@@ -145,6 +146,7 @@ export class Guardian<H extends Handle = Handle> implements Disposable {
     table.guard(ref)
   }
   #grow(): GuardedTable {
+    probeForArea()
     let slots = Math.min(FIRST_SLOTS * 2 ** this.#tables.length, MOST_SLOTS)
     let table = GuardedTable.create(this.#core, slots, this.#name)
     while (table === null && slots > FIRST_SLOTS) {

@@ -12,7 +12,7 @@ import type { HeapCore } from './heap-core.js'
 import { showAs, showHandle } from './inspect.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
 import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
-import { encode, encoded, readValue, Tagged, writeEncoded, type PlainNumber, type Ref } from './values.js'
+import { encode, encoded, readValue, writeEncoded, type PlainNumber, type Ref, type Tagged } from './values.js'
 
 /** Something that keeps handles alive: a scope or a global. */
 export interface HandleOwner {

@@ -11,6 +11,7 @@ import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
 import { tag } from './inspect.js'
 import { AreaKind, AreaWord, CARD_SHIFT, MAX_AREAS, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
+import { probeForArea } from './stack.js'
 import { encode, encoded, readValue, writeEncoded, type RawValue, type Ref } from './values.js'
 
 /** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */
@@ -151,6 +152,7 @@ function makeArea(core: HeapCore, areaKind: number, slots: number, owner: number
     throw new HeapError('ERR_BOUNDS', `a root area has a positive whole number of slots; got ${show(slots)}`)
   }
   core.checkOpen()
+  probeForArea()
   // The border takes 32 bits: more slots than the region has bytes are none of its business.
   const area = slots > core.options.maxRootBytes ? -1 : core.createArea(areaKind, slots, owner, true, name)
   try {

@@ -24,6 +24,7 @@ import type { HeapCore } from './heap-core.js'
 import { AreaKind, CARD_SHIFT, PAGE_BYTES, AreaWord, areaBlock } from './layout.js'
 import { shapeAt } from './objects.js'
 import type { ArrayShape, Shape, SlotKind } from './shapes.js'
+import { probeForArea } from './stack.js'
 import { newString } from './transfer.js'
 import type { Ref } from './values.js'
 
@@ -39,6 +40,7 @@ interface Chunk {
 }
 
 function addChunk(core: HeapCore, kind: number, chunks: Chunk[], name: string): Chunk {
+  probeForArea()
   let slots = Math.min(FIRST_SLOTS * 2 ** chunks.length, MOST_SLOTS) // no shift: there may be more than 20
   // Handles are their thread's: what keeps them goes with it.
   let area = core.createArea(kind, slots, core.mutatorIndex, false, name)
@@ -66,29 +68,43 @@ export class SlotPool {
   readonly #name: string
   readonly #chunks: Chunk[] = []
   readonly #free: number[] = []
+  /** Of the last chunk: start and top word, the first slot that was never taken, and the end. */
+  #start = 0
+  #topIndex = 0
   #next = 0
+  #end = 0
 
   constructor(core: HeapCore, kind: number, name: string) {
     this.#core = core
     this.#kind = kind
     this.#name = name
   }
+  /** The slot that `take` is going to take; there is room for it then. */
+  next(): number {
+    const free = this.#free
+    if (free.length > 0) return free[free.length - 1]
+    if (this.#next === this.#end) {
+      const { start, end, topIndex } = addChunk(this.#core, this.#kind, this.#chunks, this.#name)
+      this.#start = this.#next = start
+      this.#end = end
+      this.#topIndex = topIndex
+    }
+    return this.#next
+  }
+  /** Whoever notes the slot does so without a call: where the stack ends in one, the slot would be nobody's. */
   take(ref: number): number {
     const { rootsI32, rootCards, control } = this.#core.views
+    this.next()
     let slot = this.#free.pop()
     if (slot === undefined) {
-      let chunk = this.#chunks.at(-1)
-      if (chunk === undefined || this.#next === chunk.end) {
-        chunk = addChunk(this.#core, this.#kind, this.#chunks, this.#name)
-        this.#next = chunk.start
-      }
       slot = this.#next++
-      control[chunk.topIndex] = this.#next - chunk.start
+      control[this.#topIndex] = this.#next - this.#start
     }
     rootsI32[slot] = ref
     rootCards[slot >>> CARD_SHIFT] = 1
     return slot
   }
+  /** Where the stack ends in here, it has not been given, and can be once more. That it has been is noted without a call. */
   give(slot: number): void {
     const { rootsI32, rootCards } = this.#core.views
     rootsI32[slot] = 0
@@ -307,25 +323,35 @@ export class Scope implements HandleOwner, Disposable {
     this.dispose()
   }
 
+  /** Where the stack ends in here, the scope is open, and can be ended once more. */
   #close(): void {
     const stack = this.#stack
-    this.open = false
-    stack.current = this.#parent
     if (stack.core.running) this.#giveBack()
     else if (!stack.core.closed) stack.core.inRun(() => this.#giveBack()) // inside m.parked
+    this.open = false
+    stack.current = this.#parent
   }
   #giveBack(): void {
     this.#stack.rewind(this.#chunk, this.#next)
-    if (this.#extra !== null) for (const slot of this.#extra) this.#stack.pool.give(slot)
+    const extra = this.#extra
+    if (extra === null) return
+    for (let i = 0; i < extra.length; i++) {
+      if (extra[i] < 0) continue
+      this.#stack.pool.give(extra[i])
+      extra[i] = -1 // given back twice, a slot would be two handles'
+    }
   }
 
   #keep(ref: number): Handle {
     const stack = this.#stack
     const type = stack.classOf(ref)
     if (stack.current === this) return new type(stack.push(ref), this)
-    const slot = stack.pool.take(ref)
-    ;(this.#extra ??= []).push(slot)
-    return new type(slot, this)
+    const { pool } = stack
+    const extra = (this.#extra ??= [])
+    const handle = new type(pool.next(), this)
+    const slot = pool.take(ref)
+    extra[extra.length] = slot
+    return handle
   }
 
   #check(): void {
@@ -352,8 +378,11 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
     const ref = refOf(handle)
     this.#core = core
     this.#stack = stack
-    this.handle = new (stack.classOf(ref))(stack.pool.take(ref), this) as H
-    this.#at = stack.globals.push(this) - 1
+    const { globals, pool } = stack
+    this.handle = new (stack.classOf(ref))(pool.next(), this) as H
+    pool.take(ref)
+    this.#at = globals.length
+    globals[this.#at] = this
   }
   /** Lets go of the object. Anywhere in the thread that made it: outside run it waits for a pause under way. Twice is once. */
   release(): void {
@@ -361,13 +390,13 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
     const { globals, pool } = this.#stack
     this.#core.inRun(() => {
       pool.give(this.handle._slot)
-      this.open = false // after it: where the stack ends before, it can be done again
-    })
-    const last = globals.pop() as Global
-    if (last !== this) {
+      // After it, and without a call: where the stack ends before, it can be done again.
+      this.open = false
+      const last = globals[globals.length - 1]
       globals[this.#at] = last
       last.#at = this.#at
-    }
+      globals.length--
+    })
   }
   [Symbol.dispose](): void {
     this.release()
