@@ -1,7 +1,8 @@
 // The option `stress`: over every collector, collections come exactly when it says, and a program sees nothing of them.
 import { type Heap, type HeapOptions, type Mutator, type Ref } from 'glissade'
+import { graphHash } from 'glissade/testing'
 import { expect, it } from 'vitest'
-import { overAll, withHeap } from './conformance/configurations.js'
+import { failure, overAll, withHeap } from './conformance/configurations.js'
 
 type Stress = NonNullable<HeapOptions['stress']>
 
@@ -103,6 +104,69 @@ overAll('stress', (configuration) => {
           expect(due).toEqual(Array(6).fill(true))
         })
       }
+    })
+  })
+
+  it('everySafepoint collects at every one of them', () => {
+    withHeap(configuration, { stress: { everySafepoint: true } }, (heap) => {
+      const cell = heap.defineShape('Cell', { next: 'ref' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(cell))
+        const safepoints: { [name: string]: () => unknown } = {
+          alloc: () => m.alloc(cell),
+          reserve: () => m.reserve(16),
+          poll: () => m.poll(),
+          parked: () => m.parked(() => undefined),
+          'run in parked': () => m.parked(() => heap.run(() => undefined)),
+          collectSync: () => heap.collectSync(),
+          table: () => m.roots.table('ref', 4).free(),
+          stack: () => m.roots.stack('value', 4).free(),
+          overflowOrPoll: () => m.roots.stack('ref', 4).overflowOrPoll(0),
+          verify: () => heap.verify(),
+          assertValid: () => heap.assertValid(),
+          census: () => heap.census(),
+          pathTo: () => heap.pathTo(() => true),
+          graphHash: () => graphHash(heap),
+        }
+        const collections = Object.entries(safepoints).map(([name, safepoint]) => {
+          const before = heap.stats().collections
+          safepoint()
+          return [name, heap.stats().collections - before]
+        })
+        const twice = ['run in parked', 'overflowOrPoll']
+        expect(collections).toEqual(
+          Object.keys(safepoints).map((name) => [name, configuration.collects ? (twice.includes(name) ? 2 : 1) : 0]),
+        )
+        // An inspection within another is none: nothing may move there.
+        heap.pathTo((): boolean => {
+          const before = table.get(0)
+          heap.verify()
+          expect(table.get(0)).toBe(before)
+          return false
+        })
+      })
+    })
+  })
+
+  it('a Ref kept across any safepoint is stale under everySafepoint', () => {
+    withHeap(configuration, { checked: true, stress: { everySafepoint: true } }, (heap) => {
+      const cell = heap.defineShape('Cell', { next: 'ref' })
+      heap.run((m) => {
+        const table = m.roots.table('ref', 1)
+        table.set(0, m.alloc(cell))
+        for (const safepoint of [
+          () => m.parked(() => undefined),
+          () => m.roots.table('ref', 1).free(),
+          () => heap.verify(),
+          () => heap.census(),
+        ]) {
+          const stale = table.get(0) as Ref
+          safepoint()
+          m.setRef(table.get(0) as Ref, cell.at.next, 0)
+          if (configuration.collects) expect(failure(() => m.setRef(stale, cell.at.next, 0)).code).toBe('ERR_STALE_REF')
+        }
+      })
     })
   })
 

@@ -123,6 +123,7 @@ export class HeapCore {
     this.checkSafepoint('m.parked')
     let result: T
     try {
+      this.stressSafepoint()
       result = this.collector.parked(this.mutatorIndex, () => {
         // The collector writes this word when it enters `run`, and leaves it as it was, also where a termination skips `finally`.
         this.views.control[this.runningIndex] = PARKED
@@ -165,6 +166,10 @@ export class HeapCore {
         'not allocate, poll or collect, for the other threads stand still until it returns',
     )
   }
+  /** Stress: at safepoints inside run that no generated code is at. What a checked heap makes of it is the caller's. */
+  stressSafepoint(): void {
+    if (this.alwaysPoll) this.collector.collect(this.mutatorIndex)
+  }
   /** Checked heaps: `ref` (0 for null) is the start of a live object. Other heaps: nothing. */
   checkRef(ref: Ref | 0, what: string): void {
     if (this.checked !== null && ref !== 0) this.checked.checkObject(ref, what)
@@ -195,7 +200,10 @@ export class HeapCore {
   /** As the collector's (collector.ts). What this thread's scopes keep in reserve goes before there is no room. */
   createArea(kind: number, slots: number, owner: number, mayWait: boolean, name: string | null): number {
     const { collector } = this
-    if (mayWait) this.checkSafepoint('a root area')
+    if (mayWait) {
+      this.checkSafepoint('a root area')
+      if (this.running) this.stressSafepoint()
+    }
     let area = collector.createArea(kind, slots, owner, mayWait)
     if (area < 0 && this.thread?.scopes.giveBackReserve() === true) {
       area = collector.createArea(kind, slots, owner, mayWait)

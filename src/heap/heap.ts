@@ -103,6 +103,7 @@ export abstract class HeapBase implements Disposable {
   _inspectStopped<T>(work: (core: HeapCore, m: Mutator) => T): T {
     const inRun = this._core.running
     try {
+      if (inRun && !this._core.inspecting) this._core.stressSafepoint()
       return this._inspect((core, m) => core.stopped(() => work(core, m)))
     } finally {
       if (inRun) this._core.checked?.sync()

@@ -129,7 +129,7 @@ export const OPTIONS = {
         max: 2 ** 31 - 1,
         doc: 'Collect at the first allocation of each distinct call stack, and at every n-th one from there on; 0: never.',
       },
-      everySafepoint: { kind: 'flag', default: false, doc: 'Collect at every safepoint.' },
+      everySafepoint: { kind: 'flag', default: false, doc: 'Collect at every safepoint, and at every entry into run.' },
     },
   },
   verify: {
