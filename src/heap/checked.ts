@@ -178,6 +178,10 @@ export class CheckedState {
       `${what}: no slot of '${shape.name}' lies at ${show(at)}: use shape.at.NAME of its own shape`,
     )
   }
+  /** A store that a slot's own view does not make: of a part of the slot, or of more than it. */
+  #wrongView(what: string, shape: AnyShape, view: string, has: string): HeapError {
+    return new HeapError('ERR_WRONG_SHAPE', `${what}: '${shape.name}' has ${has} there, which m.${view} does not store`)
+  }
   #wrongKind(shape: AnyShape, has: string, kind: string, what: string): HeapError {
     return new HeapError('ERR_WRONG_SHAPE', `${what} a ${kind}, and '${shape.name}' has ${has} there`)
   }
@@ -237,14 +241,14 @@ export class CheckedState {
       },
       copyValue: (object, at, source) => {
         this.checkSlot(object, at, 'value', 'copyValue')
-        this.#locate(source * 2, 'copyValue (the source)')
+        this.#locate(wholeIndex(source, 'copyValue (the source)') * 2, 'copyValue (the source)')
         const target = (object >>> 1) + at
         f64[target] = f64[source]
         cards[target >>> (CARD_SHIFT - 1)] = 1
       },
       copyRootValue: (object, at, source) => {
         this.checkSlot(object, at, 'value', 'copyRootValue')
-        this.#checkRootWord(source * 2, 'copyRootValue (the source)')
+        this.#checkRootWord(wholeIndex(source, 'copyRootValue (the source)') * 2, 'copyRootValue (the source)')
         if (rootsI32[source * 2 + 1] === Tag.Ref)
           this.checkObject(rootsI32[source * 2], 'copyRootValue (the copied Ref)')
         const target = (object >>> 1) + at
@@ -261,16 +265,17 @@ export class CheckedState {
       const bytes = view.BYTES_PER_ELEMENT
       return guard(
         view,
-        (index) => void this.#locate(Math.floor((index * bytes) / 4), `m.${name}[${index}]`),
-        (index, value) => this.#checkStore(Math.floor((index * bytes) / 4), name, index, value),
+        (index) => void this.#locate(Math.floor((wholeIndex(index, `m.${name}`) * bytes) / 4), `m.${name}[${index}]`),
+        (index, value) =>
+          this.#checkStore(Math.floor((wholeIndex(index, `m.${name}`) * bytes) / 4), name, index, value),
       )
     }
     const root = <T extends View>(view: T, name: string): T => {
       const words = view.BYTES_PER_ELEMENT / 4
       return guard(
         view,
-        (index) => void this.#checkRootWord(index * words, `m.${name}[${index}]`),
-        (index, value) => this.#checkRootStore(index * words, name, index, value),
+        (index) => void this.#checkRootWord(wholeIndex(index, `m.${name}`) * words, `m.${name}[${index}]`),
+        (index, value) => this.#checkRootStore(wholeIndex(index, `m.${name}`) * words, name, index, value),
       )
     }
     return {
@@ -334,9 +339,12 @@ export class CheckedState {
     }
     const kind = kindAt(shape, word - object)
     const wide = name === 'f64'
-    if (kind === 'ref' && (name === 'i32' || name === 'u32')) {
+    const narrow = name === 'u16' || name === 'u8'
+    if (kind === 'ref' || (wide && kindAt(shape, word + 1 - object) === 'ref')) {
+      if (wide || narrow) throw this.#wrongView(what, shape, name, 'a ref')
       if (value !== 0) this.checkObject(value as number, `${what} (the stored Ref)`)
-    } else if (kind === 'value' && (wide || name === 'i32' || name === 'u32')) {
+    } else if (kind === 'value') {
+      if (narrow) throw this.#wrongView(what, shape, name, 'a value')
       const ref = refStored(this.#core.views.i32, word, wide, value)
       if (ref !== 0) this.checkObject(ref, `${what} (the stored Ref)`)
     }
@@ -369,7 +377,9 @@ export class CheckedState {
     if (step === 2) {
       const ref = refStored(this.#core.views.rootsI32, word, wide, value)
       if (ref !== 0) this.checkObject(ref, `${what} (the stored Ref)`)
-    } else if (!wide && value !== 0) {
+    } else if (wide) {
+      throw new HeapError('ERR_WRONG_SHAPE', `${what}: a root area of refs lies there, whose view is m.rootsI32`)
+    } else if (value !== 0) {
       this.checkObject(value as number, `${what} (the stored Ref)`)
     }
   }
@@ -473,4 +483,10 @@ function guardPart<T extends View>(
   )
 }
 
-const isIndex = (property: string): boolean => /^-?(\d|NaN)/.test(property)
+const isIndex = (property: string): boolean => /^-?(\d|NaN|Infinity)/.test(property)
+
+/** The index, as views count: what is no whole number reads as undefined there, and a store to it is lost. */
+function wholeIndex(index: number, what: string): number {
+  if (Number.isInteger(index)) return index
+  throw new HeapError('ERR_BOUNDS', `${what} takes a whole number for an index; got ${show(index)}`)
+}

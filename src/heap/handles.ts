@@ -360,16 +360,30 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
     _core: { value: core },
     shape: { value: shape, enumerable: true },
   })
-  if (core.checked !== null) refuseOtherProperties(made, environment.noSlot)
+  if (core.checked !== null) refuseOtherProperties(made, shape, environment.noSlot)
   return made
 }
 
-/** For checked heaps. Elsewhere a store to what is no slot makes a property of the handle alone, which is lost with it. */
-function refuseOtherProperties(made: HandleClass, noSlot: HandleEnvironment['noSlot']): void {
+/** For checked heaps. Elsewhere a store to what is no property of a slot makes one of the handle alone, which is lost with it. */
+function refuseOtherProperties(made: HandleClass, shape: AnyShape, noSlot: HandleEnvironment['noSlot']): void {
+  const refuse = (name: string): never => {
+    const isSlot = !shape.array && Object.hasOwn(shape.slots, name)
+    if (!isSlot && !(name in Handle.prototype)) noSlot(name)
+    throw new HeapError(
+      'ERR_BOUNDS',
+      `'${name}' is a member of every handle, which cannot be set${isSlot ? `: the slot is stored by set('${name}', value)` : ''}`,
+    )
+  }
+  for (const name of Object.getOwnPropertyNames(made.prototype)) {
+    const { value } = Object.getOwnPropertyDescriptor(made.prototype, name) as PropertyDescriptor
+    if (typeof value === 'function') {
+      Object.defineProperty(made.prototype, name, { get: () => value as unknown, set: () => refuse(name) })
+    }
+  }
   // A prototype sees stores to properties that nothing before it in the chain has.
   const guard = new Proxy(Object.create(Handle.prototype) as object, {
     set(target, name, value, handle) {
-      if (typeof name === 'string' && !OWN_FIELDS.has(name) && !(name in Handle.prototype)) noSlot(name)
+      if (typeof name === 'string' && !OWN_FIELDS.has(name)) refuse(name)
       return Reflect.set(target, name, value, handle)
     },
   })
