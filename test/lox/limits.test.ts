@@ -125,3 +125,38 @@ print A().m(0, 0, 1); print total;`
     expect(run('('.repeat(100000))).toMatch(/^\[line 1\] Error at '\(': Code nests too deeply\.$/)
   })
 })
+
+describe('nesting', () => {
+  const nest = (n: number, before: string, inner: string, after = ''): string =>
+    before.repeat(n) + inner + after.repeat(n)
+  it.each<[string, (n: number) => string]>([
+    ['parentheses', (n) => `print ${nest(n, '(', '1', ')')};`],
+    ['negations', (n) => `print ${nest(n, '!', 'true')};`],
+    ['conditions', (n) => `print ${nest(n, 'nil or ', 'true')};`],
+    ['right operands', (n) => `fun f(b) { print ${nest(n, 'b - (', '1', ')')}; } f(1);`],
+    ['right operands that are numbers', (n) => `{ var b = 1; print ${nest(n, 'b - (', '1', ')')}; }`],
+    ['ifs', (n) => `fun f(b) { ${nest(n, 'if (b) ', 'print 1;')} } f(1);`],
+    ['blocks of ifs', (n) => `fun f(b) { ${nest(n, 'if (b) {', 'print 1;', '}')} } f(1);`],
+    ['loops', (n) => `fun f(b) { ${nest(n, 'for (;;) ', 'return 1;')} } f(1);`],
+    ['functions', (n) => `${nest(n, 'fun f() {', 'print 1;', '}')} f();`],
+    ['classes', (n) => `${nest(n, 'class A { m() {', 'print 1;', '} }')} A().m();`],
+  ])('%s run at 290, and at 5000 are an error where they stand', (_what, program) => {
+    expect(runLox(program(290), heap)).toMatchObject({ outcome: 'ok', errors: '' })
+    const { outcome, errors } = runLox(`\n\n${program(5000)}`, heap)
+    expect({ outcome, errors }).toEqual({
+      outcome: 'syntax error',
+      errors: expect.stringMatching(/^\[line 3\] Error at '[^']*': Code nests too deeply\.\n$/) as string,
+    })
+  })
+  it('numbers in one another take no more of the stack than the value stack knows of', () => {
+    let sum = '1'
+    for (let i = 60; i >= 1; i--) sum = `1 + x / ${i} * (${sum})`
+    const program = `fun f(n) { var x = -n; if (n > 1000000) return ${sum};
+return f(n + 1) + 1; }
+{ var x = -1; print ${sum}; }
+f(0);`
+    const { output, errors } = runLox(program, heap)
+    expect(output).toBe('0.367879\n')
+    expect(errors).toMatch(/^Stack overflow\.\n(\[line [12]\] in f\(\)\n){500,}\[line 4\] in script\n$/)
+  })
+})

@@ -8,6 +8,9 @@ import { VariableWriter } from './variable-writer.js'
 type Comparison = '<' | '<=' | '>' | '>='
 const OPPOSITE: { readonly [operator in Comparison]: string } = { '<': '>=', '<=': '>', '>': '<=', '>=': '<' }
 
+/** How deeply right operands may nest in one expression of generated text. */
+const MAX_DEPTH = 4
+
 export abstract class OperatorWriter extends VariableWriter {
   protected binary(expr: Binary, wanted: number | null): Operand {
     switch (expr.operator) {
@@ -44,7 +47,7 @@ export abstract class OperatorWriter extends VariableWriter {
 
   #arithmetic(before: Operand, { operator, right, line }: Binary, wanted: number | null): Operand {
     const left = this.keep(before, right.effects)
-    const other = this.value(right)
+    const other = this.#shallow(this.value(right))
     if (left.kind === 'number' && other.kind === 'number') {
       return { kind: 'number', js: `(${left.js} ${operator} ${other.js})`, stable: left.stable && other.stable }
     }
@@ -60,6 +63,17 @@ export abstract class OperatorWriter extends VariableWriter {
     this.narrow(left)
     this.narrow(other)
     return { kind: 'number', js: t, stable: true }
+  }
+
+  /**
+   * V8 keeps a register for each level of right operands inside one another, which the length of a frame (generate.ts) has
+   * to count: beyond a few levels each is a temporary, which is counted.
+   */
+  #shallow(operand: Operand): Operand {
+    if (operand.kind !== 'number' || depthOf(operand.js) <= MAX_DEPTH) return operand
+    const js = this.temporary('t')
+    this.emit(`${js} = ${operand.js}`)
+    return { kind: 'number', js, stable: true }
   }
 
   /** Two values of any type: the result has any type too, and is in a slot. */
@@ -222,4 +236,15 @@ export abstract class OperatorWriter extends VariableWriter {
     this.mergeFacts(before)
     return { kind: 'slot', slot, origin: 'temporary' }
   }
+}
+
+/** How deeply the parentheses of a text nest. */
+function depthOf(js: string): number {
+  let depth = 0
+  let most = 0
+  for (const c of js) {
+    if (c === '(') most = Math.max(most, ++depth)
+    else if (c === ')') depth--
+  }
+  return most
 }

@@ -29,6 +29,7 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
   const { callables, layouts, kinds, boundMethod } = objects
   const known = new LookupCache()
   const targets: Enter[] = []
+  const indices = new Map<Enter, number>()
 
   const checkCount = ({ arity }: Callable, count: number): void => {
     if (arity !== count && arity >= 0) throw machine.error(`Expected ${arity} arguments but got ${count}.`)
@@ -90,8 +91,8 @@ export function createCalls(machine: Machine, objects: Objects, properties: Prop
             return method.enter
           }
         }
-        index = targets.indexOf(method.enter)
-        if (index < 0) index = targets.push(method.enter) - 1
+        index = indices.get(method.enter) ?? -1
+        if (index < 0) indices.set(method.enter, (index = targets.push(method.enter) - 1))
         known.enter(shape, key, index)
       }
       const enter = targets[index]

@@ -19,7 +19,8 @@ export function formatNumber(value: number): string {
 
 /** C rounds a number halfway between two to the even one, JavaScript to the larger: such a number is moved by hand. */
 function round(value: number): number {
-  const exact = value.toExponential(20)
+  // So many digits that no other double near a tie looks like one: with 20 digits one in ten thousand of them did.
+  const exact = value.toExponential(100)
   const tie = /^(-?\d\.\d{4}[02468])50*e(.*)$/.exec(exact)
   return tie ? Number(`${tie[1]}e${tie[2]}`) : value
 }

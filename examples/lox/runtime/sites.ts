@@ -87,6 +87,7 @@ export class LookupCache {
     this.#entries[at + 2] = value
   }
   #at(shape: number, name: number): number {
-    return 3 * ((Math.imul(shape, 31) + Math.imul(name, 0x9e37)) & (ENTRIES - 1))
+    // The upper bits of the product depend on all bits of the name; its lower ones, for names 256 apart, hardly differ.
+    return 3 * ((Math.imul(shape, 31) + (Math.imul(name, 0x9e3779b1) >>> 16)) & (ENTRIES - 1))
   }
 }

@@ -55,6 +55,12 @@ export abstract class ExpressionParser extends TokenStream {
   }
 
   #parse(power: number): Expr {
+    this.descend()
+    const expr = this.#parsePrecedence(power)
+    this.ascend()
+    return expr
+  }
+  #parsePrecedence(power: number): Expr {
     this.advance()
     const canAssign = power <= Power.Assignment
     let expr = this.#prefix(canAssign)

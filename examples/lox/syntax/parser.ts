@@ -8,6 +8,7 @@
 import type { Expr, FunctionNode, Local, Stmt, Target } from './ast.js'
 import { ExpressionParser, type ClassScope } from './expressions.js'
 import { FunctionScope } from './scope.js'
+import { NestingError } from './token-stream.js'
 
 const MAX_PARAMETERS = 255
 
@@ -23,8 +24,8 @@ export function parse(source: string): ParseResult {
     const script = parser.script()
     if (!parser.failed) return { ok: true, script }
   } catch (error) {
-    // The parser is recursive, and so is whatever reads its tree: the depth of nesting has an end.
-    if (!(error instanceof RangeError)) throw error
+    // A RangeError: the embedder has left little of the stack.
+    if (!(error instanceof NestingError || error instanceof RangeError)) throw error
     errors.push(parser.tooDeep())
   }
   return { ok: false, errors, incomplete: parser.incomplete }
@@ -97,6 +98,7 @@ class Parser extends ExpressionParser {
     const scope = new FunctionScope(this.scope, kind, this.previous.lexeme, (message) => this.error(message))
     this.scope = scope
     const { node, meter } = scope
+    this.descend()
     scope.begin()
     this.consume('(', "Expect '(' after function name.")
     if (!this.check(')')) {
@@ -112,6 +114,7 @@ class Parser extends ExpressionParser {
     node.endLine = this.previous.line
     meter.emit(kind === 'initializer' ? 3 : 2)
     node.size = meter.position
+    this.ascend()
     this.scope = scope.enclosing!
     this.scope.meter.emitWithConstant(2 + 2 * node.captures.length)
     return node
@@ -167,6 +170,12 @@ class Parser extends ExpressionParser {
   }
 
   #statement(): Stmt {
+    this.descend()
+    const statement = this.#anyStatement()
+    this.ascend()
+    return statement
+  }
+  #anyStatement(): Stmt {
     if (this.match('print')) return this.#print()
     if (this.match('for')) return this.#for()
     if (this.match('if')) return this.#if()

@@ -7,11 +7,21 @@ import { Scanner, type Token, type TokenType } from './scanner.js'
 
 const STATEMENT_STARTS = new Set<TokenType>(['class', 'fun', 'var', 'for', 'if', 'while', 'print', 'return'])
 
+/**
+ * How deeply code may nest. Whatever reads a program is recursive: this parser, the generator, and V8, which compiles a
+ * function only when it is called. The first of them comes to the end of its stack at a thousand.
+ */
+const MAX_DEPTH = 600
+
+/** Code nests too deeply. */
+export class NestingError extends Error {}
+
 export class TokenStream {
   readonly #scanner: Scanner
   readonly #report: (line: string) => void
   #panic = false
   #failed = false
+  #depth = 0
   protected current: Token = { type: 'eof', lexeme: '', line: 1 }
   protected previous: Token = this.current
 
@@ -26,6 +36,14 @@ export class TokenStream {
   }
   /** The parser met the end of the text where it wanted more: a REPL asks for another line. */
   protected wantedMore = false
+
+  /** Begins what may hold another of its kind; `ascend` ends it. */
+  protected descend(): void {
+    if (++this.#depth > MAX_DEPTH) throw new NestingError()
+  }
+  protected ascend(): void {
+    this.#depth--
+  }
 
   protected advance(): void {
     this.previous = this.current
