@@ -125,6 +125,20 @@ const BUILD =
   'npm run build:native, or where glissade is a dependency ' +
   'npm install --save-dev node-gyp && npm explore glissade -- npm run build:native'
 
+/** Where there is no native code, by the reasons of native-loader.ts: the first that fits. */
+const REMEDIES: readonly (readonly [RegExp, string])[] = [
+  [/GLISSADE_NATIVE=none/, 'unset GLISSADE_NATIVE'],
+  [/too many open files/i, 'raise the limit on open files: ulimit -n'],
+  [/addons is disabled/, 'let Node load addons: no --no-addons, and --allow-addons where it runs with --permission'],
+  [
+    /GLISSADE_NATIVE points to/,
+    'let GLISSADE_NATIVE name an addon of glissade that was built for this machine, or unset it',
+  ],
+  [/from a bundle/, 'mark glissade as external where it is bundled, or let GLISSADE_NATIVE name its addon'],
+  [/not been built/, `build the addon: ${BUILD} (needs g++ 12 or later, make and python3)`],
+  [/could not be loaded|another version/, `rebuild the addon for this machine: ${BUILD}`],
+]
+
 function whatPreventsConcurrent(probe: Probe | NoProbe, request: ModeRequest): Obstacle[] {
   if (!isProbe(probe)) {
     if (probe.platform !== 'linux') {
@@ -135,20 +149,7 @@ function whatPreventsConcurrent(probe: Probe | NoProbe, request: ModeRequest): O
         },
       ]
     }
-    return [
-      {
-        reason: probe.reason,
-        remedy: /not been built/.test(probe.reason)
-          ? `build the addon: ${BUILD} (needs g++ 12 or later, make and python3)`
-          : /addons is disabled/.test(probe.reason)
-            ? 'let Node load addons: no --no-addons, and --allow-addons where it runs with --permission'
-            : /could not be loaded/.test(probe.reason)
-              ? `rebuild the addon for this machine: ${BUILD}`
-              : /GLISSADE_NATIVE=none/.test(probe.reason)
-                ? 'unset GLISSADE_NATIVE'
-                : '',
-      },
-    ]
+    return [{ reason: probe.reason, remedy: REMEDIES.find(([reason]) => reason.test(probe.reason))?.[1] ?? '' }]
   }
   const found = probe.userfaultfd
   const obstacles: Obstacle[] = []

@@ -68,10 +68,11 @@ function opened(
 
 /** The collector of a heap that another isolate of this process has open. */
 export function reopenCollector(id: number, capabilities: Capabilities): OpenedCollector {
-  const binding = loadNative().exports as unknown as NativeBinding | undefined
-  if (binding === undefined) {
-    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `no native code in this thread: ${loadNative().reason}`)
+  const { exports, reason } = loadNative()
+  if (exports === undefined) {
+    throw new HeapError('ERR_USERFAULTFD_UNAVAILABLE', `no native code in this thread: ${reason}`)
   }
+  const binding = exports as unknown as NativeBinding
   return { collector: ConcurrentCollector.open(binding, id, capabilities.faults), capabilities }
 }
 

@@ -162,8 +162,12 @@ function checkReservation(bytes: unknown): void {
   )
 }
 
-/** Where this module lies: frames from there, and from text it generated, are not the program's. */
-const LIBRARY = new URL('.', import.meta.url).href
+/** Where this module lies: frames from there, and from text it generated, are not the program's. Null in a bundle, where all is one. */
+const LIBRARY = libraryOf(import.meta.url as string | undefined)
+
+function libraryOf(url: string | undefined): string | null {
+  return url?.endsWith('/heap/slow-path.js') ? new URL('.', url).href : null
+}
 
 /** Innermost frames that tell call stacks apart, the library's own included. */
 const SITE_FRAMES = 11
@@ -172,7 +176,7 @@ const SITE_FRAMES = 11
 function callSite(): number {
   let hash = 0x811c9dc5
   for (const frame of callStack().split('\n')) {
-    if (frame.includes(LIBRARY)) continue
+    if (LIBRARY !== null && frame.includes(LIBRARY)) continue
     for (let i = 0; i < frame.length; i++) hash = Math.imul(hash ^ frame.charCodeAt(i), 0x01000193)
   }
   return hash
