@@ -4,14 +4,16 @@
 // that the way it came to an object is a shortest one where no ephemeron is on it. Weak references lead nowhere: what only they refer
 // to may be gone after the next collection. For each object the walk keeps its Ref and the slot through which it was reached first:
 // of an ephemeron, whose key was reached before. Only views and control words are read; the thread is inside run, the others are
-// stopped, and there is no safepoint until the end. A damaged heap is told as such where an object has no shape.
+// stopped, and there is no safepoint until the end. A damaged heap is told as such where an object has no shape,
+// or where something is longer than can be.
 
 import { IntList, Waiting } from '../gc/int-lists.js'
-import { entryOf, weakElements } from '../gc/shape-reader.js'
+import { entryOf, granulesAt, weakElements } from '../gc/shape-reader.js'
+import { areaName } from '../gc/slot-names.js'
 import { forEachReferenceSlot, forEachRootSlot, referenceIn } from '../gc/trace.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import { HeapError } from '../heap/errors.js'
-import { FIRST_SHAPE, ShapeKind, ShapeWord, WeakElements, Word } from '../heap/layout.js'
+import { AreaKind, AreaWord, FIRST_SHAPE, ShapeKind, ShapeWord, WeakElements, Word, areaBlock } from '../heap/layout.js'
 
 /** The object that a root slot belongs to. */
 export const ROOTS = -1
@@ -39,6 +41,7 @@ export class StrongWalk {
     this.#past = past
     this.reached = new Int32Array(Math.ceil(core.views.f64.length / 32))
     const { rootsI32 } = core.views
+    this.#checkTops()
     forEachRootSlot(core, (_area, _slot, word, isValue) => {
       if (word !== without) this.#follow(rootsI32, word, isValue, ROOTS)
     })
@@ -103,12 +106,29 @@ export class StrongWalk {
   #checkShape(ref: number): void {
     const { i32, control } = this.#core.views
     const id = i32[ref]
-    if (id >= FIRST_SHAPE && id < control[Word.ShapeCount]) return
+    if (!(id >= FIRST_SHAPE && id < control[Word.ShapeCount])) {
+      this.#damaged(`a reference leads to ${ref}, where no object begins`)
+    }
+    // A length that was stored over is a walk through all numbers up to 2³⁰.
+    if (ref + 2 * granulesAt(control, i32, ref) > i32.length) {
+      this.#damaged(`the object that begins at ${ref} ends outside the heap`)
+    }
+  }
+
+  /** The tops of stacks are stored by generated code. */
+  #checkTops(): void {
+    const { control } = this.#core.views
+    for (let area = 0; area < control[Word.AreaCount]; area++) {
+      const block = areaBlock(area)
+      const [top, capacity] = [control[block + AreaWord.Top], control[block + AreaWord.Capacity]]
+      if (control[block + AreaWord.Kind] === AreaKind.Free || (top >= 0 && top <= capacity)) continue
+      this.#damaged(`the top of ${areaName(this.#core, area)}, of ${capacity} slots, is ${top}`)
+    }
+  }
+
+  #damaged(how: string): never {
     this.#core.checkOpen() // its owner has closed it meanwhile
-    throw new HeapError(
-      'ERR_INVALID_HEAP',
-      `the heap is damaged: a reference leads to ${ref}, where no object begins. heap.verify() says where it is`,
-    )
+    throw new HeapError('ERR_INVALID_HEAP', `the heap is damaged: ${how}. heap.verify() says where it is`)
   }
 
   #isValueArray(k: number): boolean {
