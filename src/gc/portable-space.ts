@@ -15,6 +15,7 @@ import {
   mutatorBlock,
 } from '../heap/layout.js'
 import { roundUp, viewsOf, type PortableMemory, type Views } from '../heap/memory.js'
+import { FreePages, type Interval } from './free-pages.js'
 import { isPointerFree } from './shape-reader.js'
 
 const TLAB_BYTES = 64 * 1024
@@ -26,49 +27,6 @@ export interface LargeObject {
   readonly ref: number
   readonly words: number
   marked: boolean
-}
-
-/** Free intervals of one large region, in address order and coalesced. */
-class FreePages {
-  #free: { start: number; end: number }[]
-  readonly #fromTop: boolean
-  constructor(start: number, end: number, fromTop: boolean) {
-    this.#free = [{ start, end }]
-    this.#fromTop = fromTop
-  }
-  /** First fit, from the bottom or from the top. −1: no interval is long enough. `floor`: nothing below it. */
-  take(words: number, floor: number): number {
-    const count = this.#free.length
-    for (let k = 0; k < count; k++) {
-      const i = this.#fromTop ? count - 1 - k : k
-      const interval = this.#free[i]
-      const start = Math.max(interval.start, floor)
-      if (interval.end - start < words) continue
-      if (this.#fromTop) {
-        interval.end -= words
-        if (interval.end === interval.start) this.#free.splice(i, 1)
-        return interval.end
-      }
-      interval.start += words
-      if (interval.end === interval.start) this.#free.splice(i, 1)
-      return interval.start - words
-    }
-    return -1
-  }
-  give(start: number, words: number): void {
-    const at = this.#free.findIndex((interval) => interval.start > start)
-    const i = at < 0 ? this.#free.length : at
-    this.#free.splice(i, 0, { start, end: start + words })
-    for (const j of [i, i - 1]) {
-      if (j < 0 || j + 1 >= this.#free.length) continue
-      if (this.#free[j].end !== this.#free[j + 1].start) continue
-      this.#free[j].end = this.#free[j + 1].end
-      this.#free.splice(j + 1, 1)
-    }
-  }
-  intervals(): readonly { start: number; end: number }[] {
-    return this.#free
-  }
 }
 
 export class PortableSpace {
@@ -256,6 +214,7 @@ export class PortableSpace {
   sweepLarge(): number {
     let live = 0
     this.#largeLow = this.end
+    const [low, high]: [Interval[], Interval[]] = [[], []]
     for (const object of this.large.values()) {
       const { ref, words } = object
       if (object.marked) {
@@ -266,9 +225,10 @@ export class PortableSpace {
       }
       this.views.i32.fill(0, ref, ref + words)
       this.large.delete(ref)
-      const region = ref < this.movingStart ? this.#pointerFree : this.#withPointers
-      region.give(ref, words)
+      ;(ref < this.movingStart ? low : high).push({ start: ref, end: ref + words })
     }
+    this.#pointerFree.give(low)
+    this.#withPointers.give(high)
     return live
   }
 
@@ -280,7 +240,7 @@ export class PortableSpace {
   }
 
   /** What must read as zeros (verification): free memory that was ever in use; the rest was never touched. */
-  freeRanges(mutators: number): { start: number; end: number }[] {
+  freeRanges(mutators: number): Interval[] {
     const ranges = [{ start: this.top, end: Math.min(this.#everTop, this.#largeLow) }]
     ranges.push({ start: this.movingStart, end: this.windowStart })
     for (const { start, end } of this.#pointerFree.intervals()) {
