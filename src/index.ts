@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * glissade: a managed heap for language runtimes, with a collector that moves objects while the program runs.
  *

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * What tests and stress programs need beyond the public API: the graph hash, stepping, planted damage, seeded numbers.
  * Nothing here belongs into a program that is not a test.

@@ -11,7 +11,8 @@ import {
   Tag,
   Tagged,
 } from 'glissade'
-import { expectTypeOf, it } from 'vitest'
+import ts from 'typescript'
+import { expect, expectTypeOf, it } from 'vitest'
 
 it('types handles by their shapes', () => {
   using heap = Heap.create({ maxBytes: '1m', collector: 'none' })
@@ -66,4 +67,21 @@ it('types handles by their shapes', () => {
   void (() => Heap.create({ maxByte: 1 }))
   // @ts-expect-error unknown collector
   void (() => Heap.create({ collector: 'fast' }))
+})
+
+it.each(['dist/index.d.ts', 'dist/testing.d.ts'])('%s has the types it needs, whatever the program has', (file) => {
+  const program = ts.createProgram([file], {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    lib: ['lib.es2022.d.ts'],
+    types: [],
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+  })
+  const told = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
+    return `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+  })
+  expect(told).toEqual([])
 })
