@@ -91,6 +91,7 @@ export class Heap extends HeapBase {
       throw error
     }
     rememberOpen(token.id, heap)
+    heap._core.shared = true
     return heap
   }
 
@@ -108,6 +109,7 @@ export class Heap extends HeapBase {
       )
     }
     rememberOpen(id, this)
+    this._core.shared = true
     const { options, capabilities } = this
     return { kind: 'glissade-heap', id, options, capabilities, shapes: this._core.shapes.describeAll() }
   }

@@ -132,6 +132,39 @@ overAll(
       expect((await once(worker, 'message'))[0]).toBe('done')
     })
 
+    it("tells in checked mode that an object may be another thread's", async () => {
+      using heap = Heap.create({ maxBytes: '16m', checked: true, ...options })
+      const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+      heap.run((m) => {
+        const alone = failure(() => m.shapeOf((heap.options.maxBytes / 8) as Ref))
+        expect(alone.message).toMatch(/no object begins at \d+$/)
+      })
+      const slot = await reportOf(
+        heap,
+        `({ Heap }, token) => {
+          const heap = Heap.attach(token)
+          const node = heap.defineShape('Node', { next: 'ref', key: 'i32' })
+          return heap.run((m) => {
+            const table = m.roots.table('ref', 1)
+            const ref = m.alloc(node)
+            table.set(0, ref)
+            return [table.index, ref]
+          })
+        }`,
+      )
+      const [index, ref] = slot as [number, Ref]
+      heap.run((m) => {
+        const told = [() => m.i32[ref + node.at.key], () => m.shapeOf(ref), () => m.getRef(ref, node.at.next)].map(
+          failure,
+        )
+        expect(told.map(({ code }) => code)).toEqual(['ERR_BOUNDS', 'ERR_BAD_REF', 'ERR_BAD_REF'])
+        for (const { message } of told)
+          expect(message).toMatch(/or another thread allocated it since the last collection$/)
+        heap.collectSync()
+        expect(m.i32[(m.roots.tableAt('ref', index).get(0) as Ref) + node.at.key]).toBe(0)
+      })
+    })
+
     it('is opened once by a thread', () => {
       const heap = Heap.create({ maxBytes: '4m', ...options })
       const token = heap.share()

@@ -113,6 +113,11 @@ export class CheckedState {
     this.#epoch = epoch
   }
 
+  /** What the table does not know of in a shared heap, for messages. */
+  get #orElsewhere(): string {
+    return this.#core.shared ? ', or another thread allocated it since the last collection' : ''
+  }
+
   #has(bits: Int32Array, ref: number): boolean {
     const granule = ref >>> 1
     return (bits[granule >>> 5] & (1 << (granule & 31))) !== 0
@@ -141,7 +146,7 @@ export class CheckedState {
             'across one keep references in a root area, a handle or the heap, and read them again',
         )
       }
-      throw new HeapError('ERR_BAD_REF', `${what}: no object begins at ${ref}`)
+      throw new HeapError('ERR_BAD_REF', `${what}: no object begins at ${ref}${this.#orElsewhere}`)
     }
     const shape = this.#core.shapes.byId(this.#core.views.i32[ref])
     if (shape === undefined) {
@@ -321,7 +326,7 @@ export class CheckedState {
     }
     throw new HeapError(
       'ERR_BOUNDS',
-      `${what} belongs to no live object: the index is past the object's end, or the Ref is no Ref`,
+      `${what} belongs to no live object: the index is past the object's end, or the Ref is no Ref${this.#orElsewhere}`,
     )
   }
 

@@ -43,6 +43,8 @@ export class HeapCore {
   mutatorIndex = -1
   /** Index in the control words of the word that is 1 inside run. */
   runningIndex: number = Word.Never
+  /** Other threads may have it open. */
+  shared = false
   /** Null before this thread's first run. */
   thread: HeapThread | null = null
   /** Stress: every safepoint collects, so every poll must be taken. */
