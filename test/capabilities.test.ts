@@ -2,6 +2,9 @@
 import { constants } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { chooseMode, type Probe } from '../dist/gc/capabilities.js'
+import { loadNative } from '../dist/gc/native-loader.js'
+import { openCollector } from '../dist/gc/open-collector.js'
+import { parseOptions } from '../dist/heap/options.js'
 
 type Found = Partial<Probe['userfaultfd']>
 
@@ -105,4 +108,47 @@ describe('what was asked for explicitly and cannot be had is refused, not replac
   it('a portable collector asked for is never refused', () => {
     expect(chooseMode(denied, { collector: 'stop-the-world', relocation: 'move' }).refusal).toBeUndefined()
   })
+})
+
+it('a heap is made with what the probe has found missing', () => {
+  const native = loadNative()
+  if (native.exports === undefined) return
+  const { probe, create } = native.exports
+  const made: { readonly relocation: number; readonly faults: number }[] = []
+  Object.assign(native.exports, {
+    create: (options: (typeof made)[0]) => {
+      made.push(options)
+      throw new Error('made')
+    },
+  })
+  try {
+    for (const found of [{}, { move: false, moveErrno: EINVAL }, { sigbus: false }]) {
+      Object.assign(native.exports, { probe: () => machine(found) })
+      for (const options of [{}, { relocation: 'copy' }, { faults: 'thread' }] as const) {
+        expect(() => openCollector(parseOptions(options))).toThrow('made')
+      }
+    }
+  } finally {
+    Object.assign(native.exports, { probe, create })
+  }
+  const auto = 0
+  const copy = 2
+  const [signal, thread] = [0, 1]
+  expect(made.map(({ relocation, faults }) => [relocation, faults])).toEqual([
+    ...[
+      [auto, signal],
+      [copy, signal],
+      [auto, thread],
+    ],
+    ...[
+      [copy, signal],
+      [copy, signal],
+      [copy, thread],
+    ],
+    ...[
+      [auto, thread],
+      [copy, thread],
+      [auto, thread],
+    ],
+  ])
 })

@@ -79,6 +79,34 @@ overAll(
       },
     )
 
+    it('lets a thread leave that it has closed: it listens for nothing any more, and what it holds says so', async () => {
+      const heap = Heap.create({ maxBytes: '4m', ...options })
+      const worker = inThread(
+        heap,
+        `async ({ Heap }, token, port) => {
+          const { once } = require('node:events')
+          const listeners = () => process.listenerCount('exit')
+          const before = listeners()
+          const code = (action) => { try { action(); return 'nothing' } catch (error) { return error.code } }
+          const first = Heap.attach(token)
+          const old = first.run((m) => m)
+          first.close()
+          const heap = Heap.attach(token)
+          const left = heap.run((m) => [m.index === old.index, code(() => old.reserve(64)), code(() => old.poll())])
+          const during = listeners()
+          port.postMessage('ready')
+          await once(port, 'message')
+          heap.close()
+          port.unref()
+          return [left, during - before, listeners() - before]
+        }`,
+      )
+      await once(worker, 'message')
+      heap.close()
+      worker.postMessage('closed')
+      expect((await once(worker, 'message'))[0]).toEqual([[true, 'ERR_HEAP_CLOSED', 'ERR_HEAP_CLOSED'], 1, 0])
+    })
+
     it('is inspected with what other threads hold, which stand still for that', async () => {
       using heap = Heap.create({ maxBytes: '16m', ...options })
       const node = heap.defineShape('Node', { next: 'ref' })

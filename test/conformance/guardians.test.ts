@@ -1,5 +1,6 @@
 // Guardians: an object comes out once nothing else refers to it, whole and alive, and not before.
-import { Heap, type Guardian, type ObjectHandle } from 'glissade'
+import { Heap, type Guardian, type ObjectHandle, type Ref } from 'glissade'
+import { stepCycle } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
@@ -11,6 +12,29 @@ interface File {
 overAll(
   'guardians',
   (configuration) => {
+    it.runIf(configuration.concurrent)('are looked at again where something is guarded after the trace', () => {
+      withHeap(configuration, { stepping: true, verify: 3 }, (heap) => {
+        const file = heap.defineShape('File', { number: 'i32', buffer: 'ref' })
+        const guardian: Guardian<ObjectHandle<File>> = heap.guardian()
+        heap.run((m) => {
+          const table = m.roots.table('ref', 1)
+          // Some are garbage, so that what lives moves.
+          for (let i = 0; i < 2000; i++) table.set(0, m.alloc(file))
+          m.i32[(table.get(0) as number) + file.at.number] = 7
+          guardian.guardRef(m.alloc(file)) // makes its tables
+          const cycle = stepCycle(heap).to('preclean')
+          guardian.guardRef(table.get(0) as Ref)
+          table.set(0, 0)
+          cycle.finish()
+          heap.assertValid()
+          heap.collectSync()
+          const numbers = Array.from({ length: 2 }, () => m.i32[guardian.nextRef() + file.at.number])
+          expect(numbers.sort()).toEqual([0, 7])
+          expect(guardian.nextRef()).toBe(0)
+        })
+      })
+    })
+
     it('give objects that nothing else refers to, with all that these refer to, once', () => {
       withHeap(configuration, {}, (heap) => {
         const file = heap.defineShape('File', { number: 'i32', buffer: 'ref' })

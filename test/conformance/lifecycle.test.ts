@@ -3,6 +3,8 @@ import { runInNewContext } from 'node:vm'
 import { Heap, type Mutator, type Ref } from 'glissade'
 import { graphHash, step } from 'glissade/testing'
 import { expect, it } from 'vitest'
+import { Word } from '../../dist/heap/layout.js'
+import type { Views } from '../../dist/heap/memory.js'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
 overAll('lifecycle', (configuration) => {
@@ -61,6 +63,44 @@ overAll('lifecycle', (configuration) => {
       expect(() => runInNewContext('program()', { program }, { timeout: 50 })).toThrow(/timed out/)
       heap.close()
     })
+  })
+
+  it('has one collection in common for all who ask while one is under way, also when that one has just ended', async () => {
+    const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
+    const { collector } = heap._core as { collector: { collectAsync(): Promise<void> } }
+    const collectAsync = collector.collectAsync.bind(collector)
+    let begun = 0
+    let third: Promise<void> | undefined
+    collector.collectAsync = () => {
+      const collection = collectAsync()
+      // Before what the heap does at its end; so the third comes after that, and before the next collection begins.
+      if (begun++ === 0) void collection.then(() => queueMicrotask(() => (third = heap.collect())))
+      return collection
+    }
+    await Promise.all([heap.collect(), heap.collect()])
+    await third
+    expect([third, begun]).toEqual([expect.any(Promise), 2])
+    heap.close()
+  })
+
+  it('says of what found no room that the heap was closed, if its owner has closed it meanwhile', () => {
+    for (const meet of ['allocateSlow', 'createArea']) {
+      const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
+      const bytes = heap.defineArray('Bytes', 'u8')
+      const { collector, views } = heap._core as unknown as { collector: Record<string, unknown>; views: Views }
+      heap.run((m) => {
+        // As another thread does it.
+        collector[meet] = () => {
+          views.control[Word.HeapState] = 1
+          return meet === 'allocateSlow' ? 0 : -1
+        }
+        const use = { allocateSlow: () => m.allocArray(bytes, 100_000), createArea: () => m.roots.table('ref', 1) }
+        expect(failure(use[meet as keyof typeof use]).code).toBe('ERR_HEAP_CLOSED')
+        views.control[Word.HeapState] = 0
+        Reflect.deleteProperty(collector, meet)
+      })
+      heap.close()
+    }
   })
 
   it('refuses functions that would leave run in the middle', () => {

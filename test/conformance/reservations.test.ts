@@ -4,6 +4,7 @@ import { Heap, type HeapOptions, type Mutator, type Ref, type Shape } from 'glis
 import { Random, seedFromEnvironment } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { loadNative } from '../../dist/gc/native-loader.js'
+import { MutatorWord, mutatorBlock } from '../../dist/heap/layout.js'
 import { failure, overAll, withHeap } from './configurations.js'
 
 const PAIR = { left: 'ref', right: 'ref' } as const
@@ -221,6 +222,27 @@ overAll('reservations', (configuration) => {
         expect(() => m.reserve(16)).toThrow('what verification found')
         collector.collect = collect
         m.setRef(roots.get(0) as Ref, pair.at.left, roots.get(0) as Ref)
+      })
+    })
+  })
+
+  it('is as long as the bytes, rounded up to a granule', () => {
+    withHeap(configuration, {}, (heap) => {
+      const pair = heap.defineShape('Pair', PAIR)
+      heap.run((m) => {
+        m.alloc(pair) // opens a TLAB
+        const block = mutatorBlock(m.index)
+        for (const [bytes, words] of [
+          [1, 2],
+          [8, 2],
+          [9, 4],
+          [11, 4],
+          [16, 4],
+          [8185, 2048],
+        ]) {
+          m.reserve(bytes)
+          expect(m.control[block + MutatorWord.ReservedEnd] - m.control[block + MutatorWord.TlabTop]).toBe(words)
+        }
       })
     })
   })

@@ -1,6 +1,6 @@
 // Root areas: what lies below `top` lives, what lies above reads as zero after a collection.
 import { Heap, Tag, Tagged, type Ref } from 'glissade'
-import { step } from 'glissade/testing'
+import { Random, seedFromEnvironment, step } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
 
@@ -303,6 +303,58 @@ overAll('roots', (configuration) => {
       })
     })
   })
+
+  it('gives each area a place of its own, whatever was freed before', () => {
+    withHeap(configuration, { maxRootBytes: '1m' }, (heap) => {
+      const random = new Random(seedFromEnvironment())
+      heap.run((m) => {
+        const areas: { base: number; capacity: number; kind: string; free(): void }[] = []
+        for (let i = 0; i < 300; i++) {
+          if (areas.length > 12) areas.splice(random.below(areas.length), 1)[0].free()
+          const kind = random.below(2) === 0 ? 'ref' : 'value'
+          areas.push(m.roots.stack(kind, random.below(6) * 1024 + 1 + random.below(512)))
+          const words = areas.map(({ base, capacity, kind }) => {
+            const size = kind === 'ref' ? 1 : 2
+            return [base * size, (base + capacity) * size]
+          })
+          words.sort(([a], [b]) => a - b)
+          for (let k = 1; k < words.length; k++) expect(words[k][0]).toBeGreaterThanOrEqual(words[k - 1][1])
+        }
+      })
+    })
+  })
+
+  it.runIf(configuration.concurrent)(
+    'waits outside run for a pause under way before the top of a table is lowered',
+    () => {
+      const SLOTS = 100_000
+      withHeap(configuration, { maxBytes: '64m' }, (heap) => {
+        const cell = heap.defineShape('Cell', { n: 'i32' })
+        const table = heap.run((m) => m.roots.table('ref', SLOTS))
+        const { rootsI32 } = heap._core.views
+        let left = 0
+        for (let round = 0; round < 60; round++) {
+          void heap.collect()
+          // The pause is taken where this thread leaves run.
+          heap.run((m) => {
+            const ref = m.alloc(cell)
+            table.set(SLOTS - 1, ref)
+            rootsI32.fill(ref, table.base, table.base + SLOTS)
+            m.rootCards.fill(1)
+            const end = performance.now() + 20
+            while (!m.mustPoll() && performance.now() < end);
+          })
+          table.top = 0
+          const end = performance.now() + 2
+          while (performance.now() < end);
+          left += rootsI32
+            .subarray(table.base, table.base + SLOTS)
+            .reduce((count, slot) => count + (slot === 0 ? 0 : 1), 0)
+        }
+        expect(left).toBe(0)
+      })
+    },
+  )
 
   it('clears what a table lets go when its top is lowered, also outside run', () => {
     withHeap(configuration, {}, (heap) => {

@@ -154,6 +154,56 @@ overAll('what keeps handles', (configuration) => {
     })
   })
 
+  it('lets go in parked of what an outer scope has made while an inner one was open', () => {
+    withHeap(configuration, {}, (heap) => {
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        const outer = m.scope()
+        const inner = m.scope()
+        for (let i = 0; i < 5; i++) {
+          outer.new(node)
+          inner.new(node)
+        }
+        expect(heap.census().objects).toBe(10)
+        m.parked(() => outer.dispose())
+        expect(heap.census().objects).toBe(0)
+      })
+    })
+  })
+
+  it.runIf(configuration.concurrent)(
+    'waits outside run for a pause under way before a weak reference is released',
+    () => {
+      const COUNT = 20_000
+      withHeap(configuration, { maxBytes: '64m' }, (heap) => {
+        const node = heap.defineShape('Node', { key: 'i32' })
+        const { rootsI32 } = heap._core.views
+        let left = 0
+        for (let round = 0; round < 30; round++) {
+          const made = heap.run((m) =>
+            m.scoped((scope) => {
+              const global = heap.global(scope.new(node))
+              return { global, weak: Array.from({ length: COUNT }, () => heap.weak(global.handle)) }
+            }),
+          )
+          const slots = made.weak.map(({ _slot }) => _slot)
+          void heap.collect()
+          // The pause is taken where this thread leaves run.
+          heap.run((m) => {
+            const end = performance.now() + 20
+            while (!m.mustPoll() && performance.now() < end);
+          })
+          for (const weak of made.weak) weak.release()
+          const end = performance.now() + 2
+          while (performance.now() < end);
+          left += slots.filter((slot) => rootsI32[slot] !== 0).length
+          made.global.release()
+        }
+        expect(left).toBe(0)
+      })
+    },
+  )
+
   it('keeps a hundred thousand handles, and gives their slots back', () => {
     withHeap(configuration, { maxBytes: '32m' }, (heap) => {
       const node = heap.defineShape('Node', { key: 'i32' })
