@@ -1,6 +1,6 @@
 // The `glissade` program as a process: what it prints, where, and its exit status.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -64,10 +64,10 @@ describe('wrong use exits 2 with a sentence', () => {
 it('what goes wrong that is nobody’s wrong use exits 1 with what it was', () => {
   const folder = mkdtempSync(join(tmpdir(), 'glissade-cli-'))
   try {
-    mkdirSync(join(folder, 'a.json'))
+    symlinkSync(join(folder, 'nowhere'), join(folder, 'a.json'))
     const { status, out, err } = glissade(['bench', '--from', folder])
     expect({ status, out }).toEqual({ status: 1, out: '' })
-    expect(err).toMatch(/^glissade: EISDIR: .* \(EISDIR\)\n$/)
+    expect(err).toMatch(/^glissade: ENOENT: .*a\.json' \(ENOENT\)\n$/)
     expect(glissade(['bench', '--from', folder], { GLISSADE_TRACE: '1' }).err).toMatch(/\n +at readReport/)
   } finally {
     rmSync(folder, { recursive: true })

@@ -28,6 +28,8 @@ class Values implements Activity {
   #quiet = 0
   /** Per slot: 0 nothing yet, −1 the wild integer, −2 − i the double i + ½, else the number of a box. */
   readonly #model: Int32Array
+  /** Of the boxes in the roots. */
+  readonly #numbers = new Int32Array(BOXES)
 
   constructor(context: WorkloadContext, m: Mutator) {
     this.#context = context
@@ -87,7 +89,7 @@ class Values implements Activity {
 
   /**
    * Copies values to other slots, or by way of a root slot, and overwrites where they were: for some boxes the copy is all that is left.
-   * Then some hundreds at once.
+   * Then, now and then, some hundreds at once.
    */
   #move(m: Mutator): void {
     const { random } = this.#context
@@ -107,7 +109,8 @@ class Values implements Activity {
       this.#model[to] = this.#model[from]
       this.#model[from] = -1
     }
-    const count = random.below(Math.min(600, this.#length))
+    if (random.chance(0.7)) return
+    const count = random.below(Math.min(300, this.#length))
     const from = random.below(this.#length - count)
     const to = random.below(this.#length - count)
     m.copyElements(array, to, array, from, count)
@@ -121,7 +124,7 @@ class Values implements Activity {
   /** Another object for box `n`; slots go on holding the one before it. */
   #renew(m: Mutator, n: number): void {
     const box = m.alloc(this.#box)
-    m.i32[box + this.#box.at.number] = 1 + this.#context.random.below(1 << 30)
+    this.#numbers[n] = m.i32[box + this.#box.at.number] = 1 + this.#context.random.below(1 << 30)
     this.#roots.set(1 + n, box)
   }
 
@@ -147,6 +150,10 @@ class Values implements Activity {
 
   check(m: Mutator): void {
     this.#compare(m, 0, this.#length)
+    for (let n = 0; n < BOXES; n++) {
+      const box = this.#roots.get(1 + n) as Ref
+      if (box !== 0) same(() => `values: the number of box ${n}`, m.i32[box + this.#box.at.number], this.#numbers[n])
+    }
   }
   reset(): void {
     for (let slot = 0; slot <= BOXES; slot++) this.#roots.set(slot, 0 as Ref)
