@@ -1,9 +1,10 @@
 // The `glissade` program as a process: what it prints, where, and its exit status.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { wrap } from '../dist/cli/screen.js'
 
 function glissade(args: string[], env: Record<string, string> = {}) {
   const run = spawnSync(process.execPath, ['dist/cli/main.js', ...args], {
@@ -48,6 +49,7 @@ describe('wrong use exits 2 with a sentence', () => {
     [['doctor', '--jsn'], /unknown option '--jsn'[^]*--json/],
     [['docter'], /unknown command 'docter'[^]*doctor/],
     [['doctor', 'x'], /too many arguments/],
+    [['help', 'docter'], /^glissade: no command is called 'docter': there are doctor, stress, bench\n$/],
     [[], /Usage: glissade/],
   ])('%j', (args, sentence) => {
     const { status, out, err } = glissade(args)
@@ -57,6 +59,8 @@ describe('wrong use exits 2 with a sentence', () => {
   })
   it('help and version are fine', () => {
     expect(glissade(['--help']).status).toBe(0)
+    expect(glissade(['help']).out).toMatch(/Usage: glissade/)
+    expect(glissade(['help', 'doctor']).out).toMatch(/Usage: glissade doctor/)
     expect(glissade(['--version']).out).toMatch(/^\d+\.\d+\.\d+\n$/)
   })
 })
@@ -71,5 +75,45 @@ it('what goes wrong that is nobody’s wrong use exits 1 with what it was', () =
     expect(glissade(['bench', '--from', folder], { GLISSADE_TRACE: '1' }).err).toMatch(/\n +at readReport/)
   } finally {
     rmSync(folder, { recursive: true })
+  }
+})
+
+/** Its exit status, as the shell sees it, and what reaches standard error. */
+function shell(command: string, env: Record<string, string> = {}): { status: string; err: string } {
+  const script = `${command}; echo "status $?" >&2`
+  const { stderr } = spawnSync('bash', ['-c', script, process.execPath], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  })
+  const [, err, status] = stderr.match(/^([^]*)status (\d+)\n$/) ?? []
+  return { status, err }
+}
+
+it.runIf(existsSync('/dev/full'))('a full disk behind standard output is told, and exits 1', () => {
+  const command = '"$0" dist/cli/main.js doctor > /dev/full'
+  const { status, err } = shell(command)
+  expect({ status, err }).toEqual({
+    status: '1',
+    err: 'glissade: ENOSPC: no space left on device, write (ENOSPC)\n',
+  })
+  expect(shell(command, { GLISSADE_TRACE: '1' }).err).toMatch(/\n +at /)
+})
+
+it('the exit status is the same where nobody reads what is wrong', () => {
+  const closed = 'mkfifo "$1" && (exec 3<>"$1"; exec 4>"$1" 3>&-; "$0" dist/cli/main.js docter 2>&4)'
+  const pipe = join(mkdtempSync(join(tmpdir(), 'glissade-cli-')), 'pipe')
+  const { status } = spawnSync('bash', ['-c', closed, process.execPath, pipe], { encoding: 'utf8' })
+  rmSync(dirname(pipe), { recursive: true })
+  expect(status).toBe(2)
+})
+
+it('a terminal that does not know its size is taken for one of ordinary width', () => {
+  const columns = Object.getOwnPropertyDescriptor(process.stdout, 'columns')
+  Object.defineProperty(process.stdout, 'columns', { value: 0, configurable: true })
+  try {
+    expect(wrap('one two three', 4)).toBe('one two three')
+  } finally {
+    if (columns) Object.defineProperty(process.stdout, 'columns', columns)
+    else Reflect.deleteProperty(process.stdout, 'columns')
   }
 })

@@ -53,9 +53,18 @@ describe('glissade stress', () => {
       expect({ args, status, out }).toEqual({ args, status: 2, out: '' })
       expect(err).toMatch(/cannot be had here: GLISSADE_NATIVE=none/)
     }
-    const { status, err } = stressWith({ GLISSADE_SEED: 'abc' }, '--seconds', '1')
-    expect(status).not.toBe(0)
-    expect(err).toMatch(/GLISSADE_SEED is a seed, a whole number; got "abc"/)
+    for (const [seed, sentence] of [
+      ['abc', "GLISSADE_SEED takes a whole number; got 'abc'"],
+      ['4294967296', 'GLISSADE_SEED takes a whole number between 0 and 4294967295; got 4294967296'],
+    ]) {
+      const { status, out, err } = stressWith({ GLISSADE_SEED: seed }, '--seconds', '1')
+      expect({ status, out, err }).toEqual({ status: 2, out: '', err: `glissade: ${sentence}\n` })
+    }
+  })
+
+  it('--inject with no rule is none, also where there is no native code', () => {
+    const args = ['--seconds', '1', '--workload', 'lists', '--inject', '']
+    expect(stressWith({ GLISSADE_NATIVE: 'none' }, ...args)).toMatchObject({ status: 0, err: '' })
   })
 
   it('success says what was exercised', () => {
@@ -71,6 +80,9 @@ describe('glissade stress', () => {
     )
     expect(status).toBe(0)
     expect(out).toMatch(/everything held/)
+    const [, collections, moved] = out.match(/collections +([\d,]+), of which ([\d,]+) moved objects/) ?? []
+    expect(moved).toBe(collections)
+    expect(moved).not.toBe('0')
     for (const name of ['seed', 'collections', 'pages', 'faults', 'injected', 'verified']) expect(out).toContain(name)
     expect(out).not.toContain('\x1b')
   })

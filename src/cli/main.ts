@@ -54,10 +54,28 @@ function addOption(built: Command, option: CliOption): void {
 // A reader that has seen enough (`glissade … | head`) is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
-  throw error
+  fail(error)
+  process.exit(1)
 })
+// Nobody hears what goes there: the exit status still says it.
+process.stderr.on('error', () => {})
+
+function fail(error: unknown): void {
+  const known = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
+  process.stderr.write(`glissade: ${error instanceof Error ? error.message : String(error)}${known}\n`)
+  if (process.env['GLISSADE_TRACE'] && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+}
+
+/** `help` of a command that there is not: commander would list all of them, and not say why. */
+function checkHelp([name, topic]: readonly string[]): void {
+  if (name !== 'help' || topic === undefined || topic === 'help') return
+  const names = commands.map((command) => command.name)
+  if (topic.startsWith('-') || names.includes(topic)) return
+  throw new UsageError(`no command is called '${topic}': there are ${names.join(', ')}`)
+}
 
 try {
+  checkHelp(process.argv.slice(2))
   await program().parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) {
@@ -66,9 +84,7 @@ try {
     process.stderr.write(`glissade: ${error.message}\n`)
     process.exitCode = 2
   } else {
-    const known = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
-    process.stderr.write(`glissade: ${error instanceof Error ? error.message : String(error)}${known}\n`)
-    if (process.env['GLISSADE_TRACE'] && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    fail(error)
     process.exitCode = 1
   }
 }

@@ -15,6 +15,9 @@ export function painter(stream: NodeJS.WriteStream = process.stdout): (style: St
   return coloured(stream) ? (style, text) => styleText(style, text) : (_style, text) => text
 }
 
+/** A terminal that does not know its size says 0. */
+const columnsOf = (stream: NodeJS.WriteStream, otherwise: number): number => stream.columns || otherwise
+
 /** A line on standard error that is written over, when that is a terminal; nothing otherwise. */
 export class StatusLine {
   #shown = false
@@ -26,7 +29,7 @@ export class StatusLine {
     const now = performance.now()
     if (now - this.#last < 50) return
     this.#last = now
-    const width = (process.stderr.columns ?? 80) - 1
+    const width = columnsOf(process.stderr, 80) - 1
     process.stderr.write(`\r\x1b[2K${text().slice(0, width)}`)
     this.#shown = true
   }
@@ -38,7 +41,7 @@ export class StatusLine {
 }
 
 /** `text` broken at spaces into lines of at most `width`, the later ones indented. */
-export function wrap(text: string, indent: number, width = Math.min(process.stdout.columns ?? 100, 100)): string {
+export function wrap(text: string, indent: number, width = Math.min(columnsOf(process.stdout, 100), 100)): string {
   const lines: string[] = []
   let line = ''
   for (const word of text.split(' ')) {

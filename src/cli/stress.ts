@@ -29,6 +29,7 @@ export interface StressReport {
   readonly failures: readonly { readonly seed: number; readonly what: string; readonly replay: string }[]
 }
 
+const seedNumber = (name: string): ((text: string) => number) => integer(name, 0, 2 ** 32 - 1)
 const NAMES = [...WORKLOADS.map(({ name }) => name), 'differential']
 
 export const stress: CliCommand = {
@@ -39,7 +40,7 @@ export const stress: CliCommand = {
     {
       flags: '--seed <n>',
       description: 'replays a run (default: GLISSADE_SEED, or from the clock)',
-      parse: integer('--seed', 0, 2 ** 32 - 1),
+      parse: seedNumber('--seed'),
     },
     {
       flags: '--mutators <n>',
@@ -84,7 +85,7 @@ export const stress: CliCommand = {
   notes: [
     'Workloads:',
     ...WORKLOADS.map(({ name, summary }) => `  ${name.padEnd(15)} ${summary}`),
-    `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector`,
+    `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector there is here`,
     '',
     'What is not given is drawn anew for each episode, a twentieth of the run and 1.5 seconds at least.',
     'Exit status: 0 all held, 1 a violation, 2 wrong use,',
@@ -96,7 +97,7 @@ export const stress: CliCommand = {
 async function run(given: Readonly<Record<string, unknown>>): Promise<number> {
   const options: StressOptions = {
     seconds: given['seconds'] as number,
-    seed: (given['seed'] as number | undefined) ?? seedFromEnvironment(),
+    seed: (given['seed'] as number | undefined) ?? seedOfEnvironment(),
     collector: given['collector'] as StressOptions['collector'],
     workloads: (given['workload'] as string[] | undefined) ?? [],
     checked: given['checked'] === true,
@@ -197,7 +198,7 @@ function render({ tally, episodes, failures, interrupted }: StressResult, report
   row('injected', `${count(tally.injected)} errors and delays`)
   row(
     'verified',
-    `${count(tally.modelChecks)} structures against models, ${count(tally.heapChecks)} heaps from outside, ${count(tally.selfChecks)} times from inside, ${count(tally.programs)} programs over every collector`,
+    `${count(tally.modelChecks)} structures against models, ${count(tally.heapChecks)} heaps from outside, ${count(tally.selfChecks)} times from inside, ${count(tally.programs)} programs over every collector there is here`,
   )
   if (tally.programs > 0) row('', `${count(Math.round((tally.programs / tally.programMs) * 1000))} programs a second`)
   if (tally.exhausted > 0) row('heap full', `${count(tally.exhausted)} times, and went on`)
@@ -209,6 +210,12 @@ function render({ tally, episodes, failures, interrupted }: StressResult, report
   for (const { replay } of report.failures) lines.push('', paint('bold', 'Replay it'), `  ${replay}`)
   lines.push('')
   return lines.join('\n')
+}
+
+/** The range is that of --seed: a seed that was cut would be another one than was given. */
+function seedOfEnvironment(): number {
+  const { GLISSADE_SEED } = process.env
+  return GLISSADE_SEED ? seedNumber('GLISSADE_SEED')(GLISSADE_SEED) : seedFromEnvironment()
 }
 
 function size(text: string): number {
@@ -230,6 +237,7 @@ function choice(name: string, choices: readonly string[]): (text: string) => str
 }
 
 function rules(text: string): string {
+  if (text.trim() === '') return ''
   const binding = loadNative().exports as unknown as NativeBinding | undefined
   if (binding === undefined) throw new UsageError(`--inject needs native code, and ${loadNative().reason}`)
   const wrong = binding.configureInjection(text, 0)

@@ -11,7 +11,7 @@ export interface Tally {
   heapChecks: number
   /** Checks that the collector made of itself (option verify). */
   selfChecks: number
-  /** Programs whose graph was the same over every collector. */
+  /** Programs whose graph was the same over every collector that this machine has. */
   programs: number
   /** Milliseconds that these programs took. */
   programMs: number
@@ -58,11 +58,12 @@ export function add(to: Tally, from: Partial<Tally>): void {
 
 /** What the collector of `heap` counted since its creation. */
 export function countHeap(heap: Heap): Partial<Tally> {
-  const { collections, pages, barrierFaults, raw } = heap.stats()
+  const { collections, epoch, pages, barrierFaults, raw } = heap.stats()
   return {
     heaps: 1,
     collections,
-    flips: raw.counters['flips'] ?? 0,
+    // The portable collectors do not count theirs: each is one.
+    flips: raw.counters['flips'] ?? epoch,
     youngCycles: raw.counters['youngCycles'] ?? 0,
     pagesMoved: pages.moved,
     pagesCopied: pages.copied,
