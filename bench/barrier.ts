@@ -198,7 +198,9 @@ export const barrier: Bench = {
     const moves = canMove(skip)
     const all = cases(quick).filter(({ parameters }) => moves || parameters['relocation'] !== 'move')
     if (existsSync(selftest)) return all
-    skip('the bare part needs build/Release/selftest (npm run build:native)')
+    skip(
+      'the bare part is in a checkout of the repository only, where npm run build:native makes build/Release/selftest',
+    )
     return all.filter(({ workload }) => workload !== 'bare')
   },
   run,

@@ -194,11 +194,20 @@ export class Heap extends HeapBase {
 function pathOf(file: unknown): string {
   if (typeof file === 'string' && file !== '') return file
   const href = (file as { readonly href?: unknown } | null | undefined)?.href
-  if (typeof href === 'string' && href.startsWith('file:')) return fileURLToPath(href)
-  throw new HeapError(
-    'ERR_BAD_VALUE',
-    `heap.writeSnapshot takes the name of a file, or a file: URL; got ${show(typeof href === 'string' ? href : file)}`,
-  )
+  const isURL = typeof href === 'string'
+  const refused = (why = '', options?: ErrorOptions): HeapError =>
+    new HeapError(
+      'ERR_BAD_VALUE',
+      `heap.writeSnapshot takes the name of a file, or a file: URL; got ${show(isURL ? href : file)}${why}`,
+      options,
+    )
+  if (!isURL || !href.startsWith('file:')) throw refused()
+  try {
+    return fileURLToPath(href)
+  } catch (cause) {
+    // It names a host, say.
+    throw refused(`: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Tokens come by postMessage, where anything may come from. */

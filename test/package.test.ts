@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
 
 // What a consumer sees of the package from outside: its entry points exist and load.
@@ -31,6 +33,26 @@ it('every command in "bin" is a file that can be run', () => {
   for (const file of Object.values(manifest.bin)) {
     expect(readFileSync(file, 'utf8'), file).toMatch(/^#!\/usr\/bin\/env node\n/)
     expect(() => accessSync(file, constants.X_OK), file).not.toThrow()
+  }
+})
+
+it('benchmarks of an installed package say what is in the repository only', () => {
+  const installed = mkdtempSync(join(tmpdir(), 'glissade-installed-'))
+  try {
+    for (const file of ['dist', 'package.json']) cpSync(file, join(installed, file), { recursive: true })
+    symlinkSync(join(process.cwd(), 'node_modules'), join(installed, 'node_modules'))
+    const addon = join(process.cwd(), 'build', 'Release', 'glissade.node')
+    const bench = (name: string): string =>
+      spawnSync(process.execPath, [join(installed, 'dist/cli/main.js'), 'bench', name, '--filter', 'nothing'], {
+        encoding: 'utf8',
+        env: { ...process.env, GLISSADE_NATIVE: existsSync(addon) ? addon : 'none' },
+      }).stderr
+    expect(bench('lox')).toMatch(/^lox: skipped: .* in a checkout of the repository only$/m)
+    const barrier = bench('barrier')
+    if (!barrier.includes('cannot be had here'))
+      expect(barrier).toMatch(/the bare part is in a checkout of the repository only/)
+  } finally {
+    rmSync(installed, { recursive: true })
   }
 })
 

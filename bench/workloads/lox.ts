@@ -49,7 +49,7 @@ export const loxPrograms: Bench = {
   summary: 'the Lox programs of bench/lox on each collector',
   cases({ quick }, skip) {
     if (!existsSync(fileURLToPath(lox)) || !existsSync(programs)) {
-      skip('the Lox example or its programs are not here')
+      skip('the Lox programs of bench/lox are in a checkout of the repository only')
       return []
     }
     const collectors = collectorsHere(['concurrent', 'stop-the-world', 'none'], skip)

@@ -246,6 +246,15 @@ it('what texts are cut from is not kept, nor are many texts, and each has its pl
   texts.forEach(({ name }, i) => expect(name).toBe(`text ${i} `.padEnd(1024, 'abc')))
 })
 
+it('a URL that names no file here is refused as such', () => {
+  using heap = Heap.create({ maxBytes: '1m', collector: 'none' })
+  for (const url of ['file://host/x.heapsnapshot', 'file:///a%2Fb', 'https://host/x.heapsnapshot']) {
+    const { code, message } = failure(() => heap.writeSnapshot(new URL(url)))
+    expect(code).toBe('ERR_BAD_VALUE')
+    expect(message).toMatch(`heap.writeSnapshot takes the name of a file, or a file: URL; got "${url}"`)
+  }
+})
+
 it('a snapshot has the fields and types of those that V8 writes', async () => {
   using heap = Heap.create({ maxBytes: '1m', collector: 'none' })
   const file = join(folder, 'meta.heapsnapshot')
