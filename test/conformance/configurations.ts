@@ -86,3 +86,20 @@ export function failure(action: () => unknown): { code: string; message: string 
   }
   throw new Error('nothing was thrown')
 }
+
+/** How often `work` enters run: there it waits for a pause under way, in which roots are not to be changed. */
+export function runsIn(heap: Heap, work: () => void): number {
+  const { collector } = heap._core
+  const { run } = collector
+  let runs = 0
+  collector.run = (mutator, fn) => {
+    runs++
+    return run.call(collector, mutator, fn) as ReturnType<typeof fn>
+  }
+  try {
+    work()
+  } finally {
+    Reflect.deleteProperty(collector, 'run')
+  }
+  return runs
+}

@@ -1,5 +1,5 @@
 // Guardians: an object comes out once nothing else refers to it, whole and alive, and not before.
-import { Heap, type Guardian, type ObjectHandle, type Ref } from 'glissade'
+import { Heap, type Guardian, type ObjectHandle } from 'glissade'
 import { stepCycle } from 'glissade/testing'
 import { expect, it } from 'vitest'
 import { collecting, failure, overAll, withHeap } from './configurations.js'
@@ -12,28 +12,31 @@ interface File {
 overAll(
   'guardians',
   (configuration) => {
-    it.runIf(configuration.concurrent)('are looked at again where something is guarded after the trace', () => {
-      withHeap(configuration, { stepping: true, verify: 3 }, (heap) => {
-        const file = heap.defineShape('File', { number: 'i32', buffer: 'ref' })
-        const guardian: Guardian<ObjectHandle<File>> = heap.guardian()
-        heap.run((m) => {
-          const table = m.roots.table('ref', 1)
-          // Some are garbage, so that what lives moves.
-          for (let i = 0; i < 2000; i++) table.set(0, m.alloc(file))
-          m.i32[(table.get(0) as number) + file.at.number] = 7
-          guardian.guardRef(m.alloc(file)) // makes its tables
-          const cycle = stepCycle(heap).to('preclean')
-          guardian.guardRef(table.get(0) as Ref)
-          table.set(0, 0)
-          cycle.finish()
-          heap.assertValid()
-          heap.collectSync()
-          const numbers = Array.from({ length: 2 }, () => m.i32[guardian.nextRef() + file.at.number])
-          expect(numbers.sort()).toEqual([0, 7])
-          expect(guardian.nextRef()).toBe(0)
+    it.runIf(configuration.concurrent)(
+      'guard what a trace under way has found dead, and a weak reference still gave',
+      () => {
+        withHeap(configuration, { stepping: true, verify: 3 }, (heap) => {
+          const file = heap.defineShape('File', { number: 'i32', buffer: 'ref' })
+          const guardian: Guardian<ObjectHandle<File>> = heap.guardian()
+          heap.run((m) => {
+            const weak = m.scoped((scope) => {
+              guardian.guard(scope.new(file, { number: 1 })) // makes its tables
+              return heap.weak(scope.new(file, { number: 2 }))
+            })
+            const cycle = stepCycle(heap).to('preclean')
+            m.scoped(() => guardian.guard(weak.get()!))
+            cycle.finish()
+            heap.assertValid()
+            heap.collectSync()
+            m.scoped(() => {
+              const due = Array.from({ length: guardian.due }, () => guardian.next()?.number)
+              expect(due.sort()).toEqual([1, 2])
+              expect(weak.get()).toBe(undefined)
+            })
+          })
         })
-      })
-    })
+      },
+    )
 
     it('give objects that nothing else refers to, with all that these refer to, once', () => {
       withHeap(configuration, {}, (heap) => {
