@@ -19,8 +19,9 @@ const SMALL_BYTES = 2 ** 28
 
 /** Of what the binding threw; undefined if that was something else. */
 export function refusalOf(error: unknown, { maxBytes, protect }: ParsedOptions): Refusal | undefined {
-  const { code, errno, message } = error as NativeError
-  if (code !== 'ERR_NATIVE_HEAP') return undefined
+  const code = 'ERR_NATIVE_HEAP'
+  if (!(error instanceof Error) || (error as Partial<NativeError>).code !== code) return undefined
+  const { errno, message } = error as NativeError
   const { ENOMEM, EBUSY, EMFILE, ENFILE } = constants.errno
   if (errno === ENOMEM && /^(reserving|mapping) /.test(message)) {
     return {
