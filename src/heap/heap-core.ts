@@ -7,6 +7,7 @@ import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Word, areaBlock, mut
 import { viewsOf, type Views } from './memory.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
+import { probeForArea } from './stack.js'
 import type { Ref } from './values.js'
 
 let nextHeapId = 1
@@ -221,11 +222,12 @@ export class HeapCore {
   freeAreaOnce(area: number, frees: number): boolean {
     const { control } = this.views
     const word = areaBlock(area) + AreaWord.Frees
+    probeForArea() // counted as freed and not freed, it would be nobody's
     if (Atomics.compareExchange(control, word, frees, (frees + 1) | 0) !== frees) return false
     try {
       this.freeArea(area)
     } catch (error) {
-      Atomics.store(control, word, frees) // the stack has come to its end: later, then
+      control[word] = frees // later, then; no call, which there may be no stack for
       throw error
     }
     return true

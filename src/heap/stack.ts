@@ -8,7 +8,7 @@ export function probeStack(calls: number): number {
   return calls === 0 ? 0 : probeStack(calls - 1) + 1
 }
 
-/** Before root areas are made: cut off before their owner has noted them, they would be nobody's. */
+/** Before root areas are made or freed: cut off before that has been noted, they would be nobody's. */
 export function probeForArea(): void {
   probeStack(150)
 }
