@@ -55,7 +55,12 @@ export class Heap extends HeapBase {
             else forEachObjectFrom(core, from, visit)
           },
     })
-    this.capabilities = capabilities
+    const { reasons, remedies } = capabilities
+    this.capabilities = Object.freeze({
+      ...capabilities,
+      reasons: Object.freeze([...reasons]),
+      remedies: Object.freeze([...remedies]),
+    })
   }
 
   /**

@@ -3,7 +3,7 @@ import { layout, Tag } from 'glissade'
 import { expect, it } from 'vitest'
 import { loadNative } from '../dist/gc/native-loader.js'
 
-const native = loadNative().exports?.['layout'] as { readonly [name: string]: number } | undefined
+const native = loadNative().exports?.['layout'] as { readonly [name: string]: unknown } | undefined
 const { Word, MutatorWord, AreaWord } = layout
 
 it.skipIf(native === undefined)('has the same constants on both sides, none left out', () => {
@@ -56,5 +56,8 @@ it.skipIf(native === undefined)('has the same constants on both sides, none left
     kFlagBits: layout.FLAG_BITS,
     kLargeObjectBytes: layout.LARGE_BYTES,
     kPageSize: layout.PAGE_BYTES,
+    Phase: layout.Phase,
+    AreaKind: layout.AreaKind,
+    ShapeKind: layout.ShapeKind,
   })
 })

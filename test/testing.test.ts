@@ -23,6 +23,21 @@ describe('glissade/testing refuses', () => {
     }
   })
 
+  it('to step in a function that an inspection calls', () => {
+    for (const { options } of configurations) {
+      using heap = Heap.create({ maxBytes: '1m', ...options, stepping: true })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => m.scoped((scope) => heap.global(scope.new(node))))
+      expect(failure(() => heap.pathTo(() => step(heap) === 'idle')).code).toBe('ERR_NO_SAFEPOINT')
+      expect(heap.stats().collections).toBe(0)
+    }
+  })
+
+  it('to tune what an async function makes, which it does later', () => {
+    expect(failure(() => tuned({ reuse: 0 }, async () => Promise.resolve(1))).code).toBe('ERR_ASYNC_RUN')
+    expect(failure(() => tuned({ reuse: 0 }, 7 as never)).code).toBe('ERR_BAD_VALUE')
+  })
+
   it('to plant what it does not know, and outside run', () => {
     using heap = Heap.create({ maxBytes: '1m' })
     heap.run(() => {
@@ -148,6 +163,12 @@ describe('glissade/testing', () => {
       const plain = made()
       expect(plain).not.toHaveProperty('young')
       expect(tuned({ young: 2, overdraft: 7 }, made)).toEqual({ ...(plain as object), young: 2, overdraft: 7 })
+      expect(made()).toEqual(plain)
+      const within = { ...(plain as object), young: 2, overdraft: 7 }
+      tuned({ young: 2, overdraft: 3 }, () => {
+        expect(tuned({ overdraft: 7 }, made)).toEqual(within)
+        expect(made()).toEqual({ ...within, overdraft: 3 })
+      })
       expect(made()).toEqual(plain)
       const failing = (): void => {
         throw new TypeError('inside')

@@ -210,6 +210,20 @@ Napi::Object layout_constants(Napi::Env env) {
   X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kAreaDue) X(kAreaDueArea) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kShapeWeak) X(kWeakElements) X(kWeakKeys) X(kSlotMapBase) X(kMaxSlotMap)
   X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kTagUndefined) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
 #undef X
+  const auto enumeration = [&](const char* name, std::initializer_list<std::pair<const char*, double>> values) {
+    Napi::Object all = Napi::Object::New(env);
+    for (const auto& [value_name, value] : values) all.Set(value_name, value);
+    o.Set(name, all);
+  };
+#define X(name) {#name, static_cast<double>(Phase::name)},
+  enumeration("Phase", {X(Idle) X(Mark) X(Remark) X(Reclaim) X(Prepare) X(Flip) X(Compact)});
+#undef X
+#define X(name) {#name, static_cast<double>(AreaKind::name)},
+  enumeration("AreaKind", {X(Free) X(RefStack) X(ValueStack) X(RefTable) X(ValueTable) X(WeakRefTable) X(GuardedTable)});
+#undef X
+#define X(name) {#name, static_cast<double>(ShapeKind::name)},
+  enumeration("ShapeKind", {X(Fixed) X(ArrayRef) X(ArrayValue) X(ArrayF64) X(ArrayI32) X(ArrayU32) X(ArrayU16) X(ArrayU8)});
+#undef X
   return o;
 }
 

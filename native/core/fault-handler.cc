@@ -163,7 +163,7 @@ bool installed() {
 
 void reinstall() {
   std::lock_guard<std::mutex> lock(table_mutex);
-  if (!installed()) install();
+  if (handler_installed && !installed()) install();
 }
 
 bool blocked_in_this_thread() {

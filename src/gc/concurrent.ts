@@ -20,9 +20,11 @@ import { unwatchListeners, watchListeners } from './signal-listeners.js'
 const BUFFER_LIMIT = Math.min(constants.MAX_LENGTH, 8 * 2 ** 30)
 
 let tuning: NativeTuning = {}
-/** For heaps made from now on. */
-export function setTuning(given: NativeTuning): void {
+/** For heaps made from now on. Returns what was for them until now. */
+export function setTuning(given: NativeTuning): NativeTuning {
+  const before = tuning
   tuning = given
+  return before
 }
 
 export class ConcurrentCollector implements Collector {

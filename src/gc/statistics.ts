@@ -23,7 +23,7 @@ const PAGES = {
   moved: ['pagesMoved', 'placed by UFFDIO_MOVE'],
   copied: ['pagesCopied', 'placed by UFFDIO_COPY, or by the portable collector'],
   zeroFilled: ['pagesZeroFilled', 'placed by UFFDIO_ZEROPAGE'],
-  kept: ['pagesKept', 'changed by nothing: placed without a copy, or left in place'],
+  kept: ['pagesKept', 'changed by nothing: of those moved, or left in place by the portable collector'],
 } as const
 const PAUSES = {
   stop: 'one thread stopped, for whichever pause: from its arrival at the safepoint until it runs again',
@@ -45,7 +45,7 @@ export interface HeapStatistics extends Figures<typeof COUNTERS> {
   /** How often anything may have moved. */
   readonly epoch: number
   readonly maxBytes: number
-  /** Pages by how they came to their place, over all collections. */
+  /** Pages by how they came to their place, over all collections; those that were kept and moved count in both. */
   readonly pages: Figures<typeof PAGES>
   /** System calls of relocation that returned an error, by errno: `{ EBUSY: 3 }`. All were dealt with. */
   readonly fallbacks: { readonly [errno: string]: number }

@@ -47,29 +47,34 @@ export class HeapError extends Error {
   readonly code: ErrorCode
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options)
-    this.name = 'HeapError'
     this.code = code
   }
 }
+// Not by assignment, which fails where the program has frozen Error.prototype.
+Object.defineProperty(HeapError.prototype, 'name', { value: 'HeapError', writable: true, configurable: true })
 
-/** How a received value appears in a message: short, and never the content of heap memory. */
+const MOST_SHOWN = 60
+const shortened = (text: string): string => (text.length > MOST_SHOWN ? text.slice(0, MOST_SHOWN - 3) + '…' : text)
+
+/** How a received value appears in a message: short, never the content of heap memory, and no error of its own. */
 export function show(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      return value.length > 60 ? JSON.stringify(value.slice(0, 57) + '…') : JSON.stringify(value)
-    case 'function':
-      return value.name ? `function ${value.name}` : 'a function'
-    case 'bigint':
-      return `${value}n`
-    case 'symbol':
-      return String(value)
-    case 'object':
-      if (value === null) return 'null'
-      if (Array.isArray(value)) return `an array of ${value.length}`
-      return value.constructor?.name && value.constructor !== Object ? `a ${value.constructor.name}` : 'an object'
-    default:
-      return String(value)
+  try {
+    if (typeof value === 'string') return JSON.stringify(shortened(value))
+    return shortened(typeof value === 'object' && value !== null ? showObject(value) : showPlain(value))
+  } catch {
+    // A getter of the program's, a name that is none, a revoked Proxy.
+    return typeof value === 'function' ? 'a function' : 'an object'
   }
+}
+function showPlain(value: unknown): string {
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value !== 'function') return String(value)
+  return value.name ? `function ${value.name}` : 'a function'
+}
+function showObject(value: object): string {
+  if (Array.isArray(value)) return `an array of ${value.length}`
+  const type = value.constructor
+  return type !== Object && type?.name ? `a ${type.name}` : 'an object'
 }
 
 /** The closest of `known` to `name` within two edits, or a quarter of its length (case is none), for "did you mean". */

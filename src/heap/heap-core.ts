@@ -3,7 +3,7 @@
 
 import type { Collector } from '../gc/collector.js'
 import { HeapError } from './errors.js'
-import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Word, areaBlock, mutatorBlock } from './layout.js'
+import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Phase, Word, areaBlock, mutatorBlock } from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
@@ -250,6 +250,14 @@ export class HeapCore {
     let areas = 0
     for (let a = 0; a < MAX_AREAS; a++) {
       if (control[areaBlock(a) + AreaWord.Kind] !== AreaKind.Free) areas++
+    }
+    // What was freed while a collection is under way comes back at its end: areas, and the addresses of areas.
+    if (this.collector.name === 'concurrent' && control[Word.Phase] !== Phase.Idle && areas < control[Word.AreaCount]) {
+      return new HeapError(
+        'ERR_ROOTS_EXHAUSTED',
+        `no room for ${what}: root areas that were freed come back at the end of the collection under way. Poll until it is over, ` +
+          `or have fewer of them (a heap has ${MAX_AREAS}, and maxRootBytes = ${this.options.maxRootBytes})`,
+      )
     }
     return new HeapError(
       'ERR_ROOTS_EXHAUSTED',

@@ -2,6 +2,7 @@
 // for that, and no safepoint met.
 
 import { inspect as nodeInspect, type InspectOptions } from 'node:util'
+import { HeapError } from './errors.js'
 import type { Handle } from './handles.js'
 import { FLAG_BITS, Tag } from './layout.js'
 import { SLOT_BYTES, type SlotKind } from './shapes.js'
@@ -57,11 +58,22 @@ class Verbatim {
   }
 }
 
+/** What `read` returns, or what it says of a damaged object: to show it is to look for the damage. */
+function readable<T>(read: () => T): T | Verbatim {
+  try {
+    return read()
+  } catch (error) {
+    if (!(error instanceof HeapError)) throw error
+    return new Verbatim(`<${error.message}>`)
+  }
+}
+
 export function showHandle(handle: Handle, options: InspectOptions, inspect: Inspect): string {
   const { shape, _core: core } = handle
   if (!handle.alive) return `[${shape.name}, a dead handle]`
   if (!core.running) return `[${shape.name}, seen from outside run]`
-  const { ref } = handle
+  const ref = readable(() => handle.ref)
+  if (ref instanceof Verbatim) return `[${shape.name}, ${inspect(ref, options)}]`
   const { i32, u32, f64, u16, u8 } = core.views
   const named = (target: Ref): Verbatim => new Verbatim(`<${core.shapes.byId(i32[target])?.name ?? 'no object'}>`)
   const slot = (kind: SlotKind, at: number): unknown => {
@@ -69,7 +81,7 @@ export function showHandle(handle: Handle, options: InspectOptions, inspect: Ins
       case 'ref':
         return i32[ref + at] === 0 ? null : named(i32[ref + at] as Ref)
       case 'value': {
-        const value = readValue(i32, f64, (ref >>> 1) + at)
+        const value = readable(() => readValue(i32, f64, (ref >>> 1) + at))
         return value instanceof Tagged && value.tag === Tag.Ref ? named(value.payload as Ref) : value
       }
       case 'f64':

@@ -214,7 +214,7 @@ function parseTable(table: { readonly [name: string]: Spec }, input: unknown, pr
   for (const [name, spec] of Object.entries(table)) {
     parsed[name] = parseOne(prefix + name, spec, given[name])
   }
-  return parsed
+  return Object.freeze(parsed)
 }
 
 function parseOne(name: string, spec: Spec, value: unknown): unknown {

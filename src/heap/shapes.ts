@@ -147,9 +147,9 @@ export class ShapeTable {
     return this.#byId.filter((shape) => shape !== undefined)
   }
 
-  defineFixed<S extends SlotTable>(name: string, slots: S): Shape<S> {
+  defineFixed<S extends SlotTable>(name: string, given: S): Shape<S> {
     checkName(name)
-    checkSlots(name, slots)
+    const slots = readSlots(name, given)
     const known = this.#byName.get(name)
     if (known) {
       if (!known.array && sameSlots(known.slots, slots)) return known as unknown as Shape<S>
@@ -185,10 +185,10 @@ export class ShapeTable {
         this.#checkDefined(id, name, ARRAY_KINDS[slots], Math.log2(SLOT_BYTES[slots]), [], weakWord(elements))
         this.#add(Object.freeze(new ArrayShape(id, name, slots, elements)))
       } else {
-        checkSlots(name, slots)
-        const layout = layOut(name, slots)
+        const table = readSlots(name, slots)
+        const layout = layOut(name, table)
         this.#checkDefined(id, name, ShapeKind.Fixed, layout.granules, layout.map, layout.map.length)
-        this.#add(fixedShape(id, name, slots, layout))
+        this.#add(fixedShape(id, name, table, layout))
       }
     }
   }
@@ -296,19 +296,26 @@ function checkName(name: string): void {
   }
 }
 
-function checkSlots(name: string, slots: SlotTable): void {
-  if (slots === null || typeof slots !== 'object' || Array.isArray(slots)) {
+/** The slots as they are told to all: read once, for a getter may say something else the next time. */
+function readSlots<S extends SlotTable>(name: string, given: S): S {
+  // Also no Map, whose entries are no slots.
+  if (Object.prototype.toString.call(given) !== '[object Object]') {
     throw new HeapError(
       'ERR_BAD_SHAPE',
-      `shape '${name}': slots are an object like { next: 'ref' }; got ${show(slots)}`,
+      `shape '${name}': slots are an object like { next: 'ref' }; got ${show(given)}`,
     )
   }
+  const slots = { ...given }
   for (const [slot, kind] of Object.entries(slots)) {
     if (!/^[A-Za-z_$][\w$]*$/.test(slot) || slot === '__proto__') {
-      throw new HeapError('ERR_BAD_SHAPE', `shape '${name}': slot name ${show(slot)} is not an identifier`)
+      throw new HeapError(
+        'ERR_BAD_SHAPE',
+        `shape '${name}': slot name ${show(slot)} is not an identifier of ASCII letters, digits, _ and $`,
+      )
     }
     checkKind(`slot '${slot}' of shape '${name}'`, kind)
   }
+  return slots
 }
 
 function checkKind(what: string, kind: unknown): void {

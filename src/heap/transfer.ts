@@ -26,7 +26,10 @@ function payload(core: HeapCore, ref: Ref, what: string): { shape: AnyShape; sta
 
 /** Anything else would be copied number by number, or as nothing. Buffers are Uint8Arrays, also those of other realms. */
 function checkBytes(bytes: unknown, what: string): void {
-  if (types.isUint8Array(bytes)) return
+  if (types.isUint8Array(bytes)) {
+    if (lengthOf(bytes) > 0 || !isDetached(bytes)) return
+    throw new HeapError('ERR_BAD_VALUE', `${what} a Uint8Array of bytes; the buffer of this one was transferred away`)
+  }
   const remedy = ArrayBuffer.isView(bytes)
     ? ': give new Uint8Array(view.buffer, view.byteOffset, view.byteLength)'
     : Array.isArray(bytes)
@@ -42,6 +45,15 @@ const intrinsic = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Arr
   get(): number
 }
 const lengthOf = (bytes: Uint8Array): number => intrinsic.get.call(bytes)
+
+/** Of an empty one: neither can be told by its length. */
+function isDetached({ buffer }: Uint8Array): boolean {
+  try {
+    return new Uint8Array(buffer).length < 0
+  } catch {
+    return true
+  }
+}
 
 /** Copies the payload of `ref` to the start of `target`, or into a new array; returns the filled part. */
 export function copyOut(core: HeapCore, ref: Ref, target?: Uint8Array): Uint8Array {

@@ -33,6 +33,7 @@ export const HOLD_POINTS = [
   ...['faulted', 'entered', 'looking', 'claiming', 'overtaking', 'claimed', 'built', 'published', 'placing', 'placed'],
   ...['closing', 'disarmed', 'draining', 'waiting', 'drained'],
 ]
+const HELD_AT: readonly unknown[] = ['claiming', 'claimed', 'built', 'published', 'placing', 'placed']
 /** Points of the work on one page, named after what has been done or is about to be: see `SteppedCycle.holdPage`. */
 export type HoldPoint = 'looking' | 'claiming' | 'overtaking' | 'claimed' | 'built' | 'published' | 'placing' | 'placed'
 
@@ -76,9 +77,12 @@ export function step(heap: Heap, gates = 1): (typeof PHASE_NAMES)[number] {
       'step wants a heap made with { stepping: true }: the cycles of this one have no gates',
     )
   }
-  const phase = core.collector.step(core.running ? core.mutatorIndex : -1, gates)
-  if (core.running) core.checked?.sync()
-  return PHASE_NAMES[phase]
+  core.checkSafepoint('step')
+  try {
+    return PHASE_NAMES[core.collector.step(core.running ? core.mutatorIndex : -1, gates)]
+  } finally {
+    if (core.running) core.checked?.sync()
+  }
 }
 
 /**
@@ -102,6 +106,8 @@ export function stepCycle(heap: Heap): SteppedCycle {
 export class SteppedCycle {
   readonly #heap: Heap
   readonly #native: NativeHeap & NativeStepping
+  /** Between holdPage and releasePage: whoever asks where the cycle rests would wait for ever. */
+  #held = false
 
   constructor(heap: Heap) {
     heap._core.checkOpen()
@@ -115,7 +121,7 @@ export class SteppedCycle {
 
   /** Where the cycle rests. */
   get rest(): Rest {
-    this.#heap._core.checkOpen()
+    this.#checkReleased()
     return RESTS[this.#native.rest()]
   }
 
@@ -147,8 +153,14 @@ export class SteppedCycle {
    * so far; once the trace is complete, the cycle rests at 'preclean' and nothing more is marked.
    */
   mark(objects: number): number {
+    if (!Number.isInteger(objects) || objects < 0 || objects > MOST_GATES) {
+      throw new HeapError(
+        'ERR_BAD_VALUE',
+        `mark takes a whole number of objects, 0 to ${MOST_GATES}; got ${show(objects)}`,
+      )
+    }
     while (this.rest === 'idle') this.next()
-    if (this.rest !== 'mark' && this.rest !== 'trace') return this.#native.marked()
+    if (objects === 0 || (this.rest !== 'mark' && this.rest !== 'trace')) return this.#native.marked()
     this.#native.portion(objects)
     this.next()
     return this.#native.marked()
@@ -198,13 +210,16 @@ export class SteppedCycle {
   holdPage(page: number, point: Exclude<HoldPoint, 'looking' | 'overtaking'>): boolean {
     this.#checkPage(page)
     this.#wantCompact('holdPage')
-    const number = HOLD_POINTS.indexOf(point)
-    if (number < 0) throw new HeapError('ERR_BAD_VALUE', `holdPage knows no point ${show(point)}`)
-    return this.#native.holdPage(page, number)
+    if (!HELD_AT.includes(point)) {
+      throw new HeapError('ERR_BAD_VALUE', `holdPage holds a page at ${HELD_AT.join(', ')}; got ${show(point)}`)
+    }
+    return (this.#held = this.#native.holdPage(page, HOLD_POINTS.indexOf(point)))
   }
   /** Lets the collector finish the page that it was held at. */
   releasePage(): void {
+    this.#heap._core.checkOpen()
     this.#native.releasePage()
+    this.#held = false
   }
 
   /** This thread reads a word of a page now. True: the page was missing, and a fault built or placed it. */
@@ -227,6 +242,10 @@ export class SteppedCycle {
         "interleave wants faults: 'sigbus': the thread that faults is the one that takes turns",
       )
     }
+    const wrong = Array.from(order).find((actor) => !ACTORS.includes(actor))
+    if (wrong !== undefined) {
+      throw new HeapError('ERR_BAD_VALUE', `interleave gives turns to ${ACTORS.join(' and ')}; got ${show(wrong)}`)
+    }
     const numbers = Uint8Array.from(order, (actor) => ACTORS.indexOf(actor))
     const turns = this.#heap._inspect(() => this.#native.interleave(page, numbers)) ?? []
     return turns.map(({ actor, from, enabled, before, after }) => ({
@@ -246,7 +265,13 @@ export class SteppedCycle {
   get #pageCount(): number {
     return (this.#native.heapBuffer.byteLength - this.#native.movingStart * 4) / PAGE_BYTES
   }
+  #checkReleased(): void {
+    this.#heap._core.checkOpen()
+    if (!this.#held) return
+    throw new HeapError('ERR_BAD_VALUE', 'the collector is held at a page: releasePage() lets the cycle go on')
+  }
   #checkPage(page: number): void {
+    this.#heap._core.checkOpen()
     if (Number.isInteger(page) && page >= 0 && page < this.#pageCount) return
     throw new HeapError('ERR_BOUNDS', `the heap has pages 0 to ${this.#pageCount - 1}; got ${show(page)}`)
   }

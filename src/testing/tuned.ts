@@ -3,6 +3,7 @@
 import { setTuning } from '../gc/concurrent.js'
 import type { NativeTuning } from '../gc/native.js'
 import { HeapError, show, suggest } from '../heap/errors.js'
+import { checkSynchronous } from '../heap/synchronous.js'
 
 /** Every name of {@link NativeTuning}, and its largest value. */
 const MOST: { readonly [K in keyof Required<NativeTuning>]: number } = {
@@ -22,15 +23,18 @@ const MOST: { readonly [K in keyof Required<NativeTuning>]: number } = {
  * needed or not; `young: 0`, every cycle traces everything, 2: wherever nothing has moved only what is new, also in three of four collections that
  * are asked for; `overdraft`, pages that faults may take from the kernel
  * before those beside them are built first; `retentionMs`, the time in which a heap forgets half of the memory that it
- * needs no longer; `placingBatch`, pages that the collector places in one system call, at the most.
+ * needs no longer; `placingBatch`, pages that the collector places in one system call, at the most. Inside another `tuned` it adds to
+ * what that one says.
  */
 export function tuned<T>(options: NativeTuning, make: () => T): T {
   checkTuning(options)
-  setTuning(options)
+  checkSynchronous(make, 'tuned')
+  const outer = setTuning({})
+  setTuning({ ...outer, ...options })
   try {
     return make()
   } finally {
-    setTuning({})
+    setTuning(outer)
   }
 }
 

@@ -292,6 +292,29 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it.runIf(configuration.concurrent)('says that areas freed in a collection under way come back at its end', () => {
+    withHeap(configuration, { stepping: true, maxRootBytes: '2m' }, (heap) => {
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => {
+        const areas: { free(): void }[] = []
+        expect(
+          failure(() => {
+            for (;;) areas.push(m.roots.stack('ref', 1))
+          }).code,
+        ).toBe('ERR_ROOTS_EXHAUSTED')
+        step(heap) // into a cycle
+        for (const area of areas) area.free()
+        const { code, message } = failure(() => m.scoped((scope) => scope.new(node)))
+        expect(code).toBe('ERR_ROOTS_EXHAUSTED')
+        expect(message).toMatch(
+          /^no room for 1024 more handles: root areas that were freed come back at the end of the/,
+        )
+        while (step(heap) !== 'idle');
+        m.scoped((scope) => expect(scope.new(node).next).toBe(null))
+      })
+    })
+  })
+
   it('has room for 200 areas, and for others once they are freed', () => {
     withHeap(configuration, {}, (heap) => {
       heap.run((m) => {

@@ -173,6 +173,64 @@ describe.each(chosen)('stepCycle ($name)', ({ name, options }) => {
     expect(failure(() => cycle.rest).code).toBe('ERR_HEAP_CLOSED')
   })
 
+  it('says so when a held cycle is asked to go on, which it never would', () => {
+    staged(options, 2000, ({ cycle }) => {
+      const [{ page }] = cycle.to('compact').pages()
+      expect(cycle.holdPage(page, 'built')).toBe(true)
+      for (const ask of [
+        () => cycle.rest,
+        () => cycle.next(),
+        () => cycle.to('close'),
+        () => cycle.mark(1),
+        () => cycle.pages(),
+        () => cycle.compactPage(page),
+        () => cycle.holdPage(page, 'built'),
+        () => cycle.interleave(page, []),
+        () => cycle.finish(),
+      ]) {
+        expect(failure(ask)).toEqual({
+          code: 'ERR_BAD_VALUE',
+          message: 'the collector is held at a page: releasePage() lets the cycle go on',
+        })
+      }
+      expect(cycle.page(page).page).toBe(page)
+      cycle.releasePage()
+      expect(cycle.rest).toBe('compact')
+      cycle.finish()
+    })
+  })
+
+  it('takes no count, point, turn or heap that is none', () => {
+    staged(options, 2000, ({ cycle }) => {
+      cycle.to('trace')
+      const marked = cycle.mark(0)
+      expect(cycle.mark(0)).toBe(marked)
+      for (const wrong of [-1, 0.5, NaN, 'x', 2 ** 31]) {
+        expect(failure(() => cycle.mark(wrong as number)).message).toMatch(
+          /^mark takes a whole number of objects, 0 to /,
+        )
+      }
+      const [{ page }] = cycle.to('compact').pages()
+      for (const wrong of ['faulted', 'looking', 'overtaking', 'drained', 'x']) {
+        expect(failure(() => cycle.holdPage(page, wrong as never)).message).toMatch(
+          /^holdPage holds a page at claiming, /,
+        )
+      }
+      if (bySignal) {
+        expect(failure(() => cycle.interleave(page, ['colector'] as never)).message).toBe(
+          'interleave gives turns to collector and mutator; got "colector"',
+        )
+      }
+      cycle.finish()
+    })
+    const heap = Heap.create({ maxBytes: '1m', ...options, stepping: true })
+    const cycle = stepCycle(heap)
+    heap.close()
+    for (const ask of [() => cycle.page(0), () => cycle.touch(0), () => cycle.releasePage(), () => cycle.mark(1)]) {
+      expect(failure(ask).code).toBe('ERR_HEAP_CLOSED')
+    }
+  })
+
   it('refuses what it cannot do', () => {
     staged(options, 100, ({ cycle }) => {
       expect(failure(() => cycle.compactPage(0)).message).toMatch(
