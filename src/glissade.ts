@@ -219,5 +219,6 @@ function pathOf(file: unknown): string {
 function isToken(token: HeapToken): boolean {
   const { kind, id, options, capabilities, shapes } = token ?? {}
   const objects = [options, capabilities].every((part) => typeof part === 'object' && part !== null)
-  return kind === 'glissade-heap' && Number.isInteger(id) && id > 0 && id < 2 ** 31 && objects && Array.isArray(shapes)
+  const lists = [shapes, capabilities?.reasons, capabilities?.remedies].every((part) => Array.isArray(part))
+  return kind === 'glissade-heap' && Number.isInteger(id) && id > 0 && id < 2 ** 31 && objects && lists
 }
