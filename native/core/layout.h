@@ -47,7 +47,7 @@ inline constexpr u32 kAreaTop = 3;            // slots
 inline constexpr u32 kAreaOwner = 4;          // mutator, -1: the heap's
 inline constexpr u32 kAreaDue = 5;            // guarded tables: how many objects have been handed over; written by the collector
 inline constexpr u32 kAreaDueArea = 6;        // … the table, of equal capacity, that they are handed over in
-// The word behind these is JavaScript's: how often a stack or table was freed there.
+// The word behind these is JavaScript's: twice how often a stack or table was freed there, odd while one is.
 
 enum class AreaKind : i32 { Free = 0, RefStack = 1, ValueStack = 2, RefTable = 3, ValueTable = 4, WeakRefTable = 5, GuardedTable = 6 };
 

@@ -488,7 +488,7 @@ void Marking::hand_over_due() {
   heap_.verification.check_due();
   due_unmarked_ = false;
   // Of weak arrays among what has been marked now, which no mutator knows yet.
-  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
+  if (is_whole()) Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());
   u64 handed_over = 0;
   heap_.safepoint.between_stops([&] {
     std::lock_guard<SpaceLock> lock(heap_.moving.lock);

@@ -211,6 +211,7 @@ export class HeapCore {
     if (area < 0 && this.thread?.scopes.giveBackReserve() === true) {
       area = collector.createArea(kind, slots, owner, mayWait)
     }
+    if (area >= 0) this.#endFree(area, this.areaFrees(area)) // who freed the one before it may not have come to that
     if (area >= 0 && name !== null) this.#areaNames.set(area, { name, frees: this.areaFrees(area) })
     return area
   }
@@ -218,7 +219,10 @@ export class HeapCore {
     this.#areaNames.delete(area)
     this.collector.freeArea(area)
   }
-  /** A stack or table, before whose making `frees` had been freed there. False: it was freed already, perhaps by another thread. */
+  /**
+   * A stack or table, with what `areaFrees` said when it was made. False: it was freed already, perhaps by another thread. The word is
+   * odd while one is being freed: nobody opens it then, and whoever makes the next one there finds, or makes, it even.
+   */
   freeAreaOnce(area: number, frees: number): boolean {
     const { control } = this.views
     const word = areaBlock(area) + AreaWord.Frees
@@ -230,9 +234,15 @@ export class HeapCore {
       control[word] = frees // later, then; no call, which there may be no stack for
       throw error
     }
+    this.#endFree(area, (frees + 1) | 0)
     return true
   }
-  /** How many stacks and tables were freed at an index. */
+  /** Of the free that made the word `odd`; no other is meant. */
+  #endFree(area: number, odd: number): void {
+    if ((odd & 1) === 0) return
+    Atomics.compareExchange(this.views.control, areaBlock(area) + AreaWord.Frees, odd, (odd + 1) | 0)
+  }
+  /** Twice how many stacks and tables were freed at an index, and odd while one is being freed. */
   areaFrees(area: number): number {
     return Atomics.load(this.views.control, areaBlock(area) + AreaWord.Frees)
   }

@@ -203,7 +203,7 @@ export class Mutator implements Allocation, HeapThread {
 
   /**
    * Copies `count` elements of `source`, from index `from` on, to those of `target` from index `at` on, write barrier included. Both
-   * are arrays of one kind; they may be one array, and the ranges may overlap. No safepoint: 100 000 references take 0.05 to
+   * are arrays of one kind; they may be one array, and the ranges may overlap. No safepoint: 100 000 references take about
    * 0.1 ms, for which a stop has to wait. Throws ERR_WRONG_SHAPE, and ERR_BOUNDS for what is not in the arrays; then nothing is copied.
    */
   copyElements(target: Ref, at: number, source: Ref, from: number, count: number): void {

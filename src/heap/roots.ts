@@ -301,7 +301,7 @@ export class Roots {
       const frees = core.areaFrees(index)
       const has = Atomics.load(control, areaBlock(index) + AreaWord.Kind)
       const owner = control[areaBlock(index) + AreaWord.Owner]
-      if (has === tableKind(kind) && owner === HEAP) return new RootTable(core, kind, index, frees)
+      if (has === tableKind(kind) && owner === HEAP && (frees & 1) === 0) return new RootTable(core, kind, index, frees)
     }
     throw new HeapError(
       'ERR_BOUNDS',
