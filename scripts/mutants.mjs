@@ -503,7 +503,7 @@ export const MUTANTS = [
     name: 'due-weak-arrays-uncleared',
     what: 'weak arrays that only a guardian keeps are not cleared of what is dead',
     file: marking,
-    find: '  // Of weak arrays among what has been marked now, which no mutator knows yet.\n  Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());',
+    find: '  // Of weak arrays among what has been marked now, which no mutator knows yet.\n  if (is_whole()) Statistics::add(heap_.statistics.weakCleared, weak_.clear_waiting());',
     replace: '',
     stress: of('guardians'),
     tests: ['test/conformance/guardians.test.ts'],

@@ -1,10 +1,11 @@
 // What the documents promise: their examples compile and run, their commands and links exist, the tables are the code's.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Heap } from 'glissade'
 import ts from 'typescript'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 
 const readme = readFileSync('README.md', 'utf8')
 
@@ -21,6 +22,9 @@ function examplesOf(file: string): Example[] {
   }))
 }
 
+const folder = mkdtempSync(join(tmpdir(), 'glissade-examples-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
 describe.each(['README.md', 'docs/guide.md'])('%s', (file) => {
   const examples = examplesOf(file)
 
@@ -31,7 +35,9 @@ describe.each(['README.md', 'docs/guide.md'])('%s', (file) => {
   it.each(examples)('runs the example at $where as it stands', ({ text }) => {
     const options = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
     const { outputText } = ts.transpileModule(text, { compilerOptions: options })
-    const run = spawnSync(process.execPath, ['--input-type=module', '-'], { input: outputText, encoding: 'utf8' })
+    // What an example leaves in the folder for such files may be another user's there.
+    const env = { ...process.env, TMPDIR: folder }
+    const run = spawnSync(process.execPath, ['--input-type=module', '-'], { input: outputText, encoding: 'utf8', env })
     expect(run.stderr).toBe('')
     expect(run.status).toBe(0)
   })
