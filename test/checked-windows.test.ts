@@ -1,7 +1,7 @@
 // Checked heaps move what is live to fresh addresses at every collection, however large the heap and wherever it lies by then.
 import { Heap, type Ref } from 'glissade'
 import { describe, expect, it } from 'vitest'
-import { collecting, failure } from './conformance/configurations.js'
+import { collecting, concurrent, failure, overAll } from './conformance/configurations.js'
 
 describe.each(collecting)('fresh addresses ($name)', ({ options }) => {
   it.each(['1m', '512m', '1g', '2g', '4g'])('show every stale Ref in a heap of %s', (maxBytes) => {
@@ -40,3 +40,24 @@ it('fresh addresses leave room for objects that need a long run of them (stop-th
     }
   })
 })
+
+overAll(
+  'fresh addresses of a concurrent heap',
+  ({ options }) => {
+    it.each([900_000, 1_500_000, 1_900_000])(
+      'leave room for an array of %d references, alone in its heap',
+      (length) => {
+        using heap = Heap.create({ ...options, maxBytes: '8m', checked: true })
+        const refs = heap.defineArray('Refs', 'ref')
+        heap.run((m) => {
+          // Each needs a collection of its own, from a window further up; now and then what lies in between moves that up, too.
+          for (let round = 0; round < 80; round++) {
+            for (let i = 0; i < 50 * (round % 3); i++) m.allocArray(refs, 10)
+            expect(m.lengthOf(m.allocArray(refs, length)), `round ${round}`).toBe(length)
+          }
+        })
+      },
+    )
+  },
+  concurrent,
+)

@@ -203,12 +203,14 @@ bool Heap::plan(bool forced, u32 prefix) {
   f.prefix_end = {prefix * kGranulesPerPage};
   u32 to_begin = prefix;
   if (options.fresh_windows) {
-    // Not where anything was in the last collection; refs of the collection before that may lie there again.
+    // Not where anything was in the last collection; refs of the collection before that may lie there again. Above it lies whatever may
+    // be allocated next: a window that leaves no room for that makes a heap that is nearly empty look exhausted.
     const u32 live_pages = static_cast<u32>(live_granules_ / kGranulesPerPage) + 2;
     const u32 room = moving.large_low;
     const u32 slack = max_pages_ / 8;
     const u32 above = moving.top + slack;
-    if (above + live_pages + slack < room) to_begin = above;
+    const u32 allocatable = std::max(live_pages, max_pages_ - std::min(max_pages_, moving.large_pages));
+    if (above + allocatable + slack < room) to_begin = above;
     else if (moving.begin != 0) to_begin = 0;
     else if (live_pages + slack < room) to_begin = std::min(above, room - live_pages - slack);
     else return false;
