@@ -10,6 +10,7 @@ const of = (...workloads) => [...concurrent, '--workload', workloads.join(',')]
 
 const barriers = 'src/heap/barriers.ts'
 const marking = 'native/core/marking.cc'
+const marker = 'native/core/marker.cc'
 const builder = 'native/core/page-builder.cc'
 const compaction = 'native/core/compaction.cc'
 const collector = 'native/core/collector.cc'
@@ -32,7 +33,7 @@ export const MUTANTS = [
   {
     name: 'visited-slots-outlive-their-cycle',
     what: 'a slot that holds what it held in the last cycle is taken for visited in this one',
-    file: 'native/core/marking.cc',
+    file: marking,
     find: '  heap_.visited_slots.forget();\n',
     replace: '',
     stress: of('arrays', 'values', 'guardians'),
@@ -41,7 +42,7 @@ export const MUTANTS = [
   {
     name: 'visited-once-is-visited-for-good',
     what: 'what is stored into a slot that has been visited is not looked at',
-    file: 'native/core/marking.cc',
+    file: marker,
     find: '    if (now == last) return;',
     replace: '    if (last != 0) return;',
     stress: of('tables', 'graphs'),
@@ -82,7 +83,7 @@ export const MUTANTS = [
   {
     name: 'fillers-taken-for-damage',
     what: 'a young cycle that verifies takes the filler of a compaction that was not made for damage',
-    file: 'native/core/marking.cc',
+    file: marker,
     find: ' && shape != layout::kFillerShape && ',
     replace: ' && ',
     tests: ['a_young_cycle_knows_the_fillers'],
@@ -90,7 +91,7 @@ export const MUTANTS = [
   {
     name: 'lost-marks-unnoticed',
     what: 'a cycle that had no memory to mark with goes on as if it had marked all',
-    file: 'native/core/marking.cc',
+    file: marking,
     find: 'if (marker.stack().take_lost()) lost_',
     replace: 'if (false) lost_',
     tests: ['a_cycle_without_memory_to_mark_with'],
@@ -343,7 +344,7 @@ export const MUTANTS = [
   {
     name: 'card-misses-covering',
     what: 'a dirty card is scanned from the first object that begins in it',
-    file: marking,
+    file: marker,
     find: 'if (heap_.blocks.covering_header(at.block(), covering)) at.index = scan_object(covering);',
     replace: '(void)covering;',
     stress: of('arrays', 'tables'),
@@ -351,7 +352,7 @@ export const MUTANTS = [
   {
     name: 'values-not-traced',
     what: 'marking does not follow values',
-    file: 'native/core/marking.h',
+    file: 'native/core/marker.h',
     find: 'if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});',
     replace: '(void)bits;',
     stress: plain,
@@ -359,7 +360,7 @@ export const MUTANTS = [
   {
     name: 'large-array-first-piece',
     what: 'of a large array only the first piece is traced',
-    file: marking,
+    file: marker,
     find: 'if (next == end) work_.arrays.pop_back();',
     replace: 'if (true) work_.arrays.pop_back();',
     stress: of('arrays'),
@@ -394,7 +395,7 @@ export const MUTANTS = [
   {
     name: 'weak-first-card',
     what: 'the slots of a large weak array that lie on its first card are not looked at again',
-    file: marking,
+    file: marker,
     find: '(std::max(begin, kGranuleSize) - kGranuleSize) / kind.step()',
     replace: '(begin - kGranuleSize) / kind.step()',
     stress: of('ephemerons'),
@@ -403,7 +404,7 @@ export const MUTANTS = [
   {
     name: 'ephemeron-split-by-a-card',
     what: 'of a pair that lies on two cards, the part on the other one is not looked at',
-    file: marking,
+    file: marker,
     find: '/ kind.step() * kind.step();',
     replace: '/ kind.slot_bytes() * kind.slot_bytes();',
     stress: of('ephemerons'),

@@ -5,7 +5,7 @@
 #include <array>
 #include <vector>
 
-#include "core/marking.h"
+#include "core/marker.h"
 #include "native-mutator.h"
 
 using namespace glissade;

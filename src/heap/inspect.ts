@@ -3,9 +3,9 @@
 
 import { inspect as nodeInspect, type InspectOptions } from 'node:util'
 import { HeapError } from './errors.js'
-import type { Handle } from './handles.js'
+import type { HeapCore } from './heap-core.js'
 import { FLAG_BITS, Tag } from './layout.js'
-import { SLOT_BYTES, type SlotKind } from './shapes.js'
+import { SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
 import { readValue, Tagged, type Ref } from './values.js'
 
 /** The name under which Node looks for a method that says how to show an object. */
@@ -68,7 +68,15 @@ function readable<T>(read: () => T): T | Verbatim {
   }
 }
 
-export function showHandle(handle: Handle, options: InspectOptions, inspect: Inspect): string {
+/** What is shown of a handle. */
+interface Shown {
+  readonly shape: AnyShape
+  readonly alive: boolean
+  readonly ref: Ref
+  readonly _core: HeapCore
+}
+
+export function showHandle(handle: Shown, options: InspectOptions, inspect: Inspect): string {
   const { shape, _core: core } = handle
   if (!handle.alive) return `[${shape.name}, a dead handle]`
   if (!core.running) return `[${shape.name}, seen from outside run]`

@@ -420,7 +420,7 @@ const regressions: readonly Regression[] = [
   {
     commits: 'f3bd6dd11e',
     was: "threads that scanned their stacks made a shared mark stack grow under each other's feet",
-    here: 'cannot: each marker has a stack of its own, and gives work away by whole vectors under a lock (marking.h)',
+    here: 'cannot: each marker has a stack of its own, and gives work away by whole vectors under a lock (mark-bag.h)',
   },
   {
     commits: 'ea6f741e73',
