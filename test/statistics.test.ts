@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { HeapCore } from '../dist/heap/heap-core.js'
 import type { RawStatistics } from '../dist/gc/collector.js'
 import { statisticsOf } from '../dist/gc/statistics.js'
-import { configurations } from './conformance/configurations.js'
+import { configurations, failure } from './conformance/configurations.js'
 
 function told(raw: Partial<RawStatistics>): ReturnType<typeof statisticsOf> {
   const statistics = (): RawStatistics => ({ counters: {}, histograms: {}, ...raw })
@@ -15,6 +15,23 @@ function told(raw: Partial<RawStatistics>): ReturnType<typeof statisticsOf> {
   }
   return statisticsOf(core as unknown as HeapCore)
 }
+
+describe.each(configurations.filter(({ collects }) => collects))('stalls ($name)', ({ options }) => {
+  it('have the waits that were in vain', () => {
+    using heap = Heap.create({ ...options, maxBytes: '8m' })
+    const refs = heap.defineArray('Refs', 'ref')
+    heap.run((m) => {
+      const table = m.roots.table('ref', 4096)
+      const fill = () => {
+        for (let i = 0; ; i++) table.set(i, m.allocArray(refs, 2000))
+      }
+      expect(failure(fill).code).toBe('ERR_HEAP_EXHAUSTED')
+      const { count } = heap.stats().pauses.allocationStall
+      expect(failure(() => m.allocArray(refs, 2000)).code).toBe('ERR_HEAP_EXHAUSTED')
+      expect(heap.stats().pauses.allocationStall.count).toBe(count + 1)
+    })
+  })
+})
 
 describe('statistics', () => {
   it('add up what was refused, whichever call it was', () => {

@@ -286,19 +286,16 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const bool large = granules >= kLargeObjectGranules;
   bool paced = false;
-  u64 waits_since = 0;  // nanoseconds; 0: it has not had to
+  Stall stall(statistics.allocationStall_us);
   Counted stalled(stalled_), outrun(outrun_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {
     safepoint.poll(mutator);
     if (safepoint.closed()) return 0;
-    while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap, waits_since);
-    if (!std::exchange(paced, true)) pace_allocation(mutator, granules, waits_since);
+    while (!outrun.counted() && outrun_.load(std::memory_order_relaxed) > 0) nap(mutator, kNap, stall);
+    if (!std::exchange(paced, true)) pace_allocation(mutator, granules, stall);
     const u32 ref = large ? try_large(mutator, shape, word1, granules) : try_small(mutator, shape, word1, granules);
-    if (ref != 0) {
-      if (waits_since != 0) statistics.allocationStall_us.record(now_ns() - waits_since);
-      return ref;
-    }
+    if (ref != 0) return ref;
     if (std::size_t{granules} * kGranuleSize > geometry().max_bytes) return 0;
     if (last_chance == 0) {
       Statistics::add(statistics.allocationStalls);
@@ -313,7 +310,7 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
       outrun.count();
       last_chance = cycles_begun() + 2;
     }
-    if (waits_since == 0) waits_since = now_ns();
+    stall.begin();
     safepoint.leave(mutator);
     const bool open = wait_for_memory();
     safepoint.enter(mutator);
@@ -321,9 +318,8 @@ u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   }
 }
 
-/// `waits_since`: when the first nap began.
-void Heap::nap(Mutator& mutator, u64 ns, u64& waits_since) {
-  if (waits_since == 0) waits_since = now_ns();
+void Heap::nap(Mutator& mutator, u64 ns, Stall& stall) {
+  stall.begin();
   safepoint.leave(mutator);
   const timespec pause{0, static_cast<long>(ns)};
   nanosleep(&pause, nullptr);
@@ -333,7 +329,7 @@ void Heap::nap(Mutator& mutator, u64 ns, u64& waits_since) {
 /// Waits while the mutator is ahead of the collector, parked and not for long, unless it has an allowance left: a TLAB can
 /// be a hole, much shorter than what it was allowed. Some pages are allowed whatever the pace: a program that is slowed
 /// goes on in steps of that size.
-void Heap::pace_allocation(Mutator& mutator, u32 granules, u64& waits_since) {
+void Heap::pace_allocation(Mutator& mutator, u32 granules, Stall& stall) {
   constexpr u64 kLongest = 1'000'000;
   constexpr u32 kSmallest = 4;  // pages; the rest of a TLAB that an object does not fit in is lost
   if (mutator.allowance >= granules) return;
@@ -344,7 +340,7 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, u64& waits_since) {
   if (stepping) return allow(most);
   // Remark cannot end while the program dirties or builds faster than the collector marks: short steps, and a rest after each.
   if (const u32 pressure = remark_pressure_.load(std::memory_order_relaxed)) {
-    nap(mutator, u64{50'000} << std::min(pressure, 6u), waits_since);
+    nap(mutator, u64{50'000} << std::min(pressure, 6u), stall);
     most = least;
   }
   for (u64 slept = 0;; slept += kNap) {
@@ -352,7 +348,7 @@ void Heap::pace_allocation(Mutator& mutator, u32 granules, u64& waits_since) {
     if (allowance >= least || slept >= kLongest) {
       return allow(static_cast<u32>(std::clamp<u64>(allowance, least, most)));
     }
-    nap(mutator, kNap, waits_since);
+    nap(mutator, kNap, stall);
   }
 }
 

@@ -82,9 +82,13 @@ bool Heap::wait_for_freed_areas() {
     std::lock_guard<SpaceLock> lock(moving.lock);
     if (!roots.has_retired()) return false;
   }
+  Stall stall(statistics.allocationStall_us);
   Waiting waiting(*this);
   const u64 target = cycles_ + 1;
-  while (cycling_ && cycles_ < target && !closing_) waiting.wait();
+  while (cycling_ && cycles_ < target && !closing_) {
+    stall.begin();
+    waiting.wait();
+  }
   return !closing_;
 }
 

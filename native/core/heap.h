@@ -39,6 +39,7 @@
 #include "root-set.h"
 #include "safepoint.h"
 #include "shape-table.h"
+#include "stall.h"
 #include "statistics.h"
 #include "stepping.h"
 #include "verification.h"
@@ -212,8 +213,8 @@ class Heap {
   bool reopen_rest(Mutator& mutator, u32 need);
   void record_black_pages(u32 first_word, u32 end_word);
   void consider_cycle(u32 used);
-  void pace_allocation(Mutator& mutator, u32 granules, u64& waits_since);
-  void nap(Mutator& mutator, u64 ns, u64& waits_since);
+  void pace_allocation(Mutator& mutator, u32 granules, Stall& stall);
+  void nap(Mutator& mutator, u64 ns, Stall& stall);
 
   // gates.cc
   void open_gates();

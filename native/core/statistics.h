@@ -70,7 +70,7 @@ namespace glissade {
   X(stop, "a thread stopped: from its arrival at the safepoint until it runs again")      \
   X(timeToSafepoint, "from the request of a stop to the last mutator's stop")             \
   X(faultStall, "time a mutator spent in the fault handler")                              \
-  X(allocationStall, "time a mutator waited in the allocation slow path")                 \
+  X(allocationStall, "time a mutator waited for memory, or for root areas freed in the cycle under way") \
   X(cycle, "a whole cycle")
 
 struct Statistics {

@@ -5,7 +5,7 @@
 // a copy); every store into a table also stores its root card. A collection zeroes stacks above `top`, so what lies there is
 // never older than the last one: `top` may be raised over slots of a frame that are not written yet. Above `top` a table is zero.
 // A stack belongs to the thread that made it, a table to the heap: any thread may open it by its index, and free it.
-// `get` and `set`, which check, are for inside run only.
+// `get` and `set`, which check, are for inside run only; storing a `top` enters run by itself.
 
 import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
@@ -64,7 +64,11 @@ abstract class RootArea<K extends RootKind> implements Disposable {
   }
   set top(slots: number) {
     this.checkTop(slots)
-    this.core.views.control[this.topIndex] = slots
+    const { core } = this
+    const { control } = core.views
+    if (core.running) control[this.topIndex] = slots
+    // Not beside a remark pause, which visits what lies below the top of a stack, clears what lies above, and has to find one top.
+    else core.inRun(() => (control[this.topIndex] = slots))
   }
   protected checkTop(slots: number): void {
     this.checkUsable()

@@ -347,6 +347,23 @@ overAll('roots', (configuration) => {
     })
   })
 
+  it('moves the top of a stack outside run, but not beside a pause', () => {
+    withHeap(configuration, {}, (heap) => {
+      const cell = heap.defineShape('Cell', { n: 'i32' })
+      const stack = heap.run((m) => {
+        const made = m.roots.stack('ref', 8)
+        made.set(0, m.alloc(cell))
+        made.top = 8
+        expect(runsIn(heap, () => (made.top = 1))).toBe(0)
+        expect(runsIn(heap, () => m.parked(() => (made.top = 2)))).toBe(1)
+        return made
+      })
+      expect(runsIn(heap, () => (stack.top = 0))).toBe(1)
+      expect(stack.top).toBe(0)
+      expect(heap.verify()).toMatchObject({ ok: true, objects: 0 })
+    })
+  })
+
   it('clears what a table lets go when its top is lowered, also outside run', () => {
     withHeap(configuration, {}, (heap) => {
       const cell = heap.defineShape('Cell', { n: 'i32' })
