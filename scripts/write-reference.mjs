@@ -14,7 +14,10 @@ const PHASES = {
     'the rest of the dirty cards, stacks that changed; weak slots whose objects are dead are cleared',
   ],
   Reclaim: ['no', 'what is due is marked and handed to its guardians; dead large objects are freed'],
-  Prepare: ['no', 'every live object gets its new address; nothing has moved'],
+  Prepare: [
+    'for a moment at its end, where nothing moves',
+    'every live object gets its new address, nothing has moved; or what is dead is given out to be allocated in again',
+  ],
   Flip: ['**yes**', 'all pages, those of roots too, become from-space at once, and an empty to-space is armed'],
   Compact: ['no', 'pages arrive in their new form: built by the collector, or by the thread that touches one first'],
 }
@@ -87,7 +90,7 @@ function limitRows() {
     ["heaps of the concurrent collector with `faults: 'sigbus'` in a process", heaps, 'ERR_NATIVE_HEAP'],
     ['threads of a heap', layout.MAX_MUTATORS, 'ERR_MUTATORS'],
     [
-      'root areas of a heap at a time, those of handles, weak references and guardians (two for each) included',
+      'root areas of a heap at a time, those of handles, weak references and guardians (two for up to 768 guarded objects, two more each time that these about double) included',
       layout.MAX_AREAS,
       'ERR_ROOTS_EXHAUSTED',
     ],
@@ -95,6 +98,7 @@ function limitRows() {
     ['`ref` and `value` slots of all fixed shapes of a heap together', layout.MAX_SLOT_MAP, 'ERR_BAD_SHAPE'],
     ['bytes of a fixed object, header included', layout.MAX_FIXED_BYTES, 'ERR_BAD_SHAPE'],
     ['elements of an array', layout.MAX_ARRAY_LENGTH, 'ERR_BOUNDS'],
+    ['bytes of one `m.reserve`', layout.MAX_RESERVED_BYTES, 'ERR_BOUNDS'],
   ].map(([what, most, error]) => [what, most, code(error)])
 }
 
@@ -188,7 +192,7 @@ ${table(['histogram', 'is'], nativeRows(header, 'GLISSADE_HISTOGRAMS'))}
 ## Phases
 
 The phases of a cycle of the concurrent collector, in their order, as \`heap.stats().phase\` names them. Threads are stopped in two of
-them. [\`ARCHITECTURE.md\`](../ARCHITECTURE.md) says which file does what. A portable collection is one stop on the thread that needs it, and
+them, and for a moment at the end of \`prepare\` where nothing moves. [\`ARCHITECTURE.md\`](../ARCHITECTURE.md) says which file does what. A portable collection is one stop on the thread that needs it, and
 its phase is always \`idle\`.
 
 ${table(
@@ -196,7 +200,7 @@ ${table(
   Object.entries(PHASES).map(([name, [stopped, does]]) => [code(name.toLowerCase()), stopped, does]),
 )}
 
-\`heap.phaseLog()\` says when the latest collections (300 to 400 of them) entered each phase, oldest first: \`at\` in milliseconds of
+\`heap.phaseLog()\` says when the latest collections (250 to 500 of them) entered each phase, oldest first: \`at\` in milliseconds of
 \`performance.now()\`, \`phase\`, and what \`heap.stats()\` counted then: \`bytesUsed\`, \`barrierFaults\`, \`allocationStalls\` (the
 count of \`pauses.allocationStall\`). Of a portable collection it has \`mark\`, \`prepare\` and \`compact\`, and \`idle\` for its end.
 `

@@ -127,7 +127,7 @@ export class Heap extends HeapBase {
 
   /**
    * When the latest collections entered which phase, and what the heap held then, oldest first: what a timeline is drawn
-   * from. 300 to 400 collections are kept. The portable collector's phases follow each other while the program stands.
+   * from. 250 to 500 collections are kept. The portable collector's phases follow each other while the program stands.
    */
   phaseLog(): readonly PhaseChange[] {
     this._core.checkOpen()

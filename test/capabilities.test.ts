@@ -104,6 +104,7 @@ describe('what was asked for explicitly and cannot be had is refused, not replac
   it("relocation 'move' without MOVE", () => {
     expect(chooseMode(machine({ move: false, moveErrno: EINVAL }), { relocation: 'move' }).refusal).toMatch(/'move'/)
     expect(chooseMode(denied, { relocation: 'move' }).refusal).toMatch(/EPERM/)
+    expect(chooseMode(denied, { protect: true }).refusal).toMatch(/^protect: true cannot be had here: .*EPERM/)
   })
   it('a portable collector asked for is never refused', () => {
     expect(chooseMode(denied, { collector: 'stop-the-world', relocation: 'move' }).refusal).toBeUndefined()

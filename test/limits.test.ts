@@ -105,4 +105,23 @@ describe.runIf(concurrent)('many concurrent heaps', () => {
       for (const heap of heaps) heap.close()
     }
   })
+
+  it('are 64 with protect, each of which is watched', () => {
+    const heaps: Heap[] = []
+    const protect = { ...small, protect: true }
+    try {
+      const full = failure(() => {
+        while (heaps.length < 70) heaps.push(Heap.create(protect))
+      })
+      expect(heaps.length).toBe(64)
+      expect(full).toEqual({
+        code: 'ERR_NATIVE_HEAP',
+        message: 'a process has at most 64 heaps with protect: true: close one, or leave out protect: true',
+      })
+      heaps.shift()?.close()
+      heaps.push(Heap.create(protect), Heap.create(small))
+    } finally {
+      for (const heap of heaps) heap.close()
+    }
+  })
 })

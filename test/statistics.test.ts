@@ -61,6 +61,16 @@ describe('statistics', () => {
     })
   })
 
+  it('have the objects marked over all collections', () => {
+    for (const { options, collects } of configurations) {
+      using heap = Heap.create({ maxBytes: '1m', ...options })
+      const node = heap.defineShape('Node', { next: 'ref' })
+      heap.run((m) => m.roots.table('ref', 1).set(0, m.alloc(node)))
+      for (let i = 0; i < 3; i++) heap.collectSync()
+      expect(heap.stats().raw.counters['objectsMarked'] ?? 0).toBe(collects ? 3 : 0)
+    }
+  })
+
   it('are counted under the same names by every collector', () => {
     for (const { options } of configurations) {
       using heap = Heap.create({ maxBytes: '1m', ...options })

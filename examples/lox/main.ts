@@ -71,7 +71,8 @@ function open(options: Options, output: BufferedOutput): Lox {
     })
     return lox
   } catch (error) {
-    if (error instanceof HeapError) throw new Exit(EXIT_USAGE, `lox: ${error.message}\n`)
+    if (error instanceof HeapError)
+      throw new Exit(EXIT_USAGE, `lox: ${error.message.replace('option maxBytes', 'option --heap')}\n`)
     throw error
   }
 }

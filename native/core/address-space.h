@@ -4,7 +4,7 @@
 //
 // The flipped range is one VMA, a multiple of 1 GiB long and 1 GiB-aligned whatever the heap's size: mremap then
 // moves page-table entries of the largest kind, and the flip's length does not depend on the heap. Its neighbours
-// must not merge with it into one VMA, so it alone carries NOHUGEPAGE. From-space is a range of the same length
+// must not merge with it into one VMA, so it, unlike them, carries NOHUGEPAGE. From-space is a range of the same length
 // elsewhere; it is PROT_NONE outside a compaction, so that a stray access to it faults at once.
 // Every mapping that holds pages is MADV_DONTFORK: a page shared with a child cannot be moved (EBUSY), and Node's spawn forks.
 #pragma once

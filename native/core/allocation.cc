@@ -1,8 +1,8 @@
 // The allocation slow path: TLABs, large objects, and what happens when there is no room.
 //
 // A mutator bumps its TLAB in JavaScript; it comes here when the TLAB is full, when a stop is requested (its limit reads 0)
-// and for large objects. A TLAB is whole pages, or a hole between live objects (reuse.cc), and always mapped and zeroed when it
-// is handed out, also while the range is registered: nothing that a mutator allocates can fault.
+// and for large objects. A TLAB is whole pages, or a hole between live objects (reuse.cc). It reads as zeros when it is handed
+// out, and is mapped where the range is registered: nothing that a mutator allocates can meet the page barrier.
 
 #include <time.h>
 

@@ -1,7 +1,7 @@
 // Gates: where the cycle of a stepping heap rests, between two pieces of work, until a test lets it go on.
 //
 // The collector's thread waits in `gate`. `step` passes permits, one a gate, and returns when the thread rests again, so that
-// nothing its caller looks at then is in motion; `start_step` and `start_page` pass one and do not wait, `rest` does.
+// nothing its caller looks at then is in motion; `start_step` and `start_page` pass one and do not wait for what it lets go on, `rest` does.
 // `cycle_mutex_` guards all of it. Within a page's own steps stepping.h holds threads.
 #include "heap.h"
 

@@ -60,7 +60,13 @@ bool Heap::initialise(std::string& error, int& error_number) {
     error = failed;
     return false;
   }
-  if (options.protect) protection::watch(this);
+  if (options.protect && !protection::watch(this)) {
+    error = "watching for stale references";
+    error_number = EBUSY;
+    barrier.close();
+    fault_handler::remove(space.flipped());
+    return false;
+  }
   if (!stepping) workers.start(std::max(1u, options.collector_threads), options.all_threads, statistics.workersDismissed);
   collector_running_ = pthread_create(&collector_thread_, nullptr, collector_entry, this) == 0;
   if (!collector_running_) {

@@ -3,7 +3,7 @@
 //
 // | data                                        | written by                          | constant                    |
 // | forwarding, page_infos, page_live,          | collector, mark to flip             | from the flip to the close  |
-// | page_bears, blocks                          |                                     |                             |
+// | page_bears, intact_pages, blocks            |                                     |                             |
 // | black_infos                                 | a mutator retiring its TLAB         | from the flip to the close  |
 // | root_snapshots, flip_*                      | the flip                            | from the flip to the close  |
 // | source_counts, page_words                   | any thread, atomically              |                             |
@@ -119,7 +119,7 @@ class Heap {
   layout::Phase step(u32 gates);
   /// Where a stepping cycle rests, waiting until it does.
   Rest rest();
-  /// Lets a cycle that rests in its compaction go on with `page` alone, and does not wait. False: it rests elsewhere.
+  /// Lets a cycle that rests in its compaction go on with `page` alone; waits until the cycle rests, and not for the page. False: it rests elsewhere.
   bool start_page(u32 page);
   /// Lets the cycle pass one gate and does not wait. False: it rests at none.
   bool start_step();

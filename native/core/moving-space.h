@@ -30,7 +30,7 @@ struct Hole {
   u32 granules;
 };
 
-/// Of what a cycle finds dead, what is given out where it lies (reuse.cc). `Never`: a cycle that gains anything compacts. `AlsoShort`, for tests:
+/// Of what a cycle finds dead, what is given out where it lies (reuse.cc). `Never`: a cycle that gains enough compacts. `AlsoShort`, for tests:
 /// short holes in every cycle that reuses anything.
 enum class Reuse : u8 { Never, WhereItSuffices, AlsoShort };
 

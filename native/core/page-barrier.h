@@ -18,17 +18,17 @@
 // | Placed    | done                                    | done                  | done                  | all pages are there          |
 // | Again     | EAGAIN, or a part is done               | the same              | the same              | go on behind `pages`         |
 // | Present   | EEXIST                                  | EEXIST                | EEXIST                | the first page is there      |
+// | Disarmed  | any but the above, once disarm began    | the same              | the same              | there is nothing to place    |
 // | Unmovable | EBUSY EINVAL ENOENT ENOMEM EFAULT, any  |                       |                       | its content can be copied    |
 // | NoMemory  |                                         | ENOMEM                | ENOMEM                | later, or somewhere else     |
-// | Disarmed  | any but the above, after disarm began   | the same              | the same              | there is nothing to place    |
 // | Refused   |                                         | any other             | any other             | cannot be, of an armed range |
 //
 // After `Present` a *moved* source is unknown: Linux 6.18 may answer EEXIST to a thread's own success, so it is neither read
 // nor used again in this cycle. After `Present` to a copy the source is as it was.
 //
 // userfaultfd is the one barrier there is: registration is arming, UFFDIO_MOVE, COPY and ZEROPAGE are placing.
-// open, close, arm and disarm: the collector thread, or whoever runs a pause. Placing: any thread and any signal handler
-// (invariant 10). Nothing here is virtual: another barrier would be another class of this shape.
+// open: who makes the heap; close: who closes it; arm and disarm: the collector thread, or whoever runs a pause. Placing: any thread and
+// any signal handler (invariant 10). Nothing here is virtual: another barrier would be another class of this shape.
 #pragma once
 
 #include <pthread.h>

@@ -3,8 +3,9 @@
 // Invariant 1: the content of to-space page p depends on the state before the flip and on nothing else. Building p reads
 // the bytes whose destination is p, in from-space, and side metadata that is constant from the flip to the close: never a
 // neighbour's header, never a to-space page. So no order matters, nothing cascades, an object that straddles two pages
-// needs nobody else, and two threads that build p write the same bytes. Invariant 2: references are translated in the
-// copy, once; an abandoned copy is thrown away whole.
+// needs nobody else, and two threads that build p write the same bytes. (But for a builder that is late where a page is placed as it
+// is: its source may be gone, it reads zeros, and what it makes is thrown away. Cards, which mutators dirty meanwhile, decide only
+// whether a page is copied or placed as it is.) Invariant 2: references are translated in the copy, once; an abandoned copy is thrown away whole.
 //
 // Async-signal-safe (invariant 10): called by compaction threads and by fault handlers alike.
 #pragma once

@@ -13,7 +13,7 @@
 // builder of every page that reads them has left (invariant 3), and the thread whose leaving makes the count zero in
 // state built or mapped is the one that releases them, exactly once.
 // test/model/page-protocol.pml models these transitions under these names. GLISSADE_PAGE_EDGES lists every one; the
-// self-test finds the same list by trying every operation on every word, and runs each edge with threads.
+// self-test finds the same list by trying every operation on every word, and runs all but `Fill` with threads.
 #pragma once
 
 #include <atomic>
@@ -101,7 +101,7 @@ class AtomicPageWord {
     return false;
   }
 
-  /// Any state → mapped, for pages that are filled and never built (a TLAB granted during a compaction).
+  /// Untouched → mapped, for pages that are filled and never built (a TLAB granted during a compaction).
   void set_filled() { word_.store(static_cast<u32>(PageState::Mapped), std::memory_order_release); }
 
  private:

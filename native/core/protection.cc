@@ -34,7 +34,9 @@ void handle(int signal_number, siginfo_t* info, void* context) {
   for (const std::atomic<Heap*>& entry : watched) {
     const Heap* heap = entry.load(std::memory_order_acquire);
     if (!heap || info->si_code <= 0) continue;
-    const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(heap->space.from_space());
+    const u8* from = heap->space.from_space();
+    if (!from) continue;  // the system refused a new range for it (address-space.cc)
+    const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(from);
     if (offset >= heap->geometry().flipped_bytes) continue;
     char text[300];
     die(text, std::snprintf(text, sizeof text,

@@ -9,7 +9,7 @@
 // A parked mutator counts as stopped and is never waited for: it touches neither heap nor roots (invariant 5). The last
 // mutator to stop runs the pause's operation itself, on its own thread: waking the collector would cost as much as a flip.
 // One stop at a time.
-// While a stop is in force nobody is `running`; heap and roots are touched by the operation alone (invariant 5).
+// While a stop is in force nobody is `running` (but who inspects: `stop_others`); heap and roots are touched by the operation alone (invariant 5).
 //
 // The mutator's JavaScript sees a request as three control words: poll = 1, TLAB limit = 0, stack limit = -1. Whoever
 // resumes the world restores them before the state word says `running` again, so that no later request is undone.

@@ -23,7 +23,7 @@ void empty(std::vector<T>& list) {
   if (list.capacity() * sizeof(T) > kKeptBytes) list.shrink_to_fit();
 }
 
-// acquire: pairs with the mutator's store of a reference, as every load of a marker (marking.cc).
+// acquire: pairs with the mutator's store of a reference, as every load of a marker (marker.h).
 u64 load_slot(const u8* at, bool is_value) {
   return is_value ? __atomic_load_n(reinterpret_cast<const u64*>(at), __ATOMIC_ACQUIRE)
                   : __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_ACQUIRE);

@@ -87,7 +87,7 @@ export const stress: CliCommand = {
     ...WORKLOADS.map(({ name, summary }) => `  ${name.padEnd(15)} ${summary}`),
     `  ${'differential'.padEnd(15)} short programs that must compute the same over every collector there is here`,
     '',
-    'What is not given is drawn anew for each episode, a twentieth of the run and 1.5 seconds at least.',
+    'What is not given (but for --collector, --checked and --protect) is drawn anew for each episode, a twentieth of the run and 1.5 seconds at least.',
     'Exit status: 0 all held, 1 a violation, 2 wrong use,',
     '130 interrupted (Ctrl-C), with what was done so far.',
   ].join('\n'),

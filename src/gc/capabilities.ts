@@ -35,6 +35,7 @@ export interface ModeRequest {
   readonly collector?: 'auto' | 'concurrent' | 'stop-the-world' | 'none'
   readonly relocation?: 'auto' | 'move' | 'copy'
   readonly faults?: 'sigbus' | 'thread'
+  readonly protect?: boolean
 }
 
 /** The mode a heap would run in. Portable collectors relocate by copying and take no faults. */
@@ -79,11 +80,12 @@ export function chooseMode(probe: Probe | NoProbe, request: ModeRequest = {}): C
   }
   if (obstacles.length > 0) {
     for (const obstacle of obstacles) reasons.push(obstacle.reason)
-    if (wanted === 'auto' && request.relocation !== 'move') {
+    if (wanted === 'auto' && request.relocation !== 'move' && request.protect !== true) {
       reasons.push(TAKES_OVER)
       return portable('stop-the-world')
     }
-    const asked = wanted === 'concurrent' ? "collector 'concurrent'" : "relocation 'move'"
+    const option = request.protect === true ? 'protect: true' : "relocation 'move'"
+    const asked = wanted === 'concurrent' ? "collector 'concurrent'" : option
     return portable('stop-the-world', `${asked} cannot be had here: ${obstacles[0].reason}`)
   }
 

@@ -35,7 +35,7 @@ export interface NativeTuning {
   /** The heap may grow to this, whatever is live; the first cycle begins there, or at half of maxBytes. */
   readonly minBytes?: number
   /**
-   * Garbage is reused in place: 0 never (a cycle that gains anything compacts), 1 where that will do, 2 in holes for one
+   * Garbage is reused in place: 0 never (a cycle that gains enough compacts), 1 where that will do, 2 in holes for one
    * object, too, wherever it is.
    */
   readonly reuse?: number

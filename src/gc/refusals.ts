@@ -14,6 +14,8 @@ export interface Refusal {
 
 /** Entries in the table of native/core/fault-handler.cc. */
 const SIGBUS_HEAPS = 256
+/** … of native/core/protection.cc. */
+const PROTECTED_HEAPS = 64
 /** Below that a smaller heap takes hardly fewer addresses. */
 const SMALL_BYTES = 2 ** 28
 
@@ -43,6 +45,13 @@ export function refusalOf(error: unknown, { maxBytes, protect }: ParsedOptions):
       `a process has at most ${SIGBUS_HEAPS} concurrent heaps with faults 'sigbus'`,
       'close one',
       "create this one with faults: 'thread'",
+    )
+  }
+  if (errno === EBUSY && message.startsWith('watching for stale references')) {
+    return refused(
+      `a process has at most ${PROTECTED_HEAPS} heaps with protect: true`,
+      'close one',
+      'leave out protect: true',
     )
   }
   if (message.startsWith('starting ')) {

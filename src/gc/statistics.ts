@@ -31,7 +31,8 @@ const PAUSES = {
   flip: 'the work of the pause that exchanges from-space and to-space',
   timeToSafepoint: 'from the request of a stop to the last mutator’s stop',
   faultStall: 'time a mutator spent in one fault',
-  allocationStall: 'time a mutator waited for memory in one allocation, or for root areas that were freed in the collection under way',
+  allocationStall:
+    'time a mutator waited for memory in one allocation, or for root areas that were freed in the collection under way',
   pause: 'whole collections of the stop-the-world collector',
 } as const
 

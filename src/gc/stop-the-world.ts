@@ -174,7 +174,6 @@ export class StopTheWorldCollector extends PortableCollector {
   }
 
   #mark(): void {
-    this.#objectsMarked = 0
     this.#forEachRoot(false, (ref) => this.#markRef(ref))
     this.#trace()
     const due = this.#weak.findDead()

@@ -11,7 +11,8 @@ export const ERROR_CODES = {
   ERR_RUNNING: 'this may not be done inside heap.run()',
   ERR_NO_SAFEPOINT: 'while the heap is inspected the program may read it, and not allocate, poll or collect',
   ERR_ASYNC_RUN: 'heap.run(), m.scoped() and m.parked() take synchronous functions only',
-  ERR_HEAP_EXHAUSTED: 'live data does not fit into maxBytes, even after a full collection',
+  ERR_HEAP_EXHAUSTED:
+    'live data does not fit into maxBytes, even after a full collection, or a large object finds no free addresses in one piece',
   ERR_ROOTS_EXHAUSTED: 'the root region (maxRootBytes) or the table of root areas is full',
   ERR_SHAPE_CONFLICT: 'a shape of this name was already defined differently',
   ERR_BAD_SHAPE: 'a shape definition is not valid',

@@ -87,7 +87,7 @@ export const AreaWord = {
   Due: 5,
   /** … the ref table, of equal capacity, in whose slots they are handed over, in a ring. */
   DueArea: 6,
-  /** How often a stack or table that a program made here was freed: tells one that was from the next. */
+  /** Twice how often a stack or table that a program made here was freed, odd while one is: tells one that was from the next. */
   Frees: 7,
 } as const
 

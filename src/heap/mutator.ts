@@ -30,7 +30,10 @@ import { createSlowPath } from './slow-path.js'
 import { copyIn, copyOut, newString, readString } from './transfer.js'
 import { readValue, type RawValue, type Ref } from './values.js'
 
-/** The raw tier and the door to handles. Valid inside the `run` that gave it, on its thread. */
+/**
+ * The raw tier and the door to handles. A thread has one for each heap, the same in every run: it, its views, allocators and root areas
+ * may be kept until `heap.close()`. Heap memory may be touched through them inside run only.
+ */
 export class Mutator implements Allocation, HeapThread {
   // Hidden: a test report that shows a mutator is not to walk them.
   /** The heap as 32-bit words: field k of an object is `i32[ref + k]`. */
@@ -188,7 +191,7 @@ export class Mutator implements Allocation, HeapThread {
       `getValue: no slot of the heap lies at ${show(at)} of ${show(object)}: give an object's Ref and shape.at.NAME`,
     )
   }
-  /** A number that stays with the object wherever it moves, 1 to 2³⁰ − 1. Fixed shapes only. */
+  /** A number that stays with the object wherever it moves, 1 to 2³⁰ − 1; two may have the same one. Fixed shapes only. */
   identityHash(object: Ref): number {
     return identityHash(this.#core, object)
   }

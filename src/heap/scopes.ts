@@ -289,7 +289,7 @@ export class Scope implements HandleOwner, Disposable {
     return this.#keep(newString(core, allocation, shape as ArrayShape<'u8'>, text)) as ArrayHandle<K>
   }
 
-  /** A handle of the object at `ref`, typed by `shape` if given; null for 0. Not a safepoint. */
+  /** A handle of the object at `ref`, typed by `shape` if given; null for 0 where none is given. Not a safepoint. */
   handle(ref: Ref | 0): Handle | null
   handle<S>(ref: Ref, shape: Shape<S>): ObjectHandle<S>
   handle<K extends SlotKind>(ref: Ref, shape: ArrayShape<K>): ArrayHandle<K>

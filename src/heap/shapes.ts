@@ -57,7 +57,7 @@ const ARRAY_KINDS: { readonly [K in SlotKind]: number } = {
  * Which elements of an array do not keep what they refer to. `'elements'`: none does, and the collection that finds an object
  * dead clears the elements that refer to it. `'keys'`: elements `2i` and `2i + 1` are a key and its value, an *ephemeron*
  * (Hayes, OOPSLA 1997): the key is weak, the value is kept as long as the key is, also if it refers to the key itself, and both
- * are cleared together. A key that is no reference keeps its value. A cleared `ref` is 0 (null), a cleared `value` undefined.
+ * are cleared together. A key that is no reference (or null) keeps its value. A cleared `ref` is 0 (null), a cleared `value` undefined.
  */
 export type WeakArray = 'elements' | 'keys'
 /** How an array shape differs from a plain one. */

@@ -23,7 +23,7 @@ export class Tagged {
   constructor(
     /** One of `Tag.User0` … `Tag.User3`, or `Tag.Ref`. */
     readonly tag: UserTag | typeof Tag.Ref,
-    /** 32 bits; for `Tag.Ref` a raw Ref. */
+    /** 32 bits, read back with a sign; for `Tag.Ref` a raw Ref. */
     readonly payload: number,
   ) {
     if (tag !== Tag.Ref) checkUserTag(tag)

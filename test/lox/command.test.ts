@@ -63,7 +63,7 @@ while (p >= 1) { var d = 0; while (n >= p) { n = n - p; d = d + 1; } t = t + dig
   it('64: bad usage', () => {
     expect(lox(['--nonsense']).code).toBe(64)
     expect(lox(['--heap']).err).toMatch(/^--heap takes a value/)
-    expect(lox(['--heap', 'much', file('')]).err).toMatch(/^lox: option maxBytes/)
+    expect(lox(['--heap', 'much', file('')]).err).toMatch(/^lox: option --heap/)
     expect(lox(['a.lox', 'b.lox']).code).toBe(64)
   })
   it('74: files that cannot be read', () => {

@@ -35,7 +35,7 @@ export interface EpisodePlan {
   readonly inject: string
   /** Also the level at which the heap is verified from outside; see driver.ts. */
   readonly verify: number
-  /** Whether cycles reuse garbage in place: 0 never, every one that gains anything compacts; 1 where it will do; 2 in holes for one object, too. */
+  /** Whether cycles reuse garbage in place: 0 never, every one that gains enough compacts; 1 where it will do; 2 in holes for one object, too. */
   readonly reuse: number
   /** Cycles that keep the marks of the one before: 0 never, 1 where they pay, 2 whenever nothing has moved, also when asked for. */
   readonly young: number
