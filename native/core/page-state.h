@@ -12,7 +12,7 @@
 // claim only saves work. The word also counts the builders at work: source pages may be recycled only when every
 // builder of every page that reads them has left (invariant 3), and the thread whose leaving makes the count zero in
 // state built or mapped is the one that releases them, exactly once.
-// test/model/page-protocol.pml models these transitions under these names. GLISSADE_PAGE_EDGES lists every one; the
+// test/model/page-protocol.pml models these transitions (test/model/README.md). GLISSADE_PAGE_EDGES lists every one; the
 // self-test finds the same list by trying every operation on every word, and runs all but `Fill` with threads.
 #pragma once
 

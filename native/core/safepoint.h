@@ -12,8 +12,9 @@
 // While a stop is in force nobody is `running` (but who inspects: `stop_others`); heap and roots are touched by the operation alone (invariant 5).
 //
 // The mutator's JavaScript sees a request as three control words: poll = 1, TLAB limit = 0, stack limit = -1. Whoever
-// resumes the world restores them before the state word says `running` again, so that no later request is undone.
-// test/model/safepoint.pml models this under the names request, poll, enter, leave, resume.
+// resumes the world restores them before the state word says `running` again: from then on they are the mutator's own. A thread that
+// was resumed and that the scheduler has not run yet is running, and waited for by the next stop.
+// test/model/safepoint.pml models this, function by function (test/model/README.md).
 #pragma once
 
 #include <atomic>

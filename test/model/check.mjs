@@ -43,7 +43,10 @@ const unfinished = [
 const zeroFill = [/assertion violated registered/, 'a mutator touches an unmapped page after the unregistering']
 const ahead = [/space\[p\]!=0/, 'a page word says mapped and the page is missing']
 const twice = [/pool&\(1<</, 'a buffer goes back to the pool twice']
-const inPause = [/inside|pausing|due|pending>=0/, 'a mutator runs during the closure, or the closure runs twice']
+const inPause = [
+  /inside|pausing|due|pending>=0/,
+  'a mutator runs during the operation, the operation runs twice, or a running mutator’s words are written',
+]
 
 // name, model, flags; `quick` replaces them with --quick (null: left out)
 const correct = [
@@ -59,6 +62,12 @@ const correct = [
   ['a thread stops for ever', 'page-protocol', '-DSTALL', '-DSTALL -DMUTATORS=2'],
   ['safepoint', 'safepoint', '', '-DMUTATORS=2'],
   ['safepoint, 3 pauses', 'safepoint', '-DREQUESTERS=1 -DSTOPS=3', '-DREQUESTERS=1 -DSTOPS=3 -DMUTATORS=2'],
+  [
+    'safepoint, inspections',
+    'safepoint',
+    '-DREQUESTERS=1 -DINSPECTIONS=2',
+    '-DREQUESTERS=1 -DINSPECTIONS=2 -DMUTATORS=2',
+  ],
 ]
 
 // name, model, flags besides the mutation and -DMUTATORS=2, why it must be rejected
@@ -74,7 +83,8 @@ const mutants = [
   ['EVERY_PLACER_RETURNS', 'page-protocol', '-DCOPY', twice],
   ['ENOMEM_DROPS_BUFFER', 'page-protocol', '-DENOMEMS=1', unfinished],
   ['MAPPED_BEFORE_PLACE', 'page-protocol', '', zeroFill],
-  ['SLIDE_CLAIMS', 'page-protocol', '-DSLIDE', sources],
+  ['LOSER_RELEASES_SLID', 'page-protocol', '-DSLIDE', unfinished],
+  ['SLID_SOURCE_RECYCLED', 'page-protocol', '-DSLIDE -DCOPY', sources],
   ['UNREGISTER_EARLY', 'page-protocol', '', zeroFill],
   ['NO_COLLECTOR_JOIN', 'page-protocol', '', sources],
   ['READ_BEFORE_ENTER', 'page-protocol', '', sources],
@@ -86,19 +96,23 @@ const mutants = [
   ['FLIP_BEFORE_RESET', 'page-protocol', '-DCYCLES=2', ahead],
   ['ENTER_WITHOUT_CAS', 'safepoint', '', inPause],
   ['ENTER_IGNORES_REQUEST', 'safepoint', '', inPause],
+  ['PUBLISH_UNCHECKED', 'safepoint', '', deadlock],
+  ['PUBLISH_UNFENCED', 'safepoint', '', deadlock],
   ['LEAVE_BY_STORE', 'safepoint', '', deadlock],
-  ['REQUEST_WITHOUT_RMW', 'safepoint', '', inPause],
-  ['PARKED_NOT_COUNTED', 'safepoint', '', deadlock],
-  ['STOPPED_NOT_COUNTED', 'safepoint', '', deadlock],
-  ['RESTORE_BY_STORE', 'safepoint', '', inPause],
-  ['NO_OWN_HOLD', 'safepoint', '', inPause],
-  ['CLOSURE_BEFORE_LAST', 'safepoint', '', inPause],
-  ['GENERATION_READ_LATE', 'safepoint', '', deadlock],
-  ['BUMP_BEFORE_CLEAR', 'safepoint', '', deadlock],
-  ['WAKE_BEFORE_BUMP', 'safepoint', '', deadlock],
   ['NO_STOP_MUTEX', 'safepoint', '', inPause],
+  ['NO_OWN_HOLD', 'safepoint', '', inPause],
+  ['REQUEST_WITHOUT_RMW', 'safepoint', '', inPause],
+  ['PARKED_WAITED_FOR', 'safepoint', '', deadlock],
+  ['ASK_BEFORE_COUNTING', 'safepoint', '', inPause],
+  ['OPERATION_BEFORE_LAST', 'safepoint', '', inPause],
+  ['WAKE_BEFORE_STATE', 'safepoint', '', deadlock],
+  ['RESTORE_AFTER_STATE', 'safepoint', '', inPause],
+  ['PARKED_RESUMED', 'safepoint', '', deadlock],
+  ['FINISHED_BEFORE_RESUME', 'safepoint', '', inPause],
   ['ATTACH_WITHOUT_MUTEX', 'safepoint', '', inPause],
   ['DETACH_WHILE_RUNNING', 'safepoint', '', deadlock],
+  ['INSPECT_WITHOUT_LEAVING', 'safepoint', '-DREQUESTERS=1 -DINSPECTIONS=1', deadlock],
+  ['UNLOCK_BEFORE_RESUME', 'safepoint', '-DREQUESTERS=1 -DINSPECTIONS=1', deadlock],
 ]
 
 // Every mutation in the models has its line above, and the other way round.

@@ -142,9 +142,18 @@ inline confirm(p) {
   :: state[p] == built ->
      state[p] = mapped;
 #if defined(COPY) && !defined(MUTANT_EVERY_PLACER_RETURNS)
-     give(buffer[p]);                   /* by the winner of this CAS alone */
+     if                                 /* by the winner of this CAS alone */
+#ifndef MUTANT_SLID_SOURCE_RECYCLED
+     :: SLIDES(p) && buffer[p] == p && builders[p] > 0           /* somebody is late with it: it stays until the close */
 #endif
-     buffer[p] = 0
+     :: else -> give(buffer[p])
+     fi
+#else
+     skip
+#endif
+#ifndef SLIDE
+     ; buffer[p] = 0
+#endif
   :: else
   fi
 #if defined(COPY) && defined(MUTANT_EVERY_PLACER_RETURNS)
@@ -164,7 +173,6 @@ inline confirm(p) {
 #define uncounted  2                    /* building, but MUTANT_OVERTAKE_UNCOUNTED */
 #define unclaimed  3                    /* between load and store, MUTANT_CLAIM_WITHOUT_CAS */
 #define unbuffered 4                    /* claimed, no buffer yet, MUTANT_CLAIM_BEFORE_BUFFER */
-#define sliding    9                    /* MUTANT_SLIDE_CLAIMS */
 #define releasing  5
 #define placing    6
 #define copying    7
@@ -194,7 +202,7 @@ inline confirm(p) {
 #else
 #define IMPATIENT CAN_BUILD
 #endif
-#define CLAIMABLE(p) (state[p] == untouched && CAN_BUILD && !SLIDES(p))
+#define CLAIMABLE(p) (state[p] == untouched && CAN_BUILD)
 #define SEE_BUILT(p) f = buffer[p]; todo = BUILT_NEXT
 #ifdef MUTANT_MAPPED_BEFORE_PLACE
 #define BUILT_NEXT confirming
@@ -214,10 +222,19 @@ inline confirm(p) {
 #define PUBLISHABLE(p) (state[p] == building)
 #endif
 
+/* the word says so until it is reset, also when it is mapped */
+#ifdef MUTANT_LOSER_RELEASES_SLID
+#define SOURCE_PLACED(p) (won && buffer[p] == p)
+#else
+#define SOURCE_PLACED(p) (buffer[p] == p)
+#endif
+
 inline publish(p) {                     /* [publish] */
   /* [build] Sources never become intact again within a cycle, so it is enough, and strongest, to look at them at
-     its last moment. The buffer is private until here. */
-  assert(content[p] == SOURCE && (SLIDES(p) || content[p + 1] == SOURCE));
+     its last moment. The buffer is private until here. Who is late with a page that was placed as it is may find its source
+     placed, or moved away (zeros), and throws away what it made; it finds no other page there. */
+  assert(SLIDES(p) && state[p] != building && (content[p] == PAGE(p) || content[p] == HOLE) ||
+         content[p] == SOURCE && (SLIDES(p) || content[p + 1] == SOURCE));
   i = 0;
   do
   :: (pool & (1 << i)) -> break
@@ -231,7 +248,12 @@ inline publish(p) {                     /* [publish] */
      :: else
      fi;
 #endif
-     pool = pool & ~(1 << i);
+     if
+#ifdef SLIDE
+     :: SLIDES(p) -> free++; i = p                               /* [slide] the source is the buffer, and the own one goes back */
+#endif
+     :: pool = pool & ~(1 << i)
+     fi;
      content[i] = PAGE(p);
      state[p] = built;
      buffer[p] = i;
@@ -252,7 +274,7 @@ inline publish(p) {                     /* [publish] */
 #ifdef MUTANT_RELEASE_AT_PUBLISH
   last_out = won;                                                /* the winner frees the sources, builders or not */
 #endif
-  todo = (last_out && !SLIDES(p) -> releasing : looking);
+  todo = (last_out && !(SLIDES(p) && SOURCE_PLACED(p)) -> releasing : looking);
 #ifdef MUTANT_PLACE_OWN_BUFFER
   if
   :: !won -> todo = placing                                      /* from its own buffer, without asking the word */
@@ -327,27 +349,6 @@ inline kernel_copied(p) {               /* ... and installs the page if it is st
 #define OR_STORE(p)
 #endif
 
-/* [slide] untouched -> built in one step, the buffer being the source: nobody is building, so nobody can overtake */
-#ifdef SLIDE
-#ifdef MUTANT_SLIDE_CLAIMS
-#define OR_SLIDE(p) \
-  :: atomic { todo == looking && SLIDES(p) && state[p] == untouched -> \
-       state[p] = building; builders[p] = 1; todo = sliding } \
-  :: atomic { todo == sliding -> \
-       if \
-       :: state[p] == building -> state[p] = built; buffer[p] = p; content[p] = PAGE(p) \
-       :: else -> give(p) \
-       fi; \
-       builders[p]--; todo = looking }
-#else
-#define OR_SLIDE(p) \
-  :: atomic { todo == looking && SLIDES(p) && state[p] == untouched -> \
-       state[p] = built; buffer[p] = p; content[p] = PAGE(p) }
-#endif
-#else
-#define OR_SLIDE(p)
-#endif
-
 #ifdef STALL
 #define OR_STALL :: atomic { todo != looking && !stalled -> stalled = true; goto end_stalled }
 #else
@@ -367,10 +368,10 @@ inline kernel_copied(p) {               /* ... and installs the page if it is st
 
 #define OR_WORK(p) \
   :: atomic { todo == building_p || todo == uncounted -> publish(p) } \
-  :: atomic { todo == releasing -> release(p); release(p + 1); todo = looking } \
+  :: atomic { todo == releasing -> release(p); if :: !SLIDES(p) -> release(p + 1) :: else fi; todo = looking } \
   :: atomic { todo == placing -> ioctl_place(p) } \
   :: atomic { todo == confirming -> confirm(p); todo = AFTER_CONFIRM } \
-  OR_COPY(p) OR_BUFFER(p) OR_STORE(p) OR_SLIDE(p) OR_STALL
+  OR_COPY(p) OR_BUFFER(p) OR_STORE(p) OR_STALL
 
 /* the word is never ahead of the kernel */
 #ifdef MUTANT_MAPPED_BEFORE_PLACE

@@ -1,15 +1,15 @@
 /*
- * The safepoint protocol: how mutators enter and leave run(), and how a pause (remark, flip) stops them.
+ * The safepoint protocol (native/core/safepoint.cc): how mutators enter and leave run(), and how a pause or an inspection stops them.
  *
- * MUTATORS mutators go in and out of run() and poll, without end, and may stay parked for ever at any time; the last
- * one attaches and detaches as well. REQUESTERS threads ask for STOPS pauses each. All interleavings.
+ * MUTATORS mutators go in and out of run() and poll, without end, and may stay parked for ever at any time, or run until
+ * they are asked; the last one attaches and detaches as well; the first may make INSPECTIONS inspections. REQUESTERS threads
+ * ask for STOPS pauses each. All interleavings.
  * README.md names every transition [in brackets here] and the invariant (ARCHITECTURE.md) that it keeps.
  *
  * One atomic block is one access to shared memory that another thread can tell apart: a LOCKed instruction on x86 (a
- * full barrier), a load, or a futex call. The mutants that replace a LOCKed instruction by load and store have two.
- * Loads of `generation` and of the state word by one thread stay in program order on x86.
+ * full barrier), a load, a store, or a futex call. The mutants that replace a LOCKed instruction by load and store have two.
  *
- * -DMUTATORS=n -DREQUESTERS=n -DSTOPS=n
+ * -DMUTATORS=n -DREQUESTERS=n -DSTOPS=n -DINSPECTIONS=n
  * -DMUTANT_x    breaks one rule
  */
 #ifndef MUTATORS
@@ -21,8 +21,13 @@
 #ifndef STOPS
 #define STOPS 2
 #endif
+#ifndef INSPECTIONS
+#define INSPECTIONS 0
+#endif
+#define NOBODY MUTATORS
+#define INSPECTOR (MUTATORS + REQUESTERS)
 
-/* the state word of a mutator: PARKED, RUNNING or STOPPED, and the REQUESTED bit */
+/* the state word of a mutator, which is its futex: PARKED, RUNNING or STOPPED, and the REQUESTED bit */
 #define PARKED    0
 #define RUNNING   1
 #define REQUESTED 2
@@ -30,102 +35,169 @@
 
 byte word[MUTATORS];
 bool attached[MUTATORS];
+bool asked[MUTATORS];                   /* the control words: TLAB limit 0, poll 1, stack limit -1 */
 short pending;                          /* mutators still to stop, plus the requester's own hold */
-byte generation;                        /* the futex word: pauses finished */
-bool asleep[MUTATORS + REQUESTERS];     /* in futex_wait */
-bool mutex;                             /* requesters, attach, detach */
+bool finished;                          /* done_, the requester's futex: everybody has stopped, and a pause is over */
+bool operation;                         /* whoever stops last runs it; none in an inspection */
+bool asleep[MUTATORS + REQUESTERS + 1]; /* in futex_wait: mutators on their words, requesters and the inspector on `finished` */
+bool mutex;                             /* requesters, inspectors, attach, detach */
 
 /* what the threads believe, for the assertions */
 bool inside[MUTATORS];                  /* may touch the heap */
-bool pausing;                           /* the closure runs */
-bool due;                               /* a pause was asked for and its closure has not run */
-bool stalled;
+bool pausing;                           /* the operation runs */
+bool due;                               /* a stop was asked for and nobody has used it */
 
 hidden byte i;
 
 inline lock()   { atomic { !mutex -> mutex = true } }
 
-/* [wait] while (generation == was) futex_wait(&generation, was) */
-inline wait(who, was) {
+/* [wait] while (word == was) futex_wait(&word, was) */
+inline wait_while(me, was) {
   do
-  :: generation != was -> break
-  :: atomic { generation == was -> asleep[who] = true };
+  :: word[me] != (was) -> break
+  :: atomic { word[me] == (was) -> asleep[me] = true };
+     !asleep[me]
+  od
+}
+inline wait_until_stopped(who) {
+  do
+  :: finished -> break
+  :: atomic { !finished -> asleep[who] = true };
      !asleep[who]
   od
 }
 
-/* [wake] */
-inline wake() {
+inline wake_requesters() {
   d_step {
-    for (i : 0 .. MUTATORS + REQUESTERS - 1) { asleep[i] = false }
+    for (i : MUTATORS .. INSPECTOR) { asleep[i] = false }
     i = 0
   }
 }
 
-inline nobody_inside() {
-  for (i : 0 .. MUTATORS - 1) { assert(!inside[i]) }
+inline nobody_inside(but) {
+  for (i : 0 .. MUTATORS - 1) { assert(i == (but) || !inside[i]) }
   i = 0
 }
 
-/* [closure] on the thread that brought pending to 0, then [resume]: [clear-request], [bump], [wake] */
-inline pause_and_resume(cursor) {
+/* [operation], on a thread that has the world to itself */
+inline operate(but) {
   atomic {
-    nobody_inside();
+    nobody_inside(but);
     assert(!pausing);
-    assert(due);                                                 /* one closure per pause */
+    assert(due);                                                 /* one for each stop */
     due = false;
     pausing = true
   }
-  atomic { nobody_inside(); pausing = false }
-#ifdef MUTANT_BUMP_BEFORE_CLEAR
-  generation++;
-#endif
-  do
-  :: atomic { cursor < MUTATORS ->                               /* [clear-request] fetch_and */
-       if
-       :: attached[cursor] -> word[cursor] = word[cursor] & ~REQUESTED
-       :: else
-       fi;
-       cursor++
-     }
-  :: atomic { cursor == MUTATORS -> cursor = 0; break }
-  od;
-#ifdef MUTANT_WAKE_BEFORE_BUMP
-  wake();
-  generation++
-#else
-#ifndef MUTANT_BUMP_BEFORE_CLEAR
-  generation++;                                                  /* [bump] */
-#endif
-  wake()
-#endif
+  atomic { nobody_inside(but); pausing = false }
 }
 
-#ifdef MUTANT_CLOSURE_BEFORE_LAST
+/* [resume] each that has been asked: its words, then its state, then [wake] */
+inline resume(cursor) {
+  do
+  :: atomic { cursor < MUTATORS && !(word[cursor] & REQUESTED) -> cursor++ }
+  :: cursor < MUTATORS && (word[cursor] & REQUESTED) ->
+#ifdef MUTANT_WAKE_BEFORE_STATE
+     asleep[cursor] = false;
+#endif
+     if
+     :: word[cursor] & STOPPED ->
+#ifdef MUTANT_RESTORE_AFTER_STATE
+        word[cursor] = RUNNING;
+        atomic { assert(!inside[cursor]); asked[cursor] = false };
+#else
+        atomic { assert(!inside[cursor]); asked[cursor] = false };   /* [restore] */
+        word[cursor] = RUNNING;                                  /* [resume-state] */
+#endif
+#ifdef MUTANT_PARKED_RESUMED
+     :: else -> asked[cursor] = false; word[cursor] = RUNNING
+#else
+     :: else -> asked[cursor] = false; word[cursor] = PARKED
+#endif
+     fi;
+#ifndef MUTANT_WAKE_BEFORE_STATE
+     asleep[cursor] = false;                                     /* [wake] */
+#endif
+     cursor++
+  :: atomic { cursor == MUTATORS -> cursor = 0; break }
+  od
+}
+
+#ifdef MUTANT_OPERATION_BEFORE_LAST
 #define LAST (pending <= 1 && due)
 #else
 #define LAST (pending == 0)
 #endif
 
-/* [count-down] fetch_sub, and the closure for whoever gets to 0 */
-inline count_down(amount, index) {
+/* [arrive] fetch_sub, and what there is to do for whoever gets to 0 */
+inline arrive(cursor) {
   atomic {
-    pending = pending - (amount);
+    pending--;
     assert(pending >= 0);
     is_last = LAST
   }
   if
-  :: atomic { is_last -> is_last = false }; pause_and_resume(index)
+  :: atomic { is_last -> is_last = false };
+#ifdef MUTANT_FINISHED_BEFORE_RESUME
+     finished = true;
+     wake_requesters();
+#endif
+     if
+     :: operation -> operate(NOBODY); resume(cursor)
+     :: !operation
+     fi;
+#ifndef MUTANT_FINISHED_BEFORE_RESUME
+     finished = true;                                            /* [finish] */
+     wake_requesters()
+#endif
   :: !is_last
   fi
 }
 
-#define RUN(me) word[me] = RUNNING; inside[me] = true; assert(!pausing)
+/* [request] of all but one, under the mutex */
+inline request(but, what, k, old) {
+  atomic {
+    finished = false;
+    operation = (what);
+    due = true;
+#ifdef MUTANT_NO_OWN_HOLD
+    pending = 0
+#else
+    pending = 1
+#endif
+  }
+  do
+  :: atomic { k < MUTATORS && (!attached[k] || k == (but)) -> k++ }
+  :: atomic { k < MUTATORS && attached[k] && k != (but) ->       /* [count] before it can arrive */
+#ifndef MUTANT_ASK_BEFORE_COUNTING
+       pending++
+#endif
+     };
+#ifdef MUTANT_REQUEST_WITHOUT_RMW
+     old = word[k];
+     word[k] = old | REQUESTED;
+#else
+     atomic { old = word[k]; word[k] = old | REQUESTED };        /* [ask] fetch_or */
+#endif
+#ifdef MUTANT_ASK_BEFORE_COUNTING
+     pending++;
+#endif
+     if
+#ifdef MUTANT_PARKED_WAITED_FOR
+     :: old == PARKED -> old = 0
+#else
+     :: old == PARKED -> atomic { pending--; old = 0 }           /* [parked] stands already */
+#endif
+     :: old != PARKED -> atomic { asked[k] = true; old = 0 }     /* [tell] after it has been asked */
+     fi;
+     k++
+  :: atomic { k == MUTATORS -> k = 0; break }
+  od
+}
 
 proctype Mutator(byte me) {
-  byte seen;
   byte old;
   byte k;
+  byte inspections;
   bool is_last;
 
 parked:
@@ -144,85 +216,108 @@ parked:
   fi;
 
 enter:
-#ifndef MUTANT_GENERATION_READ_LATE
-  seen = generation;                                             /* [enter-read] before the word */
-#endif
   if
 #if defined(MUTANT_ENTER_IGNORES_REQUEST)
-  :: atomic { word[me] = word[me] | RUNNING; inside[me] = true; seen = 0; assert(!pausing); goto running }
+  :: atomic { word[me] = word[me] | RUNNING; inside[me] = true; assert(!pausing) }
 #elif defined(MUTANT_ENTER_WITHOUT_CAS)
-  :: word[me] == PARKED -> atomic { RUN(me); seen = 0; goto running }
+  :: word[me] == PARKED -> atomic { word[me] = RUNNING; inside[me] = true; assert(!pausing) }
 #else
-  :: atomic { word[me] == PARKED -> RUN(me); seen = 0; goto running }            /* [enter] CAS */
+  :: atomic { word[me] == PARKED -> word[me] = RUNNING; inside[me] = true; assert(!pausing) }   /* [enter] CAS */
 #endif
 #ifndef MUTANT_ENTER_IGNORES_REQUEST
-  :: word[me] != PARKED ->                                       /* [enter-wait] */
-#ifdef MUTANT_GENERATION_READ_LATE
-     seen = generation;
-#endif
-     wait(me, seen);
-     goto enter
+  :: word[me] != PARKED -> wait_while(me, PARKED | REQUESTED); goto enter                       /* [enter-wait] */
 #endif
   fi;
+#ifdef MUTANT_PUBLISH_UNFENCED
+  old = word[me] & REQUESTED;
+  asked[me] = false;
+  if
+  :: old -> atomic { old = 0; asked[me] = true }
+  :: else
+  fi;
+#else
+  asked[me] = false;                                             /* [publish] the TLAB, full fence */
+#ifndef MUTANT_PUBLISH_UNCHECKED
+  if
+  :: word[me] & REQUESTED -> asked[me] = true                    /* [publish-check] asked in between */
+  :: else
+  fi;
+#endif
+#endif
 
 running:
   if
-  :: atomic { word[me] & REQUESTED -> goto stop }                /* [poll] */
-#ifdef MUTANT_LEAVE_BY_STORE
-  :: atomic { inside[me] = false; old = word[me] };
-     word[me] = old & ~RUNNING;
-#else
-  :: atomic { inside[me] = false; old = word[me]; word[me] = old & ~RUNNING };   /* [leave] fetch_and */
-#endif
-     if
-     :: atomic { old & REQUESTED -> old = 0 }; count_down(1, k); goto parked     /* [leave-counts] */
-     :: atomic { !(old & REQUESTED) -> old = 0; goto parked }
-     fi
+  :: asked[me] -> goto poll
+  :: goto leave
+  :: goto end_until_asked                                        /* a long loop, with polls */
+  :: inspections < INSPECTIONS && me == 0 -> inspections++; goto inspect
 #ifdef MUTANT_DETACH_WHILE_RUNNING
   :: me == MUTATORS - 1 -> lock();
      atomic { attached[me] = false; word[me] = PARKED; inside[me] = false; mutex = false; goto parked }
 #endif
   fi;
+end_until_asked:
+  asked[me];
 
-stop:
-#ifndef MUTANT_GENERATION_READ_LATE
-  seen = generation;                                             /* [stop-read] before the own count is given up */
-#endif
-  atomic {                                                       /* [stop] */
-    inside[me] = false;
-    word[me] = (word[me] & ~RUNNING) | STOPPED
-  }
-  count_down(1, k);
-#ifdef MUTANT_GENERATION_READ_LATE
-  seen = generation;
-#endif
-stopped:
-  wait(me, seen);
+poll:
   if
-  :: atomic { !stalled -> stalled = true; goto end_stalled }     /* the scheduler never runs this thread again */
-  :: true
+  :: atomic { word[me] == (RUNNING | REQUESTED) -> word[me] = STOPPED | REQUESTED; inside[me] = false }   /* [poll] CAS */
+  :: atomic { word[me] != (RUNNING | REQUESTED) -> goto running }
   fi;
-#ifdef MUTANT_RESTORE_BY_STORE
-  atomic { RUN(me); seen = 0; goto running };
+  arrive(k);
+  wait_while(me, STOPPED | REQUESTED);
+  atomic { assert(word[me] & RUNNING); inside[me] = true; assert(!pausing); goto running }
+
+leave:
+#ifdef MUTANT_LEAVE_BY_STORE
+  atomic { inside[me] = false; old = word[me] };
+  word[me] = old & ~RUNNING;
 #else
-  seen = generation;                                             /* [restore-read] */
+  atomic { inside[me] = false; old = word[me]; word[me] = old & ~RUNNING };                     /* [leave] fetch_and */
+#endif
   if
-  :: atomic { word[me] == STOPPED -> RUN(me); seen = 0; goto running }           /* [restore] CAS */
-  :: atomic { word[me] != STOPPED -> goto stopped }              /* [stopped-again] the next pause has counted it */
+  :: atomic { old & REQUESTED -> old = 0 }; arrive(k)            /* [leave-arrives] */
+  :: atomic { !(old & REQUESTED) -> old = 0 }
+  fi;
+  goto parked;
+
+inspect:
+#ifndef MUTANT_INSPECT_WITHOUT_LEAVING
+  atomic { inside[me] = false; old = word[me]; word[me] = old & ~RUNNING };   /* [inspect-leave]: another stop may be on its way here */
+  if
+  :: atomic { old & REQUESTED -> old = 0 }; arrive(k)
+  :: atomic { !(old & REQUESTED) -> old = 0 }
   fi;
 #endif
+  lock();
+  request(me, false, k, old);
+  arrive(k);
+  wait_until_stopped(INSPECTOR);
+#ifndef MUTANT_INSPECT_WITHOUT_LEAVING
+  atomic { word[me] == PARKED -> word[me] = RUNNING; inside[me] = true };
+#endif
+  operate(me);                                                   /* [inspection] */
+#ifdef MUTANT_UNLOCK_BEFORE_RESUME
+  mutex = false;
+  resume(k);
+#else
+  resume(k);
+  mutex = false;
+#endif
+  asked[me] = false;
+  if
+  :: word[me] & REQUESTED -> asked[me] = true
+  :: else
+  fi;
+  goto running;
 
-end_stalled:
-  false;
 done:
   skip
 }
 
 proctype Requester(byte me) {
-  byte seen;
   byte k;
   byte n;
-  byte found;
   byte old;
   bool is_last;
   do
@@ -230,58 +325,13 @@ proctype Requester(byte me) {
 #ifndef MUTANT_NO_STOP_MUTEX
      lock();
 #endif
-     atomic {                                                    /* [request] everyone, and the own hold */
-       seen = generation;
-       due = true;
+     request(NOBODY, true, k, old);
 #ifdef MUTANT_NO_OWN_HOLD
-       pending = 0;
-#else
-       pending = 1;
-       for (i : 0 .. MUTATORS - 1) { pending = pending + attached[i] }
-       i = 0
+     pending++;
 #endif
-     }
-     do
-     :: atomic { k < MUTATORS && !attached[k] -> k++ }
-#if defined(MUTANT_REQUEST_WITHOUT_RMW)
-     :: atomic { k < MUTATORS && attached[k] -> old = word[k] };
-        atomic { word[k] = old | REQUESTED; found = found + !(old & RUNNING); old = 0; k++ }
-#elif defined(MUTANT_NO_OWN_HOLD)
-     :: atomic { k < MUTATORS && attached[k] -> old = word[k]; word[k] = old | REQUESTED };
-        atomic { pending = pending + ((old & RUNNING) != 0); old = 0; k++ }
-#else
-     :: atomic { k < MUTATORS && attached[k] ->                  /* [request-one] fetch_or */
-          old = word[k];
-          word[k] = old | REQUESTED;
-#if defined(MUTANT_PARKED_NOT_COUNTED)
-          found = found + (old == STOPPED);
-#elif defined(MUTANT_STOPPED_NOT_COUNTED)
-          found = found + (old == PARKED);
-#else
-          found = found + !(old & RUNNING);                      /* parked, or stopped by the pause before */
-#endif
-          old = 0;
-          k++
-        }
-#endif
-     :: atomic { k == MUTATORS -> k = 0; break }
-     od;
-#ifdef MUTANT_NO_OWN_HOLD
-     atomic { is_last = (pending == 0 && due) };
-     if
-     :: is_last -> is_last = false; pause_and_resume(k)
-     :: else
-     fi;
-#else
-     count_down(found + 1, k);                                   /* [drop-hold] */
-#endif
-     wait(MUTATORS + me, seen);
+     arrive(k);                                                  /* [drop-hold] */
+     wait_until_stopped(MUTATORS + me);
      atomic {
-#ifndef MUTANT_NO_STOP_MUTEX
-       assert(generation == seen + 1);
-#endif
-       found = 0;
-       seen = 0;
        n++;
 #ifndef MUTANT_NO_STOP_MUTEX
        mutex = false
@@ -294,6 +344,7 @@ proctype Requester(byte me) {
 init {
   byte m;
   atomic {
+    finished = true;
     do
     :: m < MUTATORS -> attached[m] = (m != MUTATORS - 1); run Mutator(m); m++
     :: else -> m = 0; break
