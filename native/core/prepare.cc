@@ -6,6 +6,7 @@
 // that covers its first byte. Headers are read in place: shapes and lengths do not change while an object is live (setShape
 // keeps size and reference map).
 #include <algorithm>
+#include <mutex>
 
 #include "heap.h"
 
@@ -206,6 +207,7 @@ bool Heap::plan(bool forced, u32 prefix) {
     // Not where anything was in the last collection; refs of the collection before that may lie there again. Above it lies whatever may
     // be allocated next: a window that leaves no room for that makes a heap that is nearly empty look exhausted.
     const u32 live_pages = static_cast<u32>(live_granules_ / kGranulesPerPage) + 2;
+    std::lock_guard<SpaceLock> lock(moving.lock);
     const u32 room = moving.large_low;
     const u32 slack = max_pages_ / 8;
     const u32 above = moving.top + slack;
