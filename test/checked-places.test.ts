@@ -1,7 +1,8 @@
 // Checked heaps refuse places that are none, and views that are not a slot's: what typed arrays take in silence.
 import { Heap, Tag, type Mutator, type Ref } from 'glissade'
+import { step } from 'glissade/testing'
 import { describe, expect, it } from 'vitest'
-import { configurations, failure } from './conformance/configurations.js'
+import { concurrent, configurations, failure, overAll } from './conformance/configurations.js'
 
 describe.each(configurations.filter((c) => c.collects))('a checked heap ($name)', ({ options }) => {
   function checked(use: (m: Mutator, heap: Heap) => void): void {
@@ -148,3 +149,38 @@ describe.each(configurations.filter((c) => c.collects))('a checked heap ($name)'
     })
   })
 })
+
+overAll(
+  'a checked concurrent heap',
+  ({ options }) => {
+    it.each(['u8', 'i32', 'ref'] as const)(
+      'knows an array of %s that lies over what was freed before the flip',
+      (kind) => {
+        using heap = Heap.create({ ...options, maxBytes: '8m', checked: true, stepping: true })
+        const array = heap.defineArray('Array', kind)
+        const node = heap.defineShape('Node', { next: 'ref' })
+        const inWord = kind === 'u8' ? 4 : 1 // elements in a word
+        heap.run((m) => {
+          const table = m.roots.table('ref', 2)
+          table.set(1, m.alloc(node))
+          const dead = Array.from({ length: 8 }, () => m.allocArray(array, 20_000 * inWord))
+          const inMidst = dead[4]
+          m[kind === 'u8' ? 'u8' : 'i32'][inMidst * inWord + array.elementsAt] = 0 // looked up, and remembered
+          for (let phase = step(heap); phase !== 'prepare'; phase = step(heap)) expect(phase).not.toBe('idle')
+          const long = m.allocArray(array, 150_000 * inWord)
+          table.set(0, long)
+          expect(inMidst).toBeGreaterThan(long)
+          for (let i = 0; i < 150_000 * inWord; i += 997) {
+            if (kind === 'ref') m.setElementRef(long, i, table.get(1) as Ref)
+            else if (kind === 'u8') m.u8[long * 4 + array.elementsAt + i] = 1
+            else m.i32[long + array.elementsAt + i] = 1
+          }
+          expect(failure(() => m.lengthOf(inMidst)).code).toBe('ERR_STALE_REF')
+          while (step(heap) !== 'idle');
+        })
+        heap.assertValid()
+      },
+    )
+  },
+  concurrent,
+)

@@ -13,6 +13,7 @@ import {
   AreaWord,
   CARD_SHIFT,
   FLAG_BITS,
+  LARGE_BYTES,
   MAX_FIXED_BYTES,
   PAGE_BYTES,
   Tag,
@@ -73,6 +74,26 @@ export class CheckedState {
     this.#starts[granule >>> 5] |= 1 << (granule & 31)
     this.#past[granule >>> 5] &= ~(1 << (granule & 31))
     this.#touched[Math.floor(granule / CHUNK_GRANULES)] = 1
+  }
+
+  /**
+   * A new object of so many granules. Dead large objects are freed before the flip of their cycle, and until that the table has them:
+   * where one of them began, in the midst of a new one, none does any more.
+   */
+  allocated(ref: number, granules: number): void {
+    if (granules * 8 >= LARGE_BYTES) {
+      this.#cachedStart = this.#cachedEnd = 0
+      const first = ref >>> 1
+      const last = first + granules - 1
+      for (let w = first >>> 5; w <= last >>> 5; w++) {
+        const from = w === first >>> 5 ? -1 << (first & 31) : -1
+        const to = w === last >>> 5 ? -1 >>> (31 - (last & 31)) : -1
+        const begins = this.#starts[w] & from & to
+        this.#past[w] |= begins
+        this.#starts[w] &= ~begins
+      }
+    }
+    this.objectAt(ref)
   }
 
   /** Whether objects have moved since the table was made, and nobody has told where to. */

@@ -80,7 +80,7 @@ export function createSlowPath(
   /** The root slot that holds a new object over a safepoint; −1 before the first needs it. */
   let holder = -1
   /** Enters a new object into the table of a checked heap. Returns where it is then. */
-  const enter = (checked: CheckedState, ref: number): number => {
+  const enter = (checked: CheckedState, ref: number, granules: number): number => {
     if (holder < 0) holder = pool.take(0)
     if (checked.behind) {
       // A safepoint, and no root holds the object yet.
@@ -89,7 +89,7 @@ export function createSlowPath(
       ref = core.views.rootsI32[holder]
       hold(0)
     }
-    checked.objectAt(ref)
+    checked.allocated(ref, granules)
     return ref
   }
   const hold = (ref: number): void => {
@@ -122,7 +122,7 @@ export function createSlowPath(
         if (ref === 0) checked?.sync()
       }
       if (ref === 0) throw core.exhausted(granules * 8)
-      return checked === null ? ref : enter(checked, ref)
+      return checked === null ? ref : enter(checked, ref, granules)
     },
     reserveSlowly(bytes) {
       core.checkRunning('m.reserve')
