@@ -62,7 +62,7 @@ bool Heap::initialise(std::string& error, int& error_number) {
   }
   if (options.protect && !protection::watch(this)) {
     error = "watching for stale references";
-    error_number = EBUSY;
+    error_number = EBUSY;  // sigaction of a valid signal is never refused: the table is full
     barrier.close();
     fault_handler::remove(space.flipped());
     return false;

@@ -119,7 +119,8 @@ class Heap {
   layout::Phase step(u32 gates);
   /// Where a stepping cycle rests, waiting until it does.
   Rest rest();
-  /// Lets a cycle that rests in its compaction go on with `page` alone; waits until the cycle rests, and not for the page. False: it rests elsewhere.
+  /// Lets a cycle that rests in its compaction go on with `page` alone; waits until the cycle rests, and not for the page.
+  /// False: it rests elsewhere.
   bool start_page(u32 page);
   /// Lets the cycle pass one gate and does not wait. False: it rests at none.
   bool start_step();

@@ -1,8 +1,8 @@
 // Prepare: from live bits to a complete forwarding, while mutators run and allocate black above `black_begin`.
 //
 // One pass counts live granules by page and chooses the dense prefix. If garbage need not be compacted (reuse.cc), which another pass
-// or two over the pages that are partly live may have to tell, that is all. Otherwise a second finds the dense runs that slide by whole pages and makes fillers of their holes, which
-// are live from then on; a third gives every block its destination (an exclusive scan) and every to-space page the object
+// or two over the pages that are partly live may have to tell, that is all. Otherwise a second finds the dense runs that slide by
+// whole pages and makes fillers of their holes, which are live from then on; a third gives every block its destination (an exclusive scan) and every to-space page the object
 // that covers its first byte. Headers are read in place: shapes and lengths do not change while an object is live (setShape
 // keeps size and reference map).
 #include <algorithm>

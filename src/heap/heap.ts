@@ -238,8 +238,9 @@ export abstract class HeapBase implements Disposable {
   // ---- closing
 
   /**
-   * Ends the heap: collector threads join, pages go back (those of a portable heap when V8 has collected its views). Later use of anything of it is ERR_HEAP_CLOSED. Views stay
-   * valid JavaScript objects. Outside run only; twice is once. In a thread that attached, only that thread leaves.
+   * Ends the heap: collector threads join, pages go back (those of a portable heap when V8 has collected its views). Later use of
+   * anything of it is ERR_HEAP_CLOSED. Views stay valid JavaScript objects. Outside run only; twice is once. In a thread that
+   * attached, only that thread leaves.
    */
   close(): void {
     const core = this._core
