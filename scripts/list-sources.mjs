@@ -1,7 +1,7 @@
-// Prints the C++ files of a folder, one a line, for binding.gyp: a new file joins the build by being there.
+// Prints the C++ files in a folder and its folders, one a line, for binding.gyp: a new file joins the build by being there.
 import { readdirSync } from 'node:fs'
 
 const folder = process.argv[2]
-for (const name of readdirSync(folder).sort()) {
+for (const name of readdirSync(folder, { recursive: true }).sort()) {
   if (name.endsWith('.cc')) console.log(`${folder}/${name}`)
 }

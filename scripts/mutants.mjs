@@ -9,15 +9,15 @@ const plain = [...concurrent, '--inject', '']
 const of = (...workloads) => [...concurrent, '--workload', workloads.join(',')]
 
 const barriers = 'src/heap/barriers.ts'
-const marking = 'native/core/marking.cc'
-const marker = 'native/core/marker.cc'
-const builder = 'native/core/page-builder.cc'
-const compaction = 'native/core/compaction.cc'
-const collector = 'native/core/collector.cc'
-const placement = 'native/core/placement.cc'
-const prepare = 'native/core/prepare.cc'
-const blocks = 'native/core/block-table.h'
-const weakSlots = 'native/core/weak-slots.cc'
+const marking = 'native/core/marking/marking.cc'
+const marker = 'native/core/marking/marker.cc'
+const builder = 'native/core/compaction/page-builder.cc'
+const compaction = 'native/core/compaction/compaction.cc'
+const collector = 'native/core/cycle/collector.cc'
+const placement = 'native/core/compaction/placement.cc'
+const prepare = 'native/core/compaction/prepare.cc'
+const blocks = 'native/core/memory/block-table.h'
+const weakSlots = 'native/core/marking/weak-slots.cc'
 
 export const MUTANTS = [
   // ── the mutator's side
@@ -51,7 +51,7 @@ export const MUTANTS = [
   {
     name: 'visited-slots-of-long-ago',
     what: 'numbers of cycles come again, and what was visited under the same number counts',
-    file: 'native/core/visited-slots.h',
+    file: 'native/core/marking/visited-slots.h',
     find: '      entries_.drop();\n',
     replace: '',
     tests: ['cycle_long_ago'],
@@ -59,7 +59,7 @@ export const MUTANTS = [
   {
     name: 'needs-are-not-noted',
     what: 'nobody knows how long a hole should be, and short ones are never reused',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '    moving.needs.note(need);\n',
     replace: '',
     tests: ['holes_for_one_object'],
@@ -67,7 +67,7 @@ export const MUTANTS = [
   {
     name: 'every-hole-will-do',
     what: 'holes are reused that nothing fits into which the program allocates',
-    file: 'native/core/reuse.cc',
+    file: 'native/core/allocation/reuse.cc',
     find: 'std::clamp(usual_need_, kShortestHole, kLongHole)',
     replace: 'kShortestHole',
     tests: ['are_shorter_than_what_is_allocated'],
@@ -75,7 +75,7 @@ export const MUTANTS = [
   {
     name: 'gaps-miss-the-top',
     what: 'holes near the end of a block are not found',
-    file: 'native/core/block-table.h',
+    file: 'native/core/memory/block-table.h',
     find: 'return dead & ~(dead << 1);',
     replace: 'return (dead & ~(dead << 1)) << 16 >> 16;',
     tests: ['gaps_between_live'],
@@ -99,7 +99,7 @@ export const MUTANTS = [
   {
     name: 'odd-pieces-stay-room',
     what: 'what is too short for what is allocated counts as room for it',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '        moving.dead.write_off();',
     replace: '',
     tests: ['what_is_too_short_for'],
@@ -107,7 +107,7 @@ export const MUTANTS = [
   {
     name: 'a-marker-leaves-a-full-bag',
     what: 'a trace is complete as soon as nobody is at work, whatever has been given away',
-    file: 'native/core/mark-bag.h',
+    file: 'native/core/marking/mark-bag.h',
     find: 'if (at_work_ == 0 && bag_.empty()) {',
     replace: 'if (at_work_ == 0) {',
     tests: ['markers_that_share_a_bag'],
@@ -115,7 +115,7 @@ export const MUTANTS = [
   {
     name: 'a-late-marker-joins',
     what: 'a marker that comes when the trace is complete joins it, and waits',
-    file: 'native/core/mark-bag.h',
+    file: 'native/core/marking/mark-bag.h',
     find: '    if (complete_) return false;\n    at_work_++;\n    return true;',
     replace: '    at_work_++;\n    return true;',
     tests: ['a_marker_that_comes_when'],
@@ -123,7 +123,7 @@ export const MUTANTS = [
   {
     name: 'a-run-ends-too-soon',
     what: 'a run is over though a thread is still in it',
-    file: 'native/core/workers.cc',
+    file: 'native/core/threads/workers.cc',
     find: '  done_.wait(lock, [&] { return running_ == 0; });',
     replace: '',
     tests: ['a_run_is_over_when'],
@@ -131,7 +131,7 @@ export const MUTANTS = [
   {
     name: 'dear-workers-stay',
     what: 'further collector threads are called, whatever they cost',
-    file: 'native/core/workers.cc',
+    file: 'native/core/threads/workers.cc',
     find: '  const u32 called = active_.count(begun_ns);',
     replace: '  const u32 called = count_;',
     tests: ['a_worker_that_is_waited_for'],
@@ -147,7 +147,7 @@ export const MUTANTS = [
   {
     name: 'workers-are-never-tried-again',
     what: 'further collector threads once dismissed stay asleep',
-    file: 'native/core/active-workers.h',
+    file: 'native/core/threads/active-workers.h',
     find: 'if (now_ns >= until_ns_ && count_ != all_) {',
     replace: 'if (false) {',
     tests: ['are_halved_and_tried_again'],
@@ -179,7 +179,7 @@ export const MUTANTS = [
   {
     name: 'portable-growth',
     what: 'the portable collector lets each heap grow to twice what lives',
-    file: 'src/gc/stop-the-world.ts',
+    file: 'src/gc/portable/stop-the-world.ts',
     find: 'this.#liveBytes * this.#growth',
     replace: 'this.#liveBytes * 2',
     tests: ['test/conformance/growth.test.ts'],
@@ -196,7 +196,7 @@ export const MUTANTS = [
   {
     name: 'a-reservation-outlives-a-poll',
     what: 'polls leave a reservation open, and allocations after them are no safepoints',
-    file: 'native/core/safepoint.cc',
+    file: 'native/core/threads/safepoint.cc',
     find: 'void Safepoint::poll(Mutator& mutator) {\n  layout::store_word(mutator.block[layout::kReservedEnd], 0);\n',
     replace: 'void Safepoint::poll(Mutator& mutator) {\n',
     tests: ['test/conformance/reservations.test.ts'],
@@ -352,7 +352,7 @@ export const MUTANTS = [
   {
     name: 'values-not-traced',
     what: 'marking does not follow values',
-    file: 'native/core/marker.h',
+    file: 'native/core/marking/marker.h',
     find: 'if (static_cast<u32>(bits >> 32) == layout::kTagRef) visit(Ref{static_cast<u32>(bits)});',
     replace: '(void)bits;',
     stress: plain,
@@ -476,7 +476,7 @@ export const MUTANTS = [
   {
     name: 'spare-above-the-top',
     what: 'the pause lowers the top, and what was spare above it is given out twice',
-    file: 'native/core/reuse.cc',
+    file: 'native/core/allocation/reuse.cc',
     find: ' && spare_end_ <= moving.top * kGranulesPerPage',
     replace: '',
     stress: of('lists', 'graphs', 'trees'),
@@ -485,7 +485,7 @@ export const MUTANTS = [
   {
     name: 'due-objects-overwritten',
     what: 'the pause lowers the top over what is due and has no mark yet',
-    file: 'native/core/reuse.cc',
+    file: 'native/core/allocation/reuse.cc',
     find: 'if (!may_reuse_ || marking.due_unmarked()) return 0;',
     replace: 'if (!may_reuse_) return 0;',
     stress: of('guardians'),
@@ -645,7 +645,7 @@ export const MUTANTS = [
   {
     name: 'small-object-ends-at-its-group',
     what: 'slots of a small object that lie in the next 64 words of its page are forgotten',
-    file: 'native/core/page-slots.h',
+    file: 'native/core/compaction/page-slots.h',
     find: 'refs_[group + 1] |= small_refs_ >> 1 >> (kWordsPerGroup - 1 - shift);',
     replace: '',
     stress: plain,
@@ -654,7 +654,7 @@ export const MUTANTS = [
   {
     name: 'vector-counts-itself',
     what: 'of 16 references translated together, each counts its own granule among those below it',
-    file: 'native/core/translation-vectors.cc',
+    file: 'native/core/compaction/translation-vectors.cc',
     find: '_mm512_sllv_epi64(_mm512_set1_epi64(-1)',
     replace: '_mm512_sllv_epi64(_mm512_set1_epi64(-2)',
     stress: plain,
@@ -663,7 +663,7 @@ export const MUTANTS = [
   {
     name: 'value-taken-for-reference',
     what: 'of 16 words looked at together, a value is a reference whatever its tag says',
-    file: 'native/core/translation-vectors.cc',
+    file: 'native/core/compaction/translation-vectors.cc',
     find: 'found |= values & _mm512_cmpeq_epi32_mask(words, _mm512_set1_epi32(layout::kTagRef)) >> 1;',
     replace: 'found |= values;',
     stress: of('stacks', 'arrays'),
@@ -672,7 +672,7 @@ export const MUTANTS = [
   {
     name: 'black-slide-half',
     what: 'references to black objects slide by half the distance',
-    file: 'native/core/forwarding.h',
+    file: 'native/core/compaction/forwarding.h',
     find: 'return 2 * static_cast<u32>(slide);',
     replace: 'return static_cast<u32>(slide);',
     stress: plain,
@@ -713,7 +713,7 @@ export const MUTANTS = [
   {
     name: 'weak-roots-not-moved',
     what: 'weak areas are forgotten by the flip: their slots keep old addresses',
-    file: 'native/core/flip.cc',
+    file: 'native/core/compaction/flip.cc',
     find: 'if (!roots.view(i, area)) {',
     replace: 'if (!roots.view(i, area) || area.is_weak()) {',
     stress: of('weak', 'lists'),
@@ -748,7 +748,7 @@ export const MUTANTS = [
   {
     name: 'tlab-not-zeroed',
     what: 'recycled pages become TLABs with what was in them',
-    file: 'native/core/filling.cc',
+    file: 'native/core/compaction/filling.cc',
     find: '    std::memset(source, 0, std::size_t{extent.pages} << kPageShift);',
     replace: '',
     stress: plain,
@@ -756,7 +756,7 @@ export const MUTANTS = [
   {
     name: 'hole-not-zeroed',
     what: 'a hole between live objects becomes a TLAB with what was in it',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '      granules = dirty = hole.granules;',
     replace: '      granules = hole.granules;\n      dirty = 0;',
     stress: plain,
@@ -765,7 +765,7 @@ export const MUTANTS = [
   {
     name: 'hole-a-granule-long',
     what: 'a hole reaches into the object behind it',
-    file: 'native/core/reuse.cc',
+    file: 'native/core/allocation/reuse.cc',
     find: 'found_dead_.add_hole({begin, end - begin});',
     replace: 'found_dead_.add_hole({begin, end - begin + 1});',
     stress: plain,
@@ -782,7 +782,7 @@ export const MUTANTS = [
   {
     name: 'unfit-holes-for-ever',
     what: 'nobody notices that objects do not fit into holes',
-    file: 'native/core/reuse.cc',
+    file: 'native/core/allocation/reuse.cc',
     find: '  if (held + room_needed() / 2 > most) dead_unfit_',
     replace: '  if (held + most > ~0u) dead_unfit_',
     tests: ['holes'],
@@ -806,7 +806,7 @@ export const MUTANTS = [
   {
     name: 'free-memory-not-zeroed',
     what: 'evacuated pages above the live end become TLABs with what was in them',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: 'if (dirty) std::memset(granule_address(first), 0, std::size_t{dirty} * kGranuleSize);',
     replace: '(void)dirty;',
     stress: plain,
@@ -839,7 +839,7 @@ export const MUTANTS = [
   {
     name: 'rests-outlive-a-remark',
     what: 'the rest of a TLAB that was set aside is opened again after a cycle that found it dead, and gave it out',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '  mutator.rests.forget();\n  close_tlab(mutator);',
     replace: '  close_tlab(mutator);',
     stress: plain,
@@ -848,7 +848,7 @@ export const MUTANTS = [
   {
     name: 'black-pages-keep-rests',
     what: 'objects are put into the rest of a page that is born black after its objects have been recorded',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '    keeps_rest = !moving.black;\n',
     replace: '    keeps_rest = true;\n',
     stress: plain,
@@ -877,7 +877,7 @@ export const MUTANTS = [
     // cycle marks stays for a cycle longer, which no model of a program's objects can see.
     name: 'cancelled-flip-stays-black',
     what: 'a flip that the kernel refused leaves allocation black',
-    file: 'native/core/flip.cc',
+    file: 'native/core/compaction/flip.cc',
     find: '    moving.black = false;\n    statistics.flip_us',
     replace: '    statistics.flip_us',
     tests: ['test/stress-regressions.test.ts'],
@@ -891,12 +891,12 @@ export const MUTANTS = [
     what: 'with faults by thread nobody is woken when the page arrives',
     patches: [
       {
-        file: 'native/core/page-barrier.cc',
+        file: 'native/core/barrier/page-barrier.cc',
         find: '      uffd_.wake(reinterpret_cast<void*>(fault.address), kPageSize);',
         replace: '',
       },
       {
-        file: 'native/core/userfaultfd.cc',
+        file: 'native/core/kernel/userfaultfd.cc',
         find: '  dont_wake_ = (features & uffd::kFeatureSigbus) != 0 ? kDontWake : 0;',
         replace: '  dont_wake_ = kDontWake;',
       },
@@ -908,7 +908,7 @@ export const MUTANTS = [
   {
     name: 'spaces-off-page-boundaries',
     what: 'a heap of some sizes is laid out off page boundaries, and the cards of a page are looked for in the wrong place',
-    file: 'native/core/address-space.cc',
+    file: 'native/core/memory/address-space.cc',
     find: 'std::min(round_up(g.max_bytes + g.max_bytes / 4, kPageSize), limit - kPageSize)',
     replace: 'std::min(g.max_bytes + g.max_bytes / 4, limit - kPageSize)',
     tests: ['address_space_spaces', 'odd_sizes'],
@@ -916,7 +916,7 @@ export const MUTANTS = [
   {
     name: 'refused-mremap-takes-all-for-ours',
     what: 'where an mremap was refused half way, mappings of other threads are overwritten',
-    file: 'native/core/address-space.cc',
+    file: 'native/core/memory/address-space.cc',
     find: 'std::strncmp(line, "VmFlags:", 8) == 0 && std::strstr(line, " dc")',
     replace: 'std::strncmp(line, "VmFlags:", 8) == 0',
     tests: ['refuses_half_way'],
@@ -924,7 +924,7 @@ export const MUTANTS = [
   {
     name: 'flip-does-not-lock-the-space',
     what: 'a root area is made while a flip is under way that will be undone',
-    file: 'native/core/flip.cc',
+    file: 'native/core/compaction/flip.cc',
     find: '  std::lock_guard<SpaceLock> lock(moving.lock);\n  Forwarding',
     replace: '  Forwarding',
     tests: ['waits_for_a_parked'],
@@ -932,7 +932,7 @@ export const MUTANTS = [
   {
     name: 'damage-is-followed',
     what: 'marking follows what is no object, where verification is on',
-    file: 'native/core/verification.h',
+    file: 'native/core/verification/verification.h',
     find: '    if (!fault_of(ref)) [[likely]] return true;',
     replace: '    if (ref.word != 0) return true;',
     tests: ['does_not_follow', 'test/verification.test.ts'],
@@ -964,7 +964,7 @@ export const MUTANTS = [
   {
     name: 'large-object-not-cleared',
     what: 'a large object that takes recycled pages of the moving space begins with what was in them',
-    file: 'native/core/allocation.cc',
+    file: 'native/core/allocation/allocation.cc',
     find: '          discard(space.to_page({first}), std::size_t{moving.dirty_end - first} << kPageShift);',
     replace: ';',
     tests: ['test/stress-regressions.test.ts'],

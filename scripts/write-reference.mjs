@@ -68,7 +68,7 @@ function optionRows(options, prefix = '') {
   })
 }
 
-/** The rows of one of the X-macro tables of native/core/statistics.h. */
+/** The rows of one of the X-macro tables of native/core/statistics/statistics.h. */
 function nativeRows(header, macro) {
   const start = header.indexOf(`#define ${macro}(X)`)
   const rows = []
@@ -83,7 +83,7 @@ function nativeRows(header, macro) {
 
 /** What a heap can have at most. What has no name in `layout` is read where it is defined. */
 function limitRows() {
-  const handler = readFileSync(new URL('../native/core/fault-handler.cc', import.meta.url), 'utf8')
+  const handler = readFileSync(new URL('../native/core/barrier/fault-handler.cc', import.meta.url), 'utf8')
   const heaps = /kMaxHeaps = (\d+)/.exec(handler)?.[1]
   if (heaps === undefined) throw new Error('fault-handler.cc does not say how many heaps there may be')
   return [
@@ -110,7 +110,7 @@ function sameNames(what, documented, actual) {
 }
 
 function render() {
-  const header = readFileSync(new URL('../native/core/statistics.h', import.meta.url), 'utf8')
+  const header = readFileSync(new URL('../native/core/statistics/statistics.h', import.meta.url), 'utf8')
   const heap = Heap.create({ maxBytes: '1m', collector: 'none' })
   const stats = heap.stats()
   heap.close()

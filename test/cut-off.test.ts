@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { createContext, runInContext } from 'node:vm'
 import { Heap, type Handle, type Ref } from 'glissade'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { PortableSpace } from '../src/gc/portable-space.js'
+import type { PortableSpace } from '../src/gc/portable/portable-space.js'
 import { AreaKind, AreaWord, LARGE_BYTES, Word, areaBlock } from '../dist/heap/layout.js'
 import { concurrent, failure, overAll } from './conformance/configurations.js'
 

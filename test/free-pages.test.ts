@@ -1,6 +1,6 @@
 // Free pages of the portable collectors: given back they are whole again, and in a time that grows with their number.
 import { expect, it } from 'vitest'
-import { FreePages, type Interval } from '../dist/gc/free-pages.js'
+import { FreePages, type Interval } from '../dist/gc/portable/free-pages.js'
 
 const PAGE = 1024
 

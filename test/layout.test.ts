@@ -1,4 +1,4 @@
-// The two halves of ARCHITECTURE.md agree: constants of src/heap/layout.ts against those of native/core/layout.h.
+// The two halves of ARCHITECTURE.md agree: constants of src/heap/layout.ts against those of native/core/memory/layout.h.
 import { layout, Tag } from 'glissade'
 import { expect, it } from 'vitest'
 import { loadNative } from '../dist/gc/native-loader.js'

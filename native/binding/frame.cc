@@ -2,7 +2,7 @@
 // every `run` of a portable heap, so the arguments are looked at only if it is needed.
 #include "binding/frame.h"
 
-#include "core/layout.h"
+#include "core/memory/layout.h"
 
 namespace glissade::binding {
 

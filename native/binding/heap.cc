@@ -12,7 +12,7 @@
 
 #include "binding/heap-binding.h"
 #include "binding/stepping.h"
-#include "core/fault-handler.h"
+#include "core/barrier/fault-handler.h"
 
 namespace glissade::binding {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/injection.h"
+#include "core/kernel/injection.h"
 
 namespace glissade::binding {
 

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "binding/heap-binding.h"
-#include "core/fault-handler.h"
+#include "core/barrier/fault-handler.h"
 
 namespace glissade::binding {
 namespace {

@@ -1,7 +1,7 @@
 // `probe()` for JavaScript: field by field. See src/gc/capabilities.ts for what is made of it.
 #include "binding/probe.h"
 
-#include "core/probe.h"
+#include "core/kernel/probe.h"
 
 namespace glissade::binding {
 

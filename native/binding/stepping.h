@@ -1,4 +1,4 @@
-// The stepping half of a heap's binding: for tests, on heaps made with `stepping`. native/core/stepping.h says what it steps.
+// The stepping half of a heap's binding: for tests, on heaps made with `stepping`. native/core/compaction/stepping.h says what it steps.
 #pragma once
 
 #include <napi.h>

@@ -1,12 +1,12 @@
 // Making and unmaking a heap, and the operations that are not a collection.
-#include "heap.h"
+#include "core/heap.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "fault-handler.h"
-#include "protection.h"
+#include "core/barrier/fault-handler.h"
+#include "core/verification/protection.h"
 
 namespace glissade {
 

@@ -23,7 +23,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "core/clock.h"
+#include "core/kernel/clock.h"
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 

@@ -26,7 +26,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/clock.h"
+#include "core/kernel/clock.h"
 #include "selftest/kernel.h"
 
 namespace glissade::selftest {

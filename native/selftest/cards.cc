@@ -1,6 +1,6 @@
-// Dirty tracking without a heap: the card table (native/core/card-table.h) finds every dirty card of a range and no other, and the MMU's
+// Dirty tracking without a heap: the card table (native/core/memory/card-table.h) finds every dirty card of a range and no other, and the MMU's
 // summary of it (write-tracking.h) tells every page that was written, however many pieces they lie in.
-#include "core/card-table.h"
+#include "core/memory/card-table.h"
 
 #include <sys/mman.h>
 
@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "core/write-tracking.h"
+#include "core/marking/write-tracking.h"
 #include "testing.h"
 
 using namespace glissade;

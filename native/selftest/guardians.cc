@@ -1,11 +1,11 @@
-// Guarded tables (native/core/weak-slots.h): an object that nothing else refers to is handed over once, whole, with mutators and
+// Guarded tables (native/core/marking/weak-slots.h): an object that nothing else refers to is handed over once, whole, with mutators and
 // collections under way; one that anything refers to is not.
 #include <array>
 #include <memory>
 #include <set>
 #include <vector>
 
-#include "core/root-set.h"
+#include "core/memory/root-set.h"
 #include "selftest/kernel.h"
 #include "weak_slots.h"
 

@@ -1,11 +1,11 @@
 // Injection rules: parsing, messages, and that the same seed gives the same sequence.
-#include "core/injection.h"
+#include "core/kernel/injection.h"
 
 #include <cerrno>
 #include <cstring>
 #include <string>
 
-#include "core/clock.h"
+#include "core/kernel/clock.h"
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 

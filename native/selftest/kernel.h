@@ -15,8 +15,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/kernel/userfaultfd.h"
 #include "core/units.h"
-#include "core/userfaultfd.h"
 #include "selftest/testing.h"
 
 namespace glissade::selftest {

@@ -5,7 +5,7 @@
 
 #include <cstdio>
 
-#include "core/probe.h"
+#include "core/kernel/probe.h"
 #include "selftest/kernel.h"
 
 #ifndef MREMAP_DONTUNMAP

@@ -1,6 +1,6 @@
-// Runs of free pages (native/core/large-objects.h) against a plain list of pages: what is given joins what lies beside it on either side,
+// Runs of free pages (native/core/memory/large-objects.h) against a plain list of pages: what is given joins what lies beside it on either side,
 // and what is taken is the first fit from the end that was asked for.
-#include "core/large-objects.h"
+#include "core/memory/large-objects.h"
 
 #include <random>
 #include <vector>

@@ -7,7 +7,7 @@
 #include <ctime>
 #include <vector>
 
-#include "core/clock.h"
+#include "core/kernel/clock.h"
 #include "selftest/atomicity.h"
 #include "selftest/barrier-bench.h"
 #include "selftest/random_programs.h"

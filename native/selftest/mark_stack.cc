@@ -1,5 +1,5 @@
-// The mark stack (native/core/mark-stack.h): nothing that was pushed is lost or seen twice, in whatever order it is popped and given away.
-#include "core/mark-stack.h"
+// The mark stack (native/core/marking/mark-stack.h): nothing that was pushed is lost or seen twice, in whatever order it is popped and given away.
+#include "core/marking/mark-stack.h"
 
 #include <random>
 

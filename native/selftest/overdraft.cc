@@ -1,4 +1,4 @@
-// The overdraft (native/core/overdraft.h): faults here and there take buffers and free nothing. What they may take
+// The overdraft (native/core/compaction/overdraft.h): faults here and there take buffers and free nothing. What they may take
 // from the kernel is bounded, in whatever order pages are touched.
 #include <vector>
 

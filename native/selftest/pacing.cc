@@ -1,9 +1,9 @@
 // Pacing without a heap: what a share of the work buys, and when a cycle begins. And the lock that breathes.
-#include "core/pacing.h"
+#include "core/allocation/pacing.h"
 
 #include <pthread.h>
 
-#include "core/space-lock.h"
+#include "core/memory/space-lock.h"
 #include "testing.h"
 
 using namespace glissade;

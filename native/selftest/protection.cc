@@ -1,4 +1,4 @@
-// The page-protect mode (native/core/protection.h) under threads that allocate and collect: nothing is recycled, and nothing that
+// The page-protect mode (native/core/verification/protection.h) under threads that allocate and collect: nothing is recycled, and nothing that
 // is still needed is out of reach. That a stale touch is reported is for JavaScript's tests: it ends the process.
 #include <pthread.h>
 

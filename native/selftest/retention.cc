@@ -1,5 +1,5 @@
-// Retention (native/core/retention.h): memory that a heap has needed and needs no longer goes back to the system.
-#include "core/retention.h"
+// Retention (native/core/memory/retention.h): memory that a heap has needed and needs no longer goes back to the system.
+#include "core/memory/retention.h"
 
 #include "native-mutator.h"
 #include "selftest/kernel.h"

@@ -1,4 +1,4 @@
-// Reuse in place (native/core/reuse.cc): garbage that is whole pages, or leaves holes with room for the program's objects, is allocated
+// Reuse in place (native/core/allocation/reuse.cc): garbage that is whole pages, or leaves holes with room for the program's objects, is allocated
 // into again without a flip; garbage that does not, or is of no use to the program, is compacted; what a root stack held above its
 // top is gone before memory is given out again.
 #include "native-mutator.h"

@@ -1,4 +1,4 @@
-// The safepoint (native/core/safepoint.h): what a mutator finds in its control words when a stop is over, wherever it spent it, and which
+// The safepoint (native/core/threads/safepoint.h): what a mutator finds in its control words when a stop is over, wherever it spent it, and which
 // threads a stop is counted for.
 #include "native-mutator.h"
 #include "selftest/kernel.h"

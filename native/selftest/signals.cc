@@ -3,7 +3,7 @@
 #include <setjmp.h>
 #include <sys/syscall.h>
 
-#include "core/fault-handler.h"
+#include "core/barrier/fault-handler.h"
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 

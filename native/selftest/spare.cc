@@ -1,4 +1,4 @@
-// Spare dead space (native/core/reuse.cc): what is born while a cycle decides goes to holes that the cycle before kept back, so a
+// Spare dead space (native/core/allocation/reuse.cc): what is born while a cycle decides goes to holes that the cycle before kept back, so a
 // heap whose garbage fits its holes neither grows nor flips; it is as young as anything that is born then, and a hole is given out
 // once.
 #include "native-mutator.h"

@@ -1,11 +1,11 @@
-// What is counted and when (native/core/histogram.h, phase-log.h), without a heap: the buckets and percentiles of durations, and which
+// What is counted and when (native/core/statistics/histogram.h, phase-log.h), without a heap: the buckets and percentiles of durations, and which
 // entries of a full log can be read.
-#include "core/statistics.h"
+#include "core/statistics/statistics.h"
 
 #include <memory>
 #include <vector>
 
-#include "core/phase-log.h"
+#include "core/statistics/phase-log.h"
 #include "testing.h"
 
 using namespace glissade;

@@ -1,6 +1,6 @@
-// What an object does not fit into waits for others (native/core/tlab-rests.h, DeadSpace of moving-space.h): the rests of TLABs, and
+// What an object does not fit into waits for others (native/core/allocation/tlab-rests.h, DeadSpace of moving-space.h): the rests of TLABs, and
 // the holes that are passed over.
-#include "core/tlab-rests.h"
+#include "core/allocation/tlab-rests.h"
 
 #include "native-mutator.h"
 #include "selftest/kernel.h"

@@ -1,5 +1,5 @@
 // Translation: which words of a page are taken for references, what becomes of each, and that the two ways to do it are one.
-#include "core/translation.h"
+#include "core/compaction/translation.h"
 
 #include <cstring>
 #include <random>

@@ -1,11 +1,11 @@
-// What was visited at the slots of a card (native/core/visited-slots.h): whatever it knows, marking visits what was stored since, and little else.
-#include "core/visited-slots.h"
+// What was visited at the slots of a card (native/core/marking/visited-slots.h): whatever it knows, marking visits what was stored since, and little else.
+#include "core/marking/visited-slots.h"
 
 #include <algorithm>
 #include <array>
 #include <vector>
 
-#include "core/marker.h"
+#include "core/marking/marker.h"
 #include "native-mutator.h"
 
 using namespace glissade;

@@ -1,4 +1,4 @@
-// Random weak slots and ephemerons (native/core/weak-slots.h) beside a model.
+// Random weak slots and ephemerons (native/core/marking/weak-slots.h) beside a model.
 #include <memory>
 #include <vector>
 

@@ -1,4 +1,4 @@
-// Weak slots in the remark pause (native/core/weak-slots.h): what it is the first to see, what it marks itself, and what it is given
+// Weak slots in the remark pause (native/core/marking/weak-slots.h): what it is the first to see, what it marks itself, and what it is given
 // up for.
 #include <unistd.h>
 #include <vector>

@@ -1,4 +1,4 @@
-// Weak arrays and ephemerons (native/core/weak-slots.h): a slot is cleared by the collection that finds its object dead, and by
+// Weak arrays and ephemerons (native/core/marking/weak-slots.h): a slot is cleared by the collection that finds its object dead, and by
 // no other, whenever it was stored and whatever the mutator does with it meanwhile.
 #include <vector>
 

@@ -1,7 +1,7 @@
 // What the self-tests of weak slots share: a heap with the four kinds of weak arrays, and arrays in root slots.
 #pragma once
 
-#include "core/weak-slots.h"
+#include "core/marking/weak-slots.h"
 #include "native-mutator.h"
 
 namespace glissade::testing {

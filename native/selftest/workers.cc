@@ -1,14 +1,14 @@
-// The collector's threads beyond the first (native/core/workers.h), how many of them are called (native/core/active-workers.h), and
-// how they share a trace (native/core/mark-bag.h).
-#include "core/workers.h"
+// The collector's threads beyond the first (native/core/threads/workers.h), how many of them are called (native/core/threads/active-workers.h), and
+// how they share a trace (native/core/marking/mark-bag.h).
+#include "core/threads/workers.h"
 
 #include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
 
-#include "core/clock.h"
-#include "core/mark-bag.h"
+#include "core/kernel/clock.h"
+#include "core/marking/mark-bag.h"
 #include "testing.h"
 
 using namespace glissade;

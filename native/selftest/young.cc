@@ -1,4 +1,4 @@
-// Young cycles (native/core/young-cycles.h): what is new lives if anything refers to it, what is old is not traced again, and
+// Young cycles (native/core/marking/young-cycles.h): what is new lives if anything refers to it, what is old is not traced again, and
 // what has died with its mark goes with the next full trace.
 #include "native-mutator.h"
 #include "selftest/kernel.h"

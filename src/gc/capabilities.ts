@@ -1,6 +1,6 @@
 // Which collector a heap gets, and why: a pure function of what the probe found and what was asked for.
 //
-// The probe (native/core/probe.cc) registers a range, moves a page and copies one; no decision here rests on a
+// The probe (native/core/kernel/probe.cc) registers a range, moves a page and copies one; no decision here rests on a
 // version number. Reasons say what was chosen and why; remedies say how to get more, one sentence each, and are
 // empty when nothing is missing. `heap.capabilities` and `glissade doctor` show both.
 

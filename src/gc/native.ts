@@ -21,10 +21,10 @@ export interface NativeHeapOptions {
   readonly faults: number
   /** 1: every collection moves all but large objects to addresses not used lately (checked heaps). */
   readonly freshWindows: number
-  /** 1: freed memory faults at once (native/core/protection.h). */
+  /** 1: freed memory faults at once (native/core/verification/protection.h). */
   readonly protect: number
   readonly stepping: number
-  /** 0 to 4: native/core/verification.h. */
+  /** 0 to 4: native/core/verification/verification.h. */
   readonly verify: number
 }
 

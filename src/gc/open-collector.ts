@@ -8,9 +8,9 @@ import type { Collector, CollectorName } from './collector.js'
 import { ConcurrentCollector } from './concurrent.js'
 import type { NativeBinding } from './native.js'
 import { loadNative, probeHere } from './native-loader.js'
-import { NoCollector } from './none.js'
+import { NoCollector } from './portable/none.js'
 import { anyOf, refusalOf } from './refusals.js'
-import { StopTheWorldCollector } from './stop-the-world.js'
+import { StopTheWorldCollector } from './portable/stop-the-world.js'
 
 /** What a heap can do here, and the reasons. */
 export interface Capabilities {

@@ -12,9 +12,9 @@ export interface Refusal {
   readonly remedies: readonly string[]
 }
 
-/** Entries in the table of native/core/fault-handler.cc. */
+/** Entries in the table of native/core/barrier/fault-handler.cc. */
 const SIGBUS_HEAPS = 256
-/** … of native/core/protection.cc. */
+/** … of native/core/verification/protection.cc. */
 const PROTECTED_HEAPS = 64
 /** Below that a smaller heap takes hardly fewer addresses. */
 const SMALL_BYTES = 2 ** 28

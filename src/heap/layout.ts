@@ -1,6 +1,6 @@
 // Where everything lies in a heap's memory: the TypeScript half of ARCHITECTURE.md ("Memory of one heap").
 //
-// These are facts shared with native/core/layout.h, not tunables; a test compares the two. Word indices are into the
+// These are facts shared with native/core/memory/layout.h, not tunables; a test compares the two. Word indices are into the
 // Int32 view of the control words unless the comment says otherwise. Nothing here has state.
 
 /** A granule is 8 bytes: objects start on one and are whole numbers of them. */

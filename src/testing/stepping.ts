@@ -3,7 +3,7 @@
 // The collector thread of a heap made with `stepping: true` stops at gates; between two of them it does what the test asks
 // for and nothing else, so what the test sees in between does not race with it. Within one page the collector can be held
 // at a point of its work, and the collector and this thread can be given turns on a page, in any order: a virtual schedule,
-// the same every time. native/core/stepping.h has the rules.
+// the same every time. native/core/compaction/stepping.h has the rules.
 
 import type { Heap } from '../glissade.js'
 import type { NativeHeap, NativeStepping } from '../gc/native.js'
@@ -26,7 +26,7 @@ export const PAGE_KINDS = ['compacted', 'prefix', 'black', 'large', 'root', 'emp
 export type PageKind = (typeof PAGE_KINDS)[number]
 
 export const PAGE_STATES = ['untouched', 'building', 'built', 'mapped'] as const
-/** The states of native/core/page-state.h. */
+/** The states of native/core/compaction/page-state.h. */
 export type PageState = (typeof PAGE_STATES)[number]
 
 export const HOLD_POINTS = [

@@ -1,5 +1,5 @@
 /*
- * The safepoint protocol (native/core/safepoint.cc): how mutators enter and leave run(), and how a pause or an inspection stops them.
+ * The safepoint protocol (native/core/threads/safepoint.cc): how mutators enter and leave run(), and how a pause or an inspection stops them.
  *
  * MUTATORS mutators go in and out of run() and poll, without end, and may stay parked for ever at any time, or run until
  * they are asked; the last one attaches and detaches as well; the first may make INSPECTIONS inspections. REQUESTERS threads

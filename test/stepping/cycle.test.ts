@@ -253,7 +253,7 @@ describe.runIf(chosen.length > 0)('the names', () => {
   })
 
   it('every edge of the page states has its line in the table of page-state.h, and its test', () => {
-    const header = readFileSync(new URL('../../native/core/page-state.h', import.meta.url), 'utf8')
+    const header = readFileSync(new URL('../../native/core/compaction/page-state.h', import.meta.url), 'utf8')
     const inHeader = [...header.matchAll(/^ {2}X\((\w+), (\w+), (\w+), [+-]?\d\)/gm)].map(([, edge, from, to]) => ({
       edge,
       from,
