@@ -329,8 +329,8 @@ export const MUTANTS = [
     name: 'remark-skips-cards',
     what: 'remark takes the dirty cards and does not scan them',
     file: marking,
-    find: '    return false;\n  }\n  Marker marker(heap_, false, work_[0]);\n  scan_heap_cards(marker, false);',
-    replace: '    return false;\n  }\n  Marker marker(heap_, false, work_[0]);',
+    find: '  heap_.roots.note_stack_tops();\n  Marker marker(heap_, false, work_[0]);\n  scan_heap_cards(marker, false);',
+    replace: '  heap_.roots.note_stack_tops();\n  Marker marker(heap_, false, work_[0]);',
     stress: of('lists', 'graphs'),
   },
   {

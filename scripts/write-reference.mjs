@@ -99,7 +99,10 @@ function limitRows() {
     ['bytes of a fixed object, header included', layout.MAX_FIXED_BYTES, 'ERR_BAD_SHAPE'],
     ['elements of an array', layout.MAX_ARRAY_LENGTH, 'ERR_BOUNDS'],
     ['bytes of one `m.reserve`', layout.MAX_RESERVED_BYTES, 'ERR_BOUNDS'],
-  ].map(([what, most, error]) => [what, most, code(error)])
+  ].map(([what, most, error]) => {
+    if (most === undefined || Number.isNaN(most)) throw new Error(`no limit is known of ${what}`)
+    return [what, most, code(error)]
+  })
 }
 
 function sameNames(what, documented, actual) {

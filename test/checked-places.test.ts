@@ -37,6 +37,31 @@ describe.each(configurations.filter((c) => c.collects))('a checked heap ($name)'
     })
   })
 
+  it('refuses the top of a root area that is none, at the next safepoint', () => {
+    checked((m, heap) => {
+      const node = heap.defineShape('Node', { i: 'i32' })
+      const stack = m.roots.stack('ref', 10, { name: 'operands' })
+      for (const top of [11, -1]) {
+        m.control[stack.topIndex] = top
+        for (const safepoint of [
+          () => m.alloc(node),
+          () => m.reserve(8),
+          () => m.parked(() => 0),
+          () => heap.collectSync(),
+        ]) {
+          expect(failure(safepoint)).toEqual({
+            code: 'ERR_BOUNDS',
+            message: expect.stringMatching(
+              `the top of operands is ${top}, and it lies between 0 and the capacity, 10: `,
+            ) as string,
+          })
+        }
+        m.control[stack.topIndex] = 10
+        m.alloc(node)
+      }
+    })
+  })
+
   it('refuses a source of a copy that is no whole number: it would copy NaN', () => {
     checked((m, heap) => {
       const node = heap.defineShape('Node', { v: 'value', w: 'value' })

@@ -154,6 +154,7 @@ class NativeMutator {
     return top++;
   }
   void pop(u32 slots = 1) { top -= slots; }
+  i32 area() const { return area_; }
   void publish_top() {
     layout::store_word(heap_.space.control()[layout::kAreaBase + static_cast<u32>(area_) * layout::kAreaWords + layout::kAreaTop],
                        static_cast<i32>(top));

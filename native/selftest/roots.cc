@@ -1,5 +1,8 @@
 // Root areas: what an area is made of and how much there is of it; and references that are stored into tables, or onto many cards, when
-// the trace has been there already.
+// the trace has been there already; tops that move when they must not.
+#include <atomic>
+#include <thread>
+
 #include "native-mutator.h"
 #include "selftest/kernel.h"
 
@@ -183,6 +186,36 @@ TEST(the_areas_of_a_mutator_go_with_it_to_the_last) {
   heap.detach(*mutator);
   AreaView area;
   for (u32 i = 0; i < 5; i++) CHECK(!heap.roots.view(i, area));
+}
+
+TEST(a_top_that_moves_beside_the_remark_pause_parts_what_is_visited_from_what_is_cleared) {
+  constexpr u32 kSlots = 8;
+  HeapOptions options = small_heap();
+  options.verify = 2;
+  options.reuse = Reuse::Never;  // every collection flips: a stale slot would lead into another object
+  TestHeap test(options);
+  REQUIRE(test.heap);
+  NativeMutator m(test, 64);
+  for (u32 round = 0; round < 200; round++) {
+    for (u32 i = 0; i < kSlots; i++) m.push(m.alloc_node());
+    m.pop(kSlots);  // garbage, of which the slots still know
+    m.publish_top();
+    m.park();
+    std::atomic<bool> ended{false};
+    std::thread against_the_rule([&] {
+      const i32 area = m.area();
+      i32* top = test.heap->space.control() + layout::kAreaBase + static_cast<u32>(area) * layout::kAreaWords + layout::kAreaTop;
+      for (u32 i = 0; !ended.load(std::memory_order_relaxed); i++) layout::store_word(*top, i / 64 % 2 ? kSlots : 0);
+      layout::store_word(*top, 0);
+    });
+    test.heap->collect();
+    ended.store(true, std::memory_order_relaxed);
+    against_the_rule.join();
+    m.unpark();
+    REQUIRE(test.heap->verification.take_violation() == std::string());
+    // What is there lives: it was below the top that the pause saw.
+    for (u32 i = 0; i < kSlots; i++) CHECK(m.root(i) == 0 || m.is_node(m.root(i)));
+  }
 }
 
 TEST(a_heap_holds_its_maximum_and_no_page_more) {

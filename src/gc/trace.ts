@@ -5,15 +5,16 @@
 
 import type { HeapCore } from '../heap/heap-core.js'
 import {
+  SLOT_MAP_BASE,
   AreaKind,
   AreaWord,
   ShapeKind,
   ShapeWord,
-  SLOT_MAP_BASE,
   Tag,
   Word,
   areaBlock,
   isWeakArea,
+  liveSlots,
   slotWords,
 } from '../heap/layout.js'
 import { entryOf } from './shape-reader.js'
@@ -28,7 +29,7 @@ export function forEachSlotOfArea(
   const block = areaBlock(area)
   const step = slotWords(control[block + AreaWord.Kind])
   const start = control[block + AreaWord.Start]
-  const top = control[block + AreaWord.Top]
+  const top = liveSlots(control, area)
   for (let slot = 0; slot < top; slot++) visit(slot, start + slot * step, step === 2)
 }
 

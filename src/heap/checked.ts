@@ -347,7 +347,8 @@ export class CheckedState {
     }
     throw new HeapError(
       'ERR_BOUNDS',
-      `${what} belongs to no live object: the index is past the object's end, or the Ref is no Ref${this.#orElsewhere}`,
+      `${what} belongs to no live object: the index is past the object's end, the Ref is no Ref, or it was made by no ` +
+        `allocator of m${this.#orElsewhere}`,
     )
   }
 
@@ -407,6 +408,25 @@ export class CheckedState {
       throw new HeapError('ERR_WRONG_SHAPE', `${what}: a root area of refs lies there, whose view is m.rootsI32`)
     } else if (value !== 0) {
       this.checkObject(value as number, `${what} (the stored Ref)`)
+    }
+  }
+
+  /** Generated code stores tops as it likes. Those of other threads are theirs to tell. */
+  checkTops(what: string): void {
+    const { control } = this.#core.views
+    for (let area = 0; area < control[Word.AreaCount]; area++) {
+      const block = areaBlock(area)
+      const top = control[block + AreaWord.Top]
+      const capacity = control[block + AreaWord.Capacity]
+      if (top >= 0 && top <= capacity) continue
+      const owner = control[block + AreaWord.Owner]
+      if (control[block + AreaWord.Kind] === AreaKind.Free || (owner >= 0 && owner !== this.#core.mutatorIndex))
+        continue
+      throw new HeapError(
+        'ERR_BOUNDS',
+        `${what}: the top of ${this.#core.nameOfArea(area) ?? `root area ${area}`} is ${top}, and it lies between 0 and the capacity, ` +
+          `${capacity}: m.control[area.topIndex] takes a number of slots, not of words or bytes, and no index of m.rootsI32`,
+      )
     }
   }
 

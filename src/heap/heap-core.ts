@@ -23,6 +23,8 @@ export interface Checks {
   reach(ref: Ref): void
   /** Throws where no live object begins. */
   checkObject(ref: Ref, what: string): void
+  /** Throws where a root area of this thread or of the heap has a top that is none. */
+  checkTops(what: string): void
 }
 
 /** The mutator of this thread (mutator.ts), as far as the heap's parts below it must know of it. */
@@ -162,6 +164,7 @@ export class HeapCore {
   }
   /** At the head of everything that is a safepoint, but for allocations that need not be one. */
   checkSafepoint(what: string): void {
+    this.checked?.checkTops(what)
     if (!this.inspecting) return
     throw new HeapError(
       'ERR_NO_SAFEPOINT',

@@ -109,6 +109,12 @@ export type AreaKind = (typeof AreaKind)[keyof typeof AreaKind]
 export const isWeakArea = (kind: number): boolean => kind >= AreaKind.WeakRefTable
 /** 32-bit words of a slot in an area of this kind. */
 export const slotWords = (kind: number): 1 | 2 => (kind === AreaKind.ValueStack || kind === AreaKind.ValueTable ? 2 : 1)
+/** Slots of a root area below its top, which generated code may have stored wrongly: never more than there are. */
+export function liveSlots(control: Int32Array, area: number): number {
+  const block = areaBlock(area)
+  const capacity = control[block + AreaWord.Capacity]
+  return Math.min(control[block + AreaWord.Top] >>> 0, capacity)
+}
 
 export const SHAPE_BASE = AREA_BASE + AREA_WORDS * MAX_AREAS
 export const SHAPE_WORDS = 4
@@ -181,6 +187,7 @@ export const layout = {
   LARGE_BYTES,
   MAX_FIXED_BYTES,
   MAX_ARRAY_LENGTH,
+  MAX_RESERVED_BYTES,
   CARD_SHIFT,
   FLAG_BITS,
   MAGIC,

@@ -157,8 +157,8 @@ function checkReservation(bytes: unknown): void {
   if (typeof bytes === 'number' && Number.isInteger(bytes) && bytes >= 0 && bytes <= MAX_RESERVED_BYTES) return
   throw new HeapError(
     'ERR_BOUNDS',
-    `m.reserve takes a whole number of bytes from 0 to ${MAX_RESERVED_BYTES}; got ${show(bytes)}: ` +
-      'make larger objects before it, and keep them in a root area',
+    `m.reserve takes a whole number of bytes from 0 to ${MAX_RESERVED_BYTES}; got ${show(bytes)}` +
+      (Number(bytes) > MAX_RESERVED_BYTES ? ': make larger objects before it, and keep them in a root area' : ''),
   )
 }
 

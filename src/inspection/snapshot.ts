@@ -14,13 +14,14 @@ import { forEachReferenceSlot, forEachSlotOfArea, referenceIn } from '../gc/trac
 import { HeapError } from '../heap/errors.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import {
+  GRANULE_BYTES,
   AreaKind,
   AreaWord,
-  GRANULE_BYTES,
   WeakElements,
   Word,
   areaBlock,
   isWeakArea,
+  liveSlots,
   slotWords,
 } from '../heap/layout.js'
 import type { Mutator } from '../heap/mutator.js'
@@ -98,8 +99,7 @@ export function writeSnapshot(
 
 function areaBytes(core: HeapCore, area: number): number {
   const { control } = core.views
-  const block = areaBlock(area)
-  return control[block + AreaWord.Top] * slotWords(control[block + AreaWord.Kind]) * 4
+  return liveSlots(control, area) * slotWords(control[areaBlock(area) + AreaWord.Kind]) * 4
 }
 
 class Graph {

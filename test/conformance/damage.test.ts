@@ -1,7 +1,7 @@
 // Inspections of a heap whose words were stored over: told at once, whatever the number that lies there.
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Heap, type Ref } from 'glissade'
+import { Heap, Tag, Tagged, type Ref } from 'glissade'
 import { expect, it } from 'vitest'
 import { failure, overAll } from './configurations.js'
 
@@ -50,4 +50,35 @@ overAll('a damaged heap', (configuration) => {
     })
     heap.close()
   })
+
+  it.runIf(configuration.collects)(
+    'in which the top of a stack is none keeps the areas beside it through collections',
+    () => {
+      const heap = Heap.create({ maxBytes: '4m', ...configuration.options })
+      const node = heap.defineShape('Node', { key: 'i32' })
+      heap.run((m) => {
+        // A page each, so that one begins where the other ends.
+        const before = m.roots.table('value', 512)
+        const stack = m.roots.stack('value', 512)
+        const behind = m.roots.table('value', 512)
+        const held = m.roots.table('ref', 1)
+        for (const top of [-3, 520, 2 ** 31 - 1, -(2 ** 31)]) {
+          held.set(0, m.alloc(node))
+          // A number of the embedder's that looks like a Ref: to move it would be to lose it.
+          const number = held.get(0) as Ref
+          for (const area of [before, behind]) {
+            for (let i = 0; i < 512; i++) area.set(i, new Tagged(Tag.User0, number))
+          }
+          m.control[stack.topIndex] = top
+          m.alloc(node)
+          heap.collectSync()
+          m.control[stack.topIndex] = 0
+          for (const area of [before, behind]) {
+            for (let i = 0; i < 512; i++) expect(area.get(i)).toEqual(new Tagged(Tag.User0, number))
+          }
+        }
+      })
+      heap.close()
+    },
+  )
 })

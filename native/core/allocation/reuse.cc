@@ -138,10 +138,10 @@ void Heap::choose_spare() {
 }
 
 void Heap::zero_above_stacks() {
-  roots.for_each([](const AreaView& area) {
+  roots.for_each([&](const AreaView& area) {
     if (!area.is_stack()) return;
     u8* begin = reinterpret_cast<u8*>(area.words);
-    const std::size_t top = std::size_t{area.top} * area.slot_bytes();
+    const std::size_t top = std::size_t{roots.noted_top(area.index)} * area.slot_bytes();
     const std::size_t page = round_up(top, kPageSize);
     const std::size_t end = round_up(std::size_t{area.capacity} * area.slot_bytes(), kPageSize);
     std::memset(begin + top, 0, page - top);

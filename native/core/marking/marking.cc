@@ -80,6 +80,7 @@ void Marking::note_weak_roots(const AreaView& area, u32 begin, u32 end) {
 void Marking::visit_stack(Marker& marker, u32 index, bool concurrent) {
   AreaView area;
   if (!heap_.roots.view(index, area)) return;
+  if (!concurrent) area.top = heap_.roots.noted_top(index);
   std::vector<u64>& shadow = heap_.roots.shadow(index);
   const u8* bytes = reinterpret_cast<const u8*>(area.words);
   const std::size_t words = (std::size_t{area.top} * area.slot_bytes() + 7) / 8;
@@ -247,6 +248,7 @@ bool Marking::remark(bool last) {
     deferred_ = true;
     return false;
   }
+  heap_.roots.note_stack_tops();
   Marker marker(heap_, false, work_[0]);
   scan_heap_cards(marker, false);
   for (u32 card : root_cards_) visit_root_card(marker, card);

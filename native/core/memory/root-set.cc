@@ -28,6 +28,11 @@ bool RootSet::view(u32 area, AreaView& out) const {
   return true;
 }
 
+void RootSet::note_stack_tops() {
+  AreaView area;
+  for (u32 i = 0; i < layout::kMaxAreas; i++) noted_tops_[i] = view(i, area) && area.is_stack() ? area.top : 0;
+}
+
 i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
   const bool value = kind == layout::AreaKind::ValueStack || kind == layout::AreaKind::ValueTable;
   const u32 needed = pages_for_bytes(std::size_t{slots} * (value ? 8 : 4));

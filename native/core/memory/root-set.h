@@ -65,6 +65,11 @@ class RootSet {
   /// The area that a page of the root region belongs to, and -1 for none.
   i32 area_of_page(u32 root_page) const { return __atomic_load_n(&page_area_[root_page], __ATOMIC_RELAXED); }
 
+  /// The remark pause looks at the top of each stack once: a thread that is parked may be storing one, against the rule, and
+  /// what is visited, what is cleared and what is verified have to be parted at the same place.
+  void note_stack_tops();
+  u32 noted_top(u32 area) const { return noted_tops_[area]; }
+
   /// Copies of stacks, made when roots are traced and renewed while precleaning.
   std::vector<u64>& shadow(u32 area) { return shadows_[area]; }
 
@@ -78,6 +83,7 @@ class RootSet {
   u32 used_end_ = 0;  // pages below have been given out before
   std::vector<i32> page_area_;
   std::vector<u64> shadows_[layout::kMaxAreas];
+  u32 noted_tops_[layout::kMaxAreas] = {};
   bool in_cycle_ = false;
   bool retired_[layout::kMaxAreas] = {};  // freed in this cycle, its pages still taken
 };

@@ -81,7 +81,8 @@ void Verification::check_marking() {
   // Weak slots as well: whose object is dead has been cleared.
   heap_.roots.for_each([&](const AreaView& area) {
     const u8* words = reinterpret_cast<const u8*>(area.words);
-    for (u32 i = 0; i < area.top; i++) {
+    const u32 top = area.is_stack() ? heap_.roots.noted_top(area.index) : area.top;
+    for (u32 i = 0; i < top; i++) {
       if (area.is_value()) {
         if (word_at(words + i * 8ull + 4) == layout::kTagRef) stack.push_back({{word_at(words + i * 8ull)}, {0}});
       } else if (const u32 word = word_at(words + i * 4ull)) {

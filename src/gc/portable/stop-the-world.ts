@@ -21,17 +21,18 @@
 
 import { promisify } from 'node:util'
 import {
-  AreaKind,
-  AreaWord,
   GRANULE_BYTES,
   PAGE_BYTES,
+  SLOT_MAP_BASE,
+  AreaKind,
+  AreaWord,
   ShapeKind,
   ShapeWord,
-  SLOT_MAP_BASE,
   Tag,
   Word,
   areaBlock,
   isWeakArea,
+  liveSlots,
   slotWords,
 } from '../../heap/layout.js'
 import { roundUp, type PortableMemory } from '../../heap/memory.js'
@@ -253,7 +254,7 @@ export class StopTheWorldCollector extends PortableCollector {
       if (kind === AreaKind.Free || (isWeakArea(kind) && !withWeak)) continue
       const step = slotWords(kind)
       const start = control[block + AreaWord.Start]
-      const end = start + control[block + AreaWord.Top] * step
+      const end = start + liveSlots(control, a) * step
       for (let word = start; word < end; word += step) {
         if (step === 1 ? rootsI32[word] === 0 : rootsI32[word + 1] !== Tag.Ref) continue
         const forwarded = visit(rootsI32[word])
@@ -324,7 +325,7 @@ export class StopTheWorldCollector extends PortableCollector {
       if (kind === AreaKind.Free) continue
       const start = control[block + AreaWord.Start]
       const step = slotWords(kind)
-      rootsI32.fill(0, start + control[block + AreaWord.Top] * step, start + control[block + AreaWord.Capacity] * step)
+      rootsI32.fill(0, start + liveSlots(control, a) * step, start + control[block + AreaWord.Capacity] * step)
     }
   }
 

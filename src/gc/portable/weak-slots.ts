@@ -15,6 +15,7 @@ import {
   Word,
   areaBlock,
   isWeakArea,
+  liveSlots,
 } from '../../heap/layout.js'
 import type { Views } from '../../heap/memory.js'
 import { IntList, Waiting } from '../int-lists.js'
@@ -115,7 +116,7 @@ export class WeakSlots {
       const kind = control[block + AreaWord.Kind]
       if (!isWeakArea(kind)) continue
       const start = control[block + AreaWord.Start]
-      for (let word = start; word < start + control[block + AreaWord.Top]; word++) {
+      for (let word = start; word < start + liveSlots(control, area); word++) {
         const ref = rootsI32[word]
         if (ref === 0 || this.#marks.isMarked(ref)) continue
         this.#deadRoots.push(word)
