@@ -23,7 +23,7 @@ export interface Diagnosis {
   readonly remedies: readonly string[]
 }
 
-export function diagnose(probe: Probe | NoProbe): Diagnosis {
+function diagnose(probe: Probe | NoProbe): Diagnosis {
   const { mode, reasons, remedies } = chooseMode(probe)
   const nothing = { available: false, userModeOnly: false, move: false, sigbus: false, wpAsync: false }
   const { available, userModeOnly, move, sigbus, wpAsync } = isProbe(probe) ? probe.userfaultfd : nothing
@@ -36,7 +36,7 @@ export function diagnose(probe: Probe | NoProbe): Diagnosis {
   }
 }
 
-export function render(diagnosis: Diagnosis): string {
+function render(diagnosis: Diagnosis): string {
   const paint = painter()
   const { kernel, userfaultfd, mode, reasons, remedies } = diagnosis
   const lines: string[] = []

@@ -36,7 +36,7 @@ export function referenceSlots(core: HeapCore, id: number): string[] | null {
 }
 
 /** The slot of a fixed shape that begins so many bytes into its objects. */
-export function fixedSlotAt(shape: AnyShape & { readonly array: false }, bytes: number): string | undefined {
+function fixedSlotAt(shape: AnyShape & { readonly array: false }, bytes: number): string | undefined {
   return Object.entries(shape.slots).find(([name, kind]) => shape.at[name] * SLOT_BYTES[kind] === bytes)?.[0]
 }
 

@@ -149,7 +149,7 @@ export const ShapeKind = {
 export const WeakElements = { None: 0, Elements: 1, Keys: 2 } as const
 
 /** Free memory: a walker takes it as "empty to the end of this TLAB". */
-export const FREE_SHAPE = 0
+const FREE_SHAPE = 0
 /** Dead space with a length: word 1 is granules << 2. */
 export const FILLER_SHAPE = 1
 export const FIRST_SHAPE = 2

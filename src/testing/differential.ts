@@ -32,7 +32,7 @@ export const REFERENCES: readonly OracleConfiguration[] = [
 ]
 
 /** Over one of them, chosen by its seed. */
-export const CONCURRENT: readonly OracleConfiguration[] = [
+const CONCURRENT: readonly OracleConfiguration[] = [
   {
     name: 'concurrent',
     options: { collector: 'concurrent', verify: 3 },

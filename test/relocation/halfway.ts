@@ -5,7 +5,7 @@ import { step } from 'glissade/testing'
 
 /** Arrays that survive, and their lengths: six pages each, never on page boundaries. */
 export const ARRAYS = 64
-export const LENGTH = 3000
+const LENGTH = 3000
 const ARRAY_HEADER_WORDS = 2
 
 /** What element `j` of array `i` is, unless a test writes it: printable bytes throughout, so that text is text. */

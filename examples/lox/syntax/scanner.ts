@@ -3,7 +3,7 @@
 // Text is *bytes in a string*: one character per byte of the file, code 0–255 (latin1). Lox strings are byte strings, and
 // so is everything that is echoed in a message: whatever bytes come in go out again, valid UTF-8 or not.
 
-export const KEYWORDS = [
+const KEYWORDS = [
   'and',
   'class',
   'else',
