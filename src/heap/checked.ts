@@ -13,7 +13,6 @@ import {
   AreaWord,
   CARD_SHIFT,
   FLAG_BITS,
-  LARGE_BYTES,
   MAX_FIXED_BYTES,
   PAGE_BYTES,
   Tag,
@@ -22,11 +21,9 @@ import {
   slotWords,
 } from './layout.js'
 import type { Views } from './memory.js'
+import { ObjectStarts } from './object-starts.js'
 import { interchangeable, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
 import { checkPayload, checkUserTag, isInt32, type Ref } from './values.js'
-
-/** Granules covered by one entry of the "touched" table: forgetting costs what was known, not the heap's length. */
-const CHUNK_GRANULES = 1 << 13
 
 type Retrace = (visit: (ref: number) => boolean, from?: Ref) => void
 
@@ -34,23 +31,14 @@ export class CheckedState {
   readonly views: Views
   readonly barriers: Barriers
   readonly #core: HeapCore
-  /** A bit per granule: an object begins here now. */
-  readonly #starts: Int32Array
-  /** A bit per granule: an object began here before some collection. */
-  readonly #past: Int32Array
-  readonly #touched: Uint8Array
+  readonly #starts: ObjectStarts
   #epoch = 0
-  #cachedStart = 0
-  #cachedEnd = 0
   /** Finds all objects from the roots: for collectors that do not tell. */
   readonly #retrace: Retrace | null
 
   constructor(core: HeapCore, retrace: Retrace | null) {
-    const granules = core.views.f64.length
     this.#core = core
-    this.#starts = new Int32Array(Math.ceil(granules / 32))
-    this.#past = new Int32Array(Math.ceil(granules / 32))
-    this.#touched = new Uint8Array(Math.ceil(granules / CHUNK_GRANULES))
+    this.#starts = new ObjectStarts(core.views.f64.length)
     this.#retrace = retrace
     this.views = this.#proxyViews(core.views)
     this.barriers = this.#checkedBarriers()
@@ -59,41 +47,13 @@ export class CheckedState {
   // ---- the table of object starts
 
   forgetObjects(): void {
-    const words = CHUNK_GRANULES / 32
-    this.#cachedStart = this.#cachedEnd = 0
-    for (let chunk = 0; chunk < this.#touched.length; chunk++) {
-      if (this.#touched[chunk] === 0) continue
-      for (let w = chunk * words; w < (chunk + 1) * words; w++) this.#past[w] |= this.#starts[w]
-      this.#starts.fill(0, chunk * words, (chunk + 1) * words)
-      this.#touched[chunk] = 0 // last: whoever is cut off here begins again
-    }
+    this.#starts.forget()
   }
-
   objectAt(ref: number): void {
-    const granule = ref >>> 1
-    this.#starts[granule >>> 5] |= 1 << (granule & 31)
-    this.#past[granule >>> 5] &= ~(1 << (granule & 31))
-    this.#touched[Math.floor(granule / CHUNK_GRANULES)] = 1
+    this.#starts.add(ref)
   }
-
-  /**
-   * A new object of so many granules. Dead large objects are freed before the flip of their cycle, and until that the table has them:
-   * where one of them began, in the midst of a new one, none does any more.
-   */
   allocated(ref: number, granules: number): void {
-    if (granules * 8 >= LARGE_BYTES) {
-      this.#cachedStart = this.#cachedEnd = 0
-      const first = ref >>> 1
-      const last = first + granules - 1
-      for (let w = first >>> 5; w <= last >>> 5; w++) {
-        const from = w === first >>> 5 ? -1 << (first & 31) : -1
-        const to = w === last >>> 5 ? -1 >>> (31 - (last & 31)) : -1
-        const begins = this.#starts[w] & from & to
-        this.#past[w] |= begins
-        this.#starts[w] &= ~begins
-      }
-    }
-    this.objectAt(ref)
+    this.#starts.addNew(ref, granules)
   }
 
   /** Whether objects have moved since the table was made, and nobody has told where to. */
@@ -122,12 +82,12 @@ export class CheckedState {
    * then knows nothing of it. Nobody else knows it either, so that no thread need be stopped.
    */
   reach(ref: Ref): void {
-    if (this.#retrace === null || this.#has(this.#starts, ref)) return
+    if (this.#retrace === null || this.#starts.has(ref)) return
     // Cut off half way, the table would know an object and not what it leads to: until the end it counts as behind.
     const epoch = this.#epoch
     this.#epoch = -1
     this.#retrace((found) => {
-      if (this.#has(this.#starts, found)) return false
+      if (this.#starts.has(found)) return false
       this.objectAt(found)
       return true
     }, ref)
@@ -137,11 +97,6 @@ export class CheckedState {
   /** What the table does not know of in a shared heap, for messages. */
   get #orElsewhere(): string {
     return this.#core.shared ? ', or another thread allocated it since the last collection' : ''
-  }
-
-  #has(bits: Int32Array, ref: number): boolean {
-    const granule = ref >>> 1
-    return (bits[granule >>> 5] & (1 << (granule & 31))) !== 0
   }
 
   // ---- checks
@@ -159,8 +114,8 @@ export class CheckedState {
       throw new HeapError('ERR_BAD_REF', `${what}: ${ref} is outside the heap's ${this.#core.views.i32.length} words`)
     }
     this.sync()
-    if (!this.#has(this.#starts, ref)) {
-      if (this.#has(this.#past, ref)) {
+    if (!this.#starts.has(ref)) {
+      if (this.#starts.had(ref)) {
         throw new HeapError(
           'ERR_STALE_REF',
           `${what}: the Ref ${ref} is stale: its object has moved or died. Every allocation and poll is a safepoint; ` +
@@ -320,25 +275,19 @@ export class CheckedState {
   #locate(word: number, what: string): number {
     this.#core.checkRunning(what)
     this.sync()
-    if (word >= this.#cachedStart && word < this.#cachedEnd) return this.#cachedStart
     if (word < 0 || word >= this.#core.views.i32.length) {
       throw new HeapError('ERR_BOUNDS', `${what} is outside the heap's ${this.#core.views.i32.length} words`)
     }
-    const start = this.#lastStart(this.#starts, word)
-    const end = start < 0 ? -1 : start + this.#wordsOf(start)
-    if (word < end) {
-      this.#cachedStart = start
-      this.#cachedEnd = end
-      return start
-    }
+    const object = this.#starts.covering(word, (ref) => this.#wordsOf(ref))
+    if (object >= 0) return object
     if (word < PAGE_BYTES / 4) {
       throw new HeapError(
         'ERR_BAD_REF',
         `${what} belongs to no object, there are none so low: the Ref was 0, which is null: test for it first`,
       )
     }
-    const past = this.#lastStart(this.#past, word)
-    if (past > start && word - past < MAX_FIXED_BYTES / 4) {
+    const past = this.#starts.pastBefore(word)
+    if (past >= 0 && word - past < MAX_FIXED_BYTES / 4) {
       throw new HeapError(
         'ERR_STALE_REF',
         `${what} belongs to no live object; one began at ${past} before a collection, so a stale Ref was used. ` +
@@ -378,17 +327,6 @@ export class CheckedState {
   }
 
   /** The last object start of a table at or before a word, −1 for none. */
-  #lastStart(table: Int32Array, word: number): number {
-    const granule = word >>> 1
-    let w = granule >>> 5
-    let bits = table[w] & (-1 >>> (31 - (granule & 31)))
-    while (bits === 0) {
-      if (--w < 0) return -1
-      bits = table[w]
-    }
-    return ((w << 5) + (31 - Math.clz32(bits))) * 2
-  }
-
   #wordsOf(ref: number): number {
     const shape = this.checkObject(ref, 'a view')
     if (!shape.array) return shape.granules * 2
