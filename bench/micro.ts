@@ -1,7 +1,8 @@
 // What single operations cost on the heap, beside the same operations on plain JavaScript objects.
 //
-// Each operation runs alone in its process, under Benchmark.js (warm-up, at least 20 samples); a call repeats it often
-// enough that the harness's own cost vanishes. Views are constants of the enclosing function, as in generated code: the JIT
+// Each operation runs alone in its process, under Benchmark.js (at least 20 samples); a call repeats it often enough that the
+// harness's own cost vanishes. Many short calls come first: V8 replaces a function whose first loop is long while it runs, and
+// keeps to that replacement, which is slower by two or three times in some processes and not in others. Views are constants of the enclosing function, as in generated code: the JIT
 // then knows their address and length (read from an object in each call they cost a list walk half as much again). The tree
 // pair allocates and visits 16-byte nodes with every reference kept in a root area across safepoints, of which each subtree
 // of RESERVED_DEPTH is one. Both sides include their collectors' work as far as it slows the program. Collector `none` would
@@ -18,9 +19,11 @@ interface Operation {
   readonly name: string
   /** Operations per call. */
   readonly count: number
-  readonly heap: (heap: Heap, m: Mutator) => () => void
-  readonly plain: () => () => void
+  readonly heap: (heap: Heap, m: Mutator) => Call
+  readonly plain: () => Call
 }
+/** Does the operation so many times, or about as often. */
+type Call = (count: number) => void
 
 class PlainNode {
   left: PlainNode | null = null
@@ -28,11 +31,16 @@ class PlainNode {
   key = 0.5
 }
 class PlainPair {
-  left: PlainPair | null = null
-  right: PlainPair | null = null
+  constructor(
+    readonly left: PlainPair | null,
+    readonly right: PlainPair | null,
+  ) {}
 }
 
 const COUNT = 10_000
+/** Calls before measuring, and what each does: not all of it. Loops of a call's whole length would be compiled while they run. */
+const WARM_CALLS = 30_000
+const WARM_COUNT = 8
 const DEPTH = 12
 const TREE_NODES = 2 ** (DEPTH + 1) - 1
 /** Subtrees of this depth are built after one `m.reserve`. */
@@ -40,6 +48,8 @@ const RESERVED_DEPTH = 4
 /** A power of two. */
 const READ_OBJECTS = 64
 const RESERVED_NODES = 2 ** (RESERVED_DEPTH + 1) - 1
+/** A whole tree, or for the warm-up a small one. */
+const depthOf = (count: number): number => (count < TREE_NODES ? RESERVED_DEPTH : DEPTH)
 const TEXT = 'The quick brown fox jumps over the lazy dog, 41 times a day.'
 /** Results go here, so that no loop is dead code. */
 export let sink: unknown = 0
@@ -47,20 +57,21 @@ export let sink: unknown = 0
 const NODE = { left: 'ref', right: 'ref', key: 'f64' } as const
 const PAIR = { left: 'ref', right: 'ref' } as const
 
-/** A list of `COUNT` nodes of the heap; the reference of its head is in slot 0 of the stack returned. */
+/** A list of `COUNT` nodes of the heap; the reference of its head is in slot 0 of the stack returned, of a short rest in slot 1. */
 function heapList(heap: Heap, m: Mutator): { readonly base: number; readonly next: number; readonly key: number } {
   const node = heap.defineShape('Node', NODE)
   const stack = m.roots.stack('ref', 16)
   const { i32, f64, rootsI32 } = m
   const allocate = m.allocator(node)
   const { base } = stack
-  rootsI32[base] = 0
-  stack.top = 1
+  rootsI32[base] = rootsI32[base + 1] = 0
+  stack.top = 2
   for (let i = 0; i < COUNT; i++) {
     const made = allocate()
     i32[made + node.at.left] = rootsI32[base]
     f64[(made >>> 1) + node.at.key] = i
     rootsI32[base] = made
+    if (i === WARM_COUNT) rootsI32[base + 1] = made
   }
   return { base, next: node.at.left, key: node.at.key }
 }
@@ -71,16 +82,16 @@ const OPERATIONS: readonly Operation[] = [
     count: COUNT,
     heap(heap, m) {
       const allocatePair = m.allocator(heap.defineShape('Pair', PAIR))
-      return () => {
+      return (count) => {
         const allocate = allocatePair
         let last = 0
-        for (let i = 0; i < COUNT; i++) last = allocate()
+        for (let i = 0; i < count; i++) last = allocate()
         sink = last
       }
     },
-    plain: () => () => {
+    plain: () => (count) => {
       let last: PlainPair | null = null
-      for (let i = 0; i < COUNT; i++) last = new PlainPair()
+      for (let i = 0; i < count; i++) last = new PlainPair(null, null)
       sink = last
     },
   },
@@ -118,22 +129,16 @@ const OPERATIONS: readonly Operation[] = [
         return ref
       }
       const visit = (ref: number): number => (ref === 0 ? 0 : 1 + visit(i32[ref + leftAt]) + visit(i32[ref + rightAt]))
-      return () => {
-        sink = visit(build(DEPTH, stack.base))
+      return (count) => {
+        sink = visit(build(depthOf(count), stack.base))
       }
     },
     plain() {
-      const build = (depth: number): PlainPair => {
-        const made = new PlainPair()
-        if (depth > 0) {
-          made.left = build(depth - 1)
-          made.right = build(depth - 1)
-        }
-        return made
-      }
+      const build = (depth: number): PlainPair =>
+        depth === 0 ? new PlainPair(null, null) : new PlainPair(build(depth - 1), build(depth - 1))
       const visit = (tree: PlainPair | null): number => (tree === null ? 0 : 1 + visit(tree.left) + visit(tree.right))
-      return () => {
-        sink = visit(build(DEPTH))
+      return (count) => {
+        sink = visit(build(depthOf(count)))
       }
     },
   },
@@ -147,23 +152,25 @@ const OPERATIONS: readonly Operation[] = [
       // A field as a view of its own: no sum for each access, nor its check for overflow.
       const next = m.i32.subarray(list.next)
       const key = m.f64.subarray(list.key)
-      return () => {
+      return (count) => {
         let sum = 0
-        for (let at = rootsI32[base]; at !== 0; at = next[at]) sum += key[at >>> 1]
+        for (let at = rootsI32[count < COUNT ? base + 1 : base]; at !== 0; at = next[at]) sum += key[at >>> 1]
         sink = sum
       }
     },
     plain() {
       let head: PlainNode | null = null
+      let tail: PlainNode | null = null
       for (let i = 0; i < COUNT; i++) {
         const made: PlainNode = new PlainNode()
         made.left = head
         made.key = i
         head = made
+        if (i === WARM_COUNT) tail = made
       }
-      return () => {
+      return (count) => {
         let sum = 0
-        for (let at: PlainNode | null = head; at !== null; at = at.left) sum += at.key
+        for (let at: PlainNode | null = count < COUNT ? tail : head; at !== null; at = at.left) sum += at.key
         sink = sum
       }
     },
@@ -183,18 +190,18 @@ const OPERATIONS: readonly Operation[] = [
         m.setElementRef(rootsI32[table.base] as Ref, i, object)
       const slot = table.base
       const { elementsAt } = refs
-      return () => {
+      return (count) => {
         const first = rootsI32[slot] + elementsAt
         let sum = 0
-        for (let i = 0; i < COUNT; i++) sum += f64[(i32[first + (i & (READ_OBJECTS - 1))] >>> 1) + key]
+        for (let i = 0; i < count; i++) sum += f64[(i32[first + (i & (READ_OBJECTS - 1))] >>> 1) + key]
         sink = sum
       }
     },
     plain() {
       const nodes = Array.from({ length: READ_OBJECTS }, () => new PlainNode())
-      return () => {
+      return (count) => {
         let sum = 0
-        for (let i = 0; i < COUNT; i++) sum += nodes[i & (READ_OBJECTS - 1)].key
+        for (let i = 0; i < count; i++) sum += nodes[i & (READ_OBJECTS - 1)].key
         sink = sum
       }
     },
@@ -205,17 +212,17 @@ const OPERATIONS: readonly Operation[] = [
     heap(heap, m) {
       const { base, next } = heapList(heap, m)
       const { setRef, i32, rootsI32 } = m
-      return () => {
+      return (count) => {
         const object = rootsI32[base] as Ref
         const target = i32[object + next] as Ref
-        for (let i = 0; i < COUNT; i++) setRef(object, next, target)
+        for (let i = 0; i < count; i++) setRef(object, next, target)
       }
     },
     plain() {
       const plain = new PlainNode()
       const other = new PlainNode()
-      return () => {
-        for (let i = 0; i < COUNT; i++) plain.left = other
+      return (count) => {
+        for (let i = 0; i < count; i++) plain.left = other
       }
     },
   },
@@ -224,15 +231,15 @@ const OPERATIONS: readonly Operation[] = [
     count: COUNT,
     heap(heap, m) {
       const handle = m.scope().new(heap.defineShape('Node', NODE), { key: 0.5 })
-      return () => {
+      return (count) => {
         const h = handle
-        for (let i = 0; i < COUNT; i++) h.key = h.key + 1
+        for (let i = 0; i < count; i++) h.key = h.key + 1
       }
     },
     plain() {
       const plain = new PlainNode()
-      return () => {
-        for (let i = 0; i < COUNT; i++) plain.key = plain.key + 1
+      return (count) => {
+        for (let i = 0; i < count; i++) plain.key = plain.key + 1
       }
     },
   },
@@ -244,16 +251,16 @@ const OPERATIONS: readonly Operation[] = [
       const node = heap.defineShape('Node', NODE)
       const handle = scope.new(node)
       const other = scope.new(node)
-      return () => {
+      return (count) => {
         const h = handle
-        for (let i = 0; i < COUNT; i++) h.left = other
+        for (let i = 0; i < count; i++) h.left = other
       }
     },
     plain() {
       const plain = new PlainNode()
       const other = new PlainNode()
-      return () => {
-        for (let i = 0; i < COUNT; i++) plain.left = other
+      return (count) => {
+        for (let i = 0; i < count; i++) plain.left = other
       }
     },
   },
@@ -262,15 +269,15 @@ const OPERATIONS: readonly Operation[] = [
     count: COUNT,
     heap(heap, m) {
       const node = heap.defineShape('Node', NODE)
-      return () => {
+      return (count) => {
         let last = false
-        for (let i = 0; i < COUNT; i++) last = m.scoped((s) => s.new(node).alive)
+        for (let i = 0; i < count; i++) last = m.scoped((s) => s.new(node).alive)
         sink = last
       }
     },
-    plain: () => () => {
+    plain: () => (count) => {
       let last: PlainNode | null = null
-      for (let i = 0; i < COUNT; i++) last = new PlainNode()
+      for (let i = 0; i < count; i++) last = new PlainNode()
       sink = last
     },
   },
@@ -279,12 +286,12 @@ const OPERATIONS: readonly Operation[] = [
     count: 1000,
     heap(heap, m) {
       const text = heap.defineArray('Text', 'u16')
-      return () => {
-        for (let i = 0; i < 1000; i++) sink = m.newString(text, TEXT)
+      return (count) => {
+        for (let i = 0; i < count; i++) sink = m.newString(text, TEXT)
       }
     },
-    plain: () => () => {
-      for (let i = 0; i < 1000; i++) sink = Buffer.from(TEXT, 'utf16le')
+    plain: () => (count) => {
+      for (let i = 0; i < count; i++) sink = Buffer.from(TEXT, 'utf16le')
     },
   },
   {
@@ -294,14 +301,14 @@ const OPERATIONS: readonly Operation[] = [
       const stack = m.roots.stack('ref', 16)
       m.rootsI32[stack.base] = m.newString(heap.defineArray('Text', 'u16'), TEXT)
       stack.top = 1
-      return () => {
-        for (let i = 0; i < 1000; i++) sink = m.readString(m.rootsI32[stack.base] as Ref)
+      return (count) => {
+        for (let i = 0; i < count; i++) sink = m.readString(m.rootsI32[stack.base] as Ref)
       }
     },
     plain() {
       const buffer = Buffer.from(TEXT, 'utf16le')
-      return () => {
-        for (let i = 0; i < 1000; i++) sink = buffer.toString('utf16le')
+      return (count) => {
+        for (let i = 0; i < count; i++) sink = buffer.toString('utf16le')
       }
     },
   },
@@ -325,9 +332,10 @@ async function run({ workload, system, parameters }: Case): Promise<Outcome> {
   const { default: Benchmark } = await import('benchmark')
   const elapsed = stopwatch()
   const v8 = watchV8()
-  const timed = (call: () => void): { [figure: string]: number } => {
+  const timed = (call: Call): { [figure: string]: number } => {
+    for (let i = 0; i < WARM_CALLS; i++) call(WARM_COUNT)
     const benchmark = new Benchmark(
-      call,
+      () => call(operation.count),
       quick ? { minSamples: 5, minTime: 0.01, maxTime: 0.1 } : { minSamples: 20, maxTime: 1.5 },
     )
     benchmark.run({ async: false })

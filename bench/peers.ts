@@ -63,6 +63,7 @@ function findJava(): Found {
   if (!existsSync(`${sources}Peers.java`)) return { systems: [], why: 'bench/peers is not here' }
   if (spawnSync(java('javac'), ['-version']).status !== 0)
     return { systems: [], why: HOME ? `'${java('javac')}' of JAVA_HOME does not run` : 'no `javac` here' }
+  if (spawnSync(java('java'), ['-version']).status !== 0) return { systems: [], why: `no \`${java('java')}\` here` }
   const compiled = spawnSync(java('javac'), ['-d', folder(), `${sources}Peers.java`], { encoding: 'utf8' })
   if (compiled.status !== 0) return { systems: [], why: `javac: ${compiled.stderr.slice(0, 200)}` }
   const systems = JAVA.filter((name) => spawnSync(java('java'), [...COLLECTORS[name], '-version']).status === 0)
@@ -75,6 +76,7 @@ function findBoehm(): Found {
   const args = ['-O2', '-o', join(folder(), 'peers'), `${sources}peers.c`, '-lgc']
   const { status, error, stderr } = spawnSync('gcc', args, { encoding: 'utf8' })
   if (status === 0) return { systems: [BOEHM], why: '' }
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return { systems: [], why: 'no `gcc` here' }
   const missing = error === undefined && /gc\.h|-lgc/.test(stderr)
   return { systems: [], why: missing ? 'libgc-dev is not installed' : (error?.message ?? stderr.slice(0, 200)) }
 }
@@ -168,12 +170,12 @@ export function runPeer(
               'Peers',
             ],
           ]
-    const { status, stdout, stderr } = spawnSync(program, [...args, name, ...values], {
+    const { status, signal, stdout, stderr } = spawnSync(program, [...args, name, ...values], {
       encoding: 'utf8',
       maxBuffer: 2 ** 28,
       cwd: scratch,
     })
-    if (status !== 0) throw new Error(`${system} ended with status ${status}: ${stderr.slice(0, 300)}`)
+    if (status !== 0) throw new Error(`${system} ended with ${signal ?? `status ${status}`}: ${stderr.slice(0, 300)}`)
     const { wallS, cpuS, peakRssMiB, stopsUs, ...recorded } = JSON.parse(
       stdout.trimEnd().split('\n').at(-1) as string,
     ) as Printed

@@ -162,12 +162,20 @@ async function runBench(
     .map((one) => [one, outcomes.get(one) as Outcome[]] as const)
     .filter(([, found]) => found.length > 0)
     .flatMap(([one, found]) => bench.rows?.(one, found) ?? [mergeRuns(one, found)])
-  return [...(bench.compare?.(rows) ?? rows)]
+  return compared(rows)
 }
 
 /** Names of all benchmarks and what they are. */
 export function list(): readonly { readonly name: string; readonly summary: string }[] {
   return BENCHES
+}
+
+/** Rows with their ratios to others of these, which may have been measured in steps. */
+export function compared(rows: readonly Row[]): Row[] {
+  return BENCHES.flatMap((bench) => {
+    const own = rows.filter((row) => row.bench === bench.name)
+    return [...(bench.compare?.(own) ?? own)]
+  })
 }
 
 export async function runSuite(options: SuiteOptions): Promise<Report> {

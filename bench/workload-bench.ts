@@ -30,12 +30,17 @@ async function runOne(workload: Workload, variant: Variant, system: string): Pro
   if (system === FLOOR) {
     const elapsed = stopwatch()
     await spin(clock, variant.floorS as number)
-    return outcomeOf({ ...workload, progress: 'steps' }, clock, elapsed(), { histograms: {} })
+    return outcomeOf(
+      { ...workload, progress: 'steps' },
+      clock,
+      { ...elapsed(), peakRssMiB: peakRssMiB() },
+      { histograms: {} },
+    )
   }
   if (isV8(system)) {
     const elapsed = stopwatch()
     workload.plain(clock, variant.parameters)
-    const time = elapsed()
+    const time = { ...elapsed(), peakRssMiB: peakRssMiB() }
     const stops = await v8.stop()
     return outcomeOf(workload, clock, time, {
       histograms: { v8StopUs: summarise(stops) },
@@ -50,13 +55,16 @@ async function runOne(workload: Workload, variant: Variant, system: string): Pro
   if (system === 'none') touch(heap)
   const elapsed = stopwatch()
   heap.run((m) => workload.heap(heap, m, clock, variant.parameters))
-  const time = elapsed()
+  // Before the report's own arithmetic needs memory.
+  const time = { ...elapsed(), peakRssMiB: peakRssMiB() }
   const { figures, histograms, series } = heapFigures(heap)
+  const stops = await v8.stop()
   return outcomeOf(workload, clock, time, {
     figures,
-    histograms: { ...histograms, v8StopUs: summarise(await v8.stop()) },
+    histograms: { ...histograms, v8StopUs: summarise(stops) },
     series: {
       ...series,
+      v8StopUs: histogramOf(stops),
       ...(system !== 'none' && timelineOf(heap, clock, workload.progress !== null)),
       ...(system === 'concurrent' &&
         workload.progress !== null && { mmuCompacting: clock.mmu(compactions(heap, clock)) }),
@@ -76,15 +84,14 @@ function touch(heap: Heap): void {
 function outcomeOf(
   { progress }: Workload,
   clock: StepClock,
-  time: { readonly wallS: number; readonly cpuS: number },
+  resources: { readonly wallS: number; readonly cpuS: number; readonly peakRssMiB: number },
   counted: Partial<Outcome>,
 ): Outcome {
   const { figures, histograms, series } = counted
   const stepped = clock.steps > 0
   return {
     figures: {
-      ...time,
-      peakRssMiB: peakRssMiB(),
+      ...resources,
       ...(stepped && { steps: clock.steps, stepsPerS: clock.steps / clock.elapsedS }),
       ...figures,
     },

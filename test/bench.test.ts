@@ -259,61 +259,6 @@ describe('glissade bench', () => {
     await expect(unwritable).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(nowhere) as string })
   })
 
-  const good = { bench: 'quads', workload: 'w', system: 'v8', runs: 1, wallS: 1, cpuS: 1, peakRssMiB: 1 }
-  const latencyUs = { count: 1, p50: 1, p99: 1, p999: 1, p9999: 1, max: 1 }
-  const whole = (...rows: unknown[]): string => JSON.stringify({ machine: {}, rows, skipped: [] })
-  it.each<[string, RegExp]>([
-    ['no JSON', /' is not JSON: .*no JSON/],
-    ['{"a":1}', /' is not what --json writes: 'machine' is no object/],
-    ['null', /: it is no object/],
-    [whole(good, 7), /: row 2: it is no object/],
-    [whole({ ...good, bench: undefined }), /: row 1 \(w, v8\): 'bench' is missing/],
-    [whole({ ...good, bench: 'quad' }), /: row 1 \(quad, w, v8\): no benchmark is called 'quad'/],
-    [whole(good, { ...good, wallS: '1' }), /: row 2 \(quads, w, v8\): 'wallS' is not a number/],
-    [whole({ ...good, peakRssMiB: undefined }), /'peakRssMiB' is missing/],
-    [whole({ ...good, stepsPerS: null }), /'stepsPerS' is not a number/],
-    [whole({ ...good, latencyUs: 5 }), /'latencyUs' is not count, p50, /],
-    [whole({ ...good, latencyUs: { ...latencyUs, max: undefined } }), /'latencyUs\.max' is missing/],
-    [whole({ ...good, ownUs: { ...latencyUs, p50: 'a' } }), /'ownUs\.p50' is not a number/],
-    [whole({ ...good, latencyUs, spread: { wallS: 3 } }), /'spread' is not the smallest and the largest/],
-    [whole({ ...good, latencyUs, series: { mmu: [1] } }), /'series.mmu' is no list of points of 2 numbers/],
-    [whole({ ...good, series: { latency: [[]] } }), /'series.latency' is no list of points of 2 numbers/],
-    [
-      whole({ ...good, heapMiB: 1, series: { timeline: [[1, 2]] } }),
-      /'series.timeline' is no list of points of 5 numbers/,
-    ],
-    [whole({ ...good, series: { timeline: [[0, 1, 2, 3, 4]] } }), /'heapMiB' is missing/],
-    [whole(good, good), /' has twice quads, w, v8: a case can be taken from one/],
-    ['{"machine":{},"rows":[],"skipped":[],"failed":7}', /'failed' is no list of texts/],
-  ])('reads nothing else than its own: %s', async (text, why) => {
-    const other = join(folder, 'other.json')
-    const html = join(folder, 'other.html')
-    writeFileSync(other, text)
-    const unreadable = run(process.execPath, [program, 'bench', '--from', other, '--html', html])
-    const { code, stderr } = (await unreadable.catch((error: unknown) => error)) as { code: number; stderr: string }
-    expect(code).toBe(2)
-    expect(stderr).toContain(`glissade: --from: '${other}'`)
-    expect(stderr).toMatch(why)
-    // Nothing stays of a file that was to be written.
-    expect(existsSync(html)).toBe(false)
-  })
-
-  it('says what of --from left nothing', async () => {
-    const file = join(folder, 'quads.json')
-    // A benchmark's own durations are read like those of all.
-    writeFileSync(file, whole({ ...good, latencyUs, firstTouchTimesUs: latencyUs }))
-    const said = async (...args: string[]): Promise<string> => {
-      const read = run(process.execPath, [program, 'bench', '--from', file, ...args])
-      return read.then(
-        ({ stdout }) => stdout,
-        ({ code, stderr }: { code: number; stderr: string }) => `${code} ${stderr}`,
-      )
-    }
-    expect(await said('pauses')).toBe(`2 glissade: --from: '${file}' has no rows of pauses; it has quads\n`)
-    expect(await said('quads', '--filter', 'none')).toMatch(/^2 .* is left by --filter and --without/)
-    expect(await said('quads')).toContain('one run of each')
-  })
-
   it('reports what was run before it was interrupted', async () => {
     const file = join(folder, 'interrupted.json')
     const args = ['bench', 'quads', 'churn', '--quick', '--filter', 'stop-the-world', '--json', file]
@@ -337,33 +282,6 @@ describe('glissade bench', () => {
     // Cases that are missing for another reason may be what was wanted: then that is what is said.
     const [code, said] = concurrent ? [2, '--filter'] : [1, "quads: skipped: collector 'concurrent' cannot be had here"]
     await expect(nothing).rejects.toMatchObject({ code, stderr: expect.stringContaining(said) as string })
-  })
-
-  it('writes the other files, and says which not, where one cannot be written', async () => {
-    const file = join(folder, 'full.json')
-    const html = join(folder, 'full.html')
-    writeFileSync(file, whole(good))
-    const args = ['bench', '--from', file, '--json', '/dev/full', '--html', html]
-    const full = run(process.execPath, [program, ...args])
-    const said = expect.stringContaining("the rows could not be written to '/dev/full'") as string
-    await expect(full).rejects.toMatchObject({ code: 1, stderr: said })
-    expect(readFileSync(html, 'utf8')).toContain('quads')
-  })
-
-  it('takes several files for what they are: of which machines, and no case twice', async () => {
-    const parts = mkdtempSync(join(folder, 'parts-'))
-    const part = (name: string, machine: object, bench: string): void =>
-      writeFileSync(join(parts, name), JSON.stringify({ machine, rows: [{ ...good, bench }], skipped: [] }))
-    part('a.json', { model: 'one', node: '20', date: '2026-01-02' }, 'quads')
-    part('b.json', { model: 'other', node: '20', date: '2026-01-01' }, 'pusher')
-    mkdirSync(join(parts, 'folder.json'))
-    const markdown = join(folder, 'parts.md')
-    await run(process.execPath, [program, 'bench', '--from', parts, '--markdown', markdown])
-    expect(readFileSync(markdown, 'utf8')).toContain('model one and other · node 20 · date 2026-01-01 to 2026-01-02')
-    part('c.json', {}, 'pusher')
-    const twins = run(process.execPath, [program, 'bench', '--from', parts])
-    const said = expect.stringMatching(/'.*b\.json' and '.*c\.json' both have pusher, w, v8/) as string
-    await expect(twins).rejects.toMatchObject({ code: 2, stderr: said })
   })
 
   describe('a peer', () => {

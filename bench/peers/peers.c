@@ -5,8 +5,9 @@
 //
 // and reads what they print: the times of the steps as they were recorded, in the form of Peers.java. The same operations
 // in the same order from the same seeds, the same chained clock readings, the same checks. Collections of this library
-// stop the world (marking is parallel); its stops are timed by its own events.
+// stop the world and mark with as many threads as there are processors; its stops are timed by its own events.
 
+#define GC_THREADS  // declares GC_start_mark_threads
 #include <gc.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -92,6 +93,9 @@ static void expect(const char* what, int64_t found, int64_t expected) {
   exit(1);
 }
 
+/// What to ask for to get `bytes` (a multiple of 16): the library adds a byte, for pointers past the end, and rounds up.
+static size_t request_for(size_t bytes) { return bytes - 1; }
+
 static void* allocate(size_t bytes) {
   void* made = GC_MALLOC(bytes);
   if (made != NULL) return made;
@@ -115,14 +119,14 @@ static void pusher(int messages, int window) {
   unsigned char** held = allocate(sizeof(unsigned char*) * (size_t)window);
   clock_start();
   for (int i = 0, slot = 0; i < messages; i++) {
-    unsigned char* message = GC_MALLOC_ATOMIC(1024);
+    unsigned char* message = GC_MALLOC_ATOMIC(request_for(1024));
     if (message == NULL) expect("out of memory", 0, 1);
-    memset(message, i & 255, 1024);
+    memset(message, i & 255, request_for(1024));
     held[slot] = message;
     if (++slot == window) slot = 0;
     clock_step();
   }
-  expect("the last message", held[(messages - 1) % window][1023], (messages - 1) & 255);
+  expect("the last message", held[(messages - 1) % window][1022], (messages - 1) & 255);
 }
 
 // ---- binary-trees
@@ -246,9 +250,9 @@ static void fragmentation(int budget_mib) {
   for (int round = 0, bytes = 32; round < 6; round++, bytes *= 2) {
     const int64_t half = budget_mib * 524288LL / bytes;
     for (int64_t i = 0; i < 2 * half; i++) {
-      int* made = GC_MALLOC_ATOMIC((size_t)bytes);
+      int* made = GC_MALLOC_ATOMIC(request_for((size_t)bytes));
       if (made == NULL) expect("out of memory", 0, 1);
-      memset(made, 0, (size_t)bytes);
+      memset(made, 0, request_for((size_t)bytes));
       made[0] = (int)i;
       held[i] = made;
       if (i & 1) held[i - 1] = NULL;
@@ -335,6 +339,7 @@ int main(int argc, char** argv) {
   argv_ = argv;
   const char* program = argc > 1 ? argv[1] : "";
   GC_INIT();
+  GC_start_mark_threads();  // of itself the library starts them with the program's second thread
   GC_set_on_collection_event(on_event);
   const double rate = parameter("rate");
   interval = rate == 0 ? 0 : 1e9 / rate;

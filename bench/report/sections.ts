@@ -197,6 +197,7 @@ const OWN_STALLS = [
   ['stopUs', 'the program stopped'],
   ['faultUs', 'page faults'],
   ['allocationStallUs', 'waits for memory'],
+  ['v8StopUs', 'collections of V8’s own heap'],
 ] as const
 
 function timelineChart(row: Row | undefined, unit: string): string {
@@ -317,7 +318,10 @@ function pausesCards(rows: readonly Row[]): string {
     ...[...new Set(rows.filter(({ system }) => system === 'v8').map(({ workload }) => workload))].map((name) => {
       const beside = rows.filter(({ workload }) => workload === name)
       const ranges = beside.flatMap((row) => rangesOf([row], ({ system }) => system, [[stopsOf(row), '']]))
-      return card(`${name}: beside other collectors`, rangesChart('stops', ranges))
+      return [
+        card(`${name}: worst step, whatever it waited for`, barsChart('worst step', beside, worst, showMicros, true)),
+        card(`${name}: stops beside other collectors, without waits for memory`, rangesChart('stops', ranges)),
+      ].join('')
     }),
     card(
       'How pages came to their places',

@@ -9,6 +9,8 @@ const micros = (v: number): string =>
   v >= 10_000 ? `${(v / 1000).toFixed(1)} ms` : v >= 100 ? v.toFixed(0) : v.toFixed(1)
 /** On plain objects the stops are those of V8's collector. */
 const stops = (row: Row): string => (row.system.startsWith('v8') ? 'v8StopUs' : 'stopUs')
+/** V8's own collections stop our mutator, too, for what the program has of JavaScript objects. */
+const isOurs = (row: Row): boolean => ['concurrent', 'stop-the-world', 'none'].includes(row.system)
 const percent = (v: number): string => `${(v * 100).toFixed(0)} %`
 const mmu = (row: Row, ms: number, series = 'mmu'): number | undefined =>
   (row.series?.[series] as Points | undefined)?.find(([window]) => window === ms)?.[1]
@@ -44,6 +46,7 @@ const COLUMNS: readonly Column[] = [
   ['stop max', (row) => at(row, stops(row), 'max'), micros],
   ...stall('fault', 'faultUs', 'p50', 'max'),
   ...stall('wait', 'allocationStallUs', 'max'),
+  ['V8 stop max', (row) => (isOurs(row) ? at(row, 'v8StopUs', 'max') : undefined), micros],
   ['MMU 1 ms', (row) => mmu(row, 1), percent],
   ['10 ms', (row) => mmu(row, 10), percent],
   ['100 ms', (row) => mmu(row, 100), percent],
@@ -65,7 +68,11 @@ const OWN_COLUMNS: { readonly [bench: string]: readonly Column[] } = {
     ['stop p50', (row) => at(row, stops(row), 'p50'), micros],
     ['stop p99', (row) => at(row, stops(row), 'p99'), micros],
     ['stop max', (row) => at(row, stops(row), 'max'), micros],
+    ['stops', (row) => (row[stops(row)] as Latency | undefined)?.count, (v) => v.toFixed(0)],
     ...stall('fault', 'faultUs', 'p50', 'p99'),
+    ...stall('wait', 'allocationStallUs', 'p50', 'max'),
+    ['worst step', (row) => at(row, 'latencyUs', 'max'), micros],
+    ['steps/s', (row) => row['stepsPerS'], (v) => Math.round(v).toLocaleString('en-US')],
     ['collections', (row) => row['collections'], (v) => v.toFixed(0)],
   ],
   barrier: [

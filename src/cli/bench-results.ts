@@ -29,7 +29,7 @@ export function readReports(path: string, benches: readonly string[]): Report {
         .filter((file) => file.endsWith('.json'))
         .sort()
         .map((file) => join(path, file))
-        .filter((file) => statSync(file).isFile())
+        .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true)
     : [path]
   const reports = files.map((file) => readReport(file, benches))
   if (reports.length === 0) throw new UsageError(`--from: no .json file in '${path}'`)

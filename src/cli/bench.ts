@@ -4,6 +4,7 @@
 // loaded when asked for: this file is their command line and the tables on the terminal.
 
 import { closeSync, existsSync, openSync, realpathSync, unlinkSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readReports, type Report, type Row } from './bench-results.js'
 import { integer, UsageError, type CliCommand } from './command.js'
@@ -12,6 +13,7 @@ import { painter, StatusLine } from './screen.js'
 /** What bench/suite.ts exports. */
 interface Suite {
   list(): readonly { readonly name: string; readonly summary: string }[]
+  compared(rows: readonly Row[]): Row[]
   runSuite(options: {
     readonly names: readonly string[]
     readonly quick: boolean
@@ -115,6 +117,7 @@ export const bench: CliCommand = {
         return wanted && filter.every((text) => told.includes(text)) && !without.some((text) => told.includes(text))
       }),
     })
+    mustBeThree(given)
     for (const file of [given['json'], given['html'], given['markdown']]) mustBeWritable(file as string | undefined)
     const from = given['from'] as string | undefined
     const stopping = new AbortController()
@@ -128,7 +131,11 @@ export const bench: CliCommand = {
         limitS: (given['limit'] as number | undefined) ?? 0,
         onRows: show,
       })
-    const report = from === undefined ? await measure() : chosen(readReports(from, NAMES))
+    const read = (path: string): Report => {
+      const report = readReports(path, NAMES)
+      return chosen({ ...report, rows: suite.compared(report.rows) })
+    }
+    const report = from === undefined ? await measure() : read(from)
     if (from !== undefined) {
       for (const of of suite.list())
         show(
@@ -173,7 +180,10 @@ async function measured(
   options: Omit<SuiteOptions, 'stop' | 'progress' | 'complain'>,
 ): Promise<Report> {
   // Ctrl-C ends the case that is running; what was run before it is reported. The second one ends everything, as these do.
-  process.once('SIGINT', () => stopping.abort())
+  process.once('SIGINT', () => {
+    stopping.abort()
+    process.once('SIGINT', () => process.exit(128 + 2)) // not at once, as below
+  })
   process.once('SIGTERM', () => process.exit(128 + 15)) // not at once: its listeners clear up
   process.once('SIGHUP', () => process.exit(128 + 1))
   const start = performance.now()
@@ -207,6 +217,20 @@ function whyNothing(from: string, names: readonly string[]): string {
   if (names.length > 0 && !there.some((name) => names.includes(name)))
     return `--from: '${from}' has no rows of ${names.join(', ')}; it has ${there.join(', ')}`
   return `--from: no row of '${from}' is left by --filter and --without (--help explains them)`
+}
+
+/** The last of two that are written to one file would be all that is left. */
+function mustBeThree(given: { readonly [option: string]: unknown }): void {
+  const files = ['json', 'html', 'markdown'].filter((option) => typeof given[option] === 'string')
+  for (const [i, option] of files.entries()) {
+    const other = files
+      .slice(0, i)
+      .find((before) => resolve(given[before] as string) === resolve(given[option] as string))
+    if (other !== undefined)
+      throw new UsageError(
+        `--${other} and --${option} are both '${given[option] as string}': each needs a file of its own`,
+      )
+  }
 }
 
 /** A measurement may take hours: it is not begun if its result could not be written. Nothing stays of the attempt. */
