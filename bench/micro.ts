@@ -46,7 +46,7 @@ const TREE_NODES = 2 ** (DEPTH + 1) - 1
 /** Subtrees of this depth are built after one `m.reserve`. */
 const RESERVED_DEPTH = 4
 /** A power of two. */
-const READ_OBJECTS = 64
+const OBJECTS = 64
 const RESERVED_NODES = 2 ** (RESERVED_DEPTH + 1) - 1
 /** A whole tree, or for the warm-up a small one. */
 const depthOf = (count: number): number => (count < TREE_NODES ? RESERVED_DEPTH : DEPTH)
@@ -74,6 +74,23 @@ function heapList(heap: Heap, m: Mutator): { readonly base: number; readonly nex
     if (i === WARM_COUNT) rootsI32[base + 1] = made
   }
   return { base, next: node.at.left, key: node.at.key }
+}
+
+/** An array of `OBJECTS` nodes; its reference is in root slot `slot`. */
+function heapObjects(
+  heap: Heap,
+  m: Mutator,
+): { readonly slot: number; readonly elementsAt: number; readonly next: number; readonly key: number } {
+  const { base, next, key } = heapList(heap, m)
+  const { i32, rootsI32 } = m
+  const refs = heap.defineArray('Refs', 'ref')
+  const stack = m.roots.stack('ref', 1)
+  stack.top = 1
+  const slot = stack.base
+  rootsI32[slot] = m.allocArray(refs, OBJECTS)
+  for (let i = 0, object = rootsI32[base] as Ref; i < OBJECTS; i++, object = i32[object + next] as Ref)
+    m.setElementRef(rootsI32[slot] as Ref, i, object)
+  return { slot, elementsAt: refs.elementsAt, next, key }
 }
 
 const OPERATIONS: readonly Operation[] = [
@@ -176,32 +193,24 @@ const OPERATIONS: readonly Operation[] = [
     },
   },
   {
-    // Of another object each time: the JIT takes one read out of the loop.
+    // Of another object each time: the JIT takes one read, or one store, out of the loop.
     name: 'read a reference and its number',
     count: COUNT,
     heap(heap, m) {
-      const { base, next, key } = heapList(heap, m)
+      const { key, slot, elementsAt } = heapObjects(heap, m)
       const { i32, f64, rootsI32 } = m
-      const refs = heap.defineArray('Refs', 'ref')
-      const table = m.roots.stack('ref', 1)
-      table.top = 1
-      rootsI32[table.base] = m.allocArray(refs, READ_OBJECTS)
-      for (let i = 0, object = rootsI32[base] as Ref; i < READ_OBJECTS; i++, object = i32[object + next] as Ref)
-        m.setElementRef(rootsI32[table.base] as Ref, i, object)
-      const slot = table.base
-      const { elementsAt } = refs
       return (count) => {
         const first = rootsI32[slot] + elementsAt
         let sum = 0
-        for (let i = 0; i < count; i++) sum += f64[(i32[first + (i & (READ_OBJECTS - 1))] >>> 1) + key]
+        for (let i = 0; i < count; i++) sum += f64[(i32[first + (i & (OBJECTS - 1))] >>> 1) + key]
         sink = sum
       }
     },
     plain() {
-      const nodes = Array.from({ length: READ_OBJECTS }, () => new PlainNode())
+      const nodes = Array.from({ length: OBJECTS }, () => new PlainNode())
       return (count) => {
         let sum = 0
-        for (let i = 0; i < count; i++) sum += nodes[i & (READ_OBJECTS - 1)].key
+        for (let i = 0; i < count; i++) sum += nodes[i & (OBJECTS - 1)].key
         sink = sum
       }
     },
@@ -210,19 +219,19 @@ const OPERATIONS: readonly Operation[] = [
     name: 'store a reference with barrier',
     count: COUNT,
     heap(heap, m) {
-      const { base, next } = heapList(heap, m)
+      const { next, slot, elementsAt } = heapObjects(heap, m)
       const { setRef, i32, rootsI32 } = m
       return (count) => {
-        const object = rootsI32[base] as Ref
-        const target = i32[object + next] as Ref
-        for (let i = 0; i < count; i++) setRef(object, next, target)
+        const first = rootsI32[slot] + elementsAt
+        const target = i32[first] as Ref
+        for (let i = 0; i < count; i++) setRef(i32[first + (i & (OBJECTS - 1))] as Ref, next, target)
       }
     },
     plain() {
-      const plain = new PlainNode()
-      const other = new PlainNode()
+      const nodes = Array.from({ length: OBJECTS }, () => new PlainNode())
       return (count) => {
-        for (let i = 0; i < count; i++) plain.left = other
+        const [target] = nodes
+        for (let i = 0; i < count; i++) nodes[i & (OBJECTS - 1)].left = target
       }
     },
   },

@@ -144,6 +144,8 @@ interface Printed extends Recorded {
   readonly cpuS: number
   readonly peakRssMiB: number
   readonly stopsUs: readonly number[]
+  /** When the program began and ended, by the clock of the JVM's log: it also collects while its result is printed. */
+  readonly loggedMs?: readonly [number, number]
 }
 
 export function runPeer(
@@ -176,14 +178,21 @@ export function runPeer(
       cwd: scratch,
     })
     if (status !== 0) throw new Error(`${system} ended with ${signal ?? `status ${status}`}: ${stderr.slice(0, 300)}`)
-    const { wallS, cpuS, peakRssMiB, stopsUs, ...recorded } = JSON.parse(
-      stdout.trimEnd().split('\n').at(-1) as string,
-    ) as Printed
+    const {
+      wallS,
+      cpuS,
+      peakRssMiB,
+      stopsUs,
+      loggedMs = [0, 0],
+      ...recorded
+    } = JSON.parse(stdout.trimEnd().split('\n').at(-1) as string) as Printed
     const text = existsSync(log) ? readFileSync(log, 'utf8') : ''
     const logged = (pattern: RegExp, micros: number): number[] =>
-      [...text.matchAll(pattern)].map(([, value]) => Number(value) * micros)
-    const stops = [...stopsUs, ...logged(/Total:\s+(\d+) ns/g, 1e-3)]
-    const stalls = logged(/Allocation Stall \([^)]*\) ([\d.]+)ms/g, 1e3)
+      [...text.matchAll(pattern)]
+        .filter(([, seconds]) => Number(seconds) * 1000 >= loggedMs[0] && Number(seconds) * 1000 <= loggedMs[1])
+        .map(([, , value]) => Number(value) * micros)
+    const stops = [...stopsUs, ...logged(/^\[([\d.]+)s\].*Total:\s+(\d+) ns/gm, 1e-3)]
+    const stalls = logged(/^\[([\d.]+)s\].*Allocation Stall \([^)]*\) ([\d.]+)ms/gm, 1e3)
     const clock = StepClock.of(recorded, rate)
     return {
       figures: { wallS, cpuS, peakRssMiB, steps: clock.steps, stepsPerS: clock.steps / clock.elapsedS },

@@ -75,6 +75,8 @@ function rounded(value: number): number {
   return Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(4))
 }
 
+const NONE: Latency = { count: 0, p50: 0, p99: 0, p999: 0, p9999: 0, max: 0 }
+
 function mergeLatency(runs: readonly Latency[]): Latency {
   const of = (pick: (one: Latency) => number): number => rounded(median(runs.map(pick)))
   return {
@@ -105,12 +107,13 @@ export function mergeRuns(
     range(name, values)
   }
   for (const name of new Set(outcomes.flatMap(({ histograms }) => Object.keys(histograms ?? {})))) {
-    const all = outcomes.map(({ histograms }) => histograms?.[name]).filter((h) => h !== undefined && h.count > 0)
-    if (all.length === 0) continue
-    figures[name] = mergeLatency(all as Latency[])
+    // A run without any counts, too: where one run of three waited, the median is no wait.
+    const all = outcomes.map(({ histograms }) => histograms?.[name] ?? NONE)
+    if (all.every(({ count }) => count === 0)) continue
+    figures[name] = mergeLatency(all)
     range(
       `${name}.max`,
-      all.map((h) => (h as Latency).max),
+      all.map(({ max }) => max),
     )
   }
   // Curves cannot be averaged without inventing a run: the report shows the run whose wall time is the median.

@@ -3,7 +3,7 @@
 
 import { Heap, type CollectorName, type HeapOptions } from 'glissade'
 import type { Bench, Case, Selection } from './bench.js'
-import { FLOOR, spin } from './floor.js'
+import { FLOORS, isFloor, spin } from './floor.js'
 import { heapFigures, histogramOf, peakRssMiB, stopwatch, summarise, watchV8 } from './measure.js'
 import { isPeer, peerCases, peersHere, runPeer } from './peers.js'
 import type { Outcome, Row } from './rows.js'
@@ -21,15 +21,15 @@ const NONE_MIB = 3000
 
 function systemsOf(variant: Variant, collectors: readonly CollectorName[], { quick }: Selection): string[] {
   const own = collectors.filter((name) => name !== 'none' || variant.totalMiB <= NONE_MIB)
-  return [...own, 'v8', ...(quick ? [] : [V8_SEMI]), ...(variant.floorS === undefined ? [] : [FLOOR])]
+  return [...own, 'v8', ...(quick ? [] : [V8_SEMI]), ...(variant.floorS === undefined ? [] : FLOORS)]
 }
 
 async function runOne(workload: Workload, variant: Variant, system: string): Promise<Outcome> {
   const clock = new StepClock(variant.rate ?? 0)
   const v8 = watchV8()
-  if (system === FLOOR) {
+  if (isFloor(system)) {
     const elapsed = stopwatch()
-    await spin(clock, variant.floorS as number)
+    await spin(clock, variant.floorS as number, system)
     return outcomeOf(
       { ...workload, progress: 'steps' },
       clock,

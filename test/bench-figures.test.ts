@@ -241,6 +241,13 @@ describe('several runs of a case', () => {
       spread: { wallS: [1, 5], cpuS: [5, 9], 'stopUs.max': [105, 405] },
       series: { mmu: [[1, 2]] },
     })
+    // A run in which nothing waited is one without waits, not one of which nothing is known.
+    const waits = [
+      { figures: {}, histograms: {} },
+      { figures: {} },
+      { figures: {}, histograms: { stopUs: latency(7) } },
+    ]
+    expect(mergeRuns(of, waits)).toMatchObject({ stopUs: { count: 0, max: 0 }, spread: { 'stopUs.max': [0, 12] } })
     // One run has no spread; what was not counted is left out.
     const empty = { ...latency(0), count: 0 }
     expect(mergeRuns(of, [{ figures: { wallS: 1, nothing: NaN }, histograms: { stopUs: empty } }])).toEqual({

@@ -107,6 +107,18 @@ describe('glissade bench', () => {
     expect(stdout).toMatch(/concurrent +3\.00 +1\.50 /)
   })
 
+  it('says what failed when it was measured, of the benchmarks that are asked for', async () => {
+    const file = join(folder, 'failed.json')
+    writeFileSync(
+      file,
+      JSON.stringify({ machine: {}, rows: [good], skipped: [], failed: ['churn: w on v8: it crashed'] }),
+    )
+    const all = run(process.execPath, [program, 'bench', '--from', file])
+    await expect(all).rejects.toMatchObject({ code: 1, stderr: 'FAILED: churn: w on v8: it crashed\n' })
+    const { stderr } = await run(process.execPath, [program, 'bench', '--from', file, 'quads'])
+    expect(stderr).toBe('')
+  })
+
   it('writes no two things to one file', async () => {
     const file = join(folder, 'both')
     const both = run(process.execPath, [

@@ -417,6 +417,8 @@ public final class Peers {
     java.util.function.ToIntFunction<String> of = name -> p.get(name).intValue();
     var system = (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     Clock clock = new Clock(of.applyAsInt("rate"));
+    var runtime = ManagementFactory.getRuntimeMXBean();
+    long began = runtime.getUptime();
     long cpu = system.getProcessCpuTime(), begin = System.nanoTime();
     switch (args[0]) {
       case "pusher" -> pusher(clock, of.applyAsInt("messages"), of.applyAsInt("window"));
@@ -430,12 +432,13 @@ public final class Peers {
       default -> throw new IllegalArgumentException(args[0]);
     }
     double wall = (System.nanoTime() - begin) / 1e9, used = (system.getProcessCpuTime() - cpu) / 1e9;
+    long ended = runtime.getUptime() + 1;  // rounded down to whole milliseconds
     double peak = peakRssMiB();
     System.out.printf(
         Locale.ROOT,
         "{\"wallS\":%.4f,\"cpuS\":%.4f,\"peakRssMiB\":%.1f,\"steps\":%d,\"elapsedMs\":%.4f,\"maxNs\":%d,"
-            + "\"counts\":[%s],\"bins\":[%s],\"grain\":%d,\"skips\":[%s],\"stopsUs\":[]}%n",
+            + "\"counts\":[%s],\"bins\":[%s],\"grain\":%d,\"skips\":[%s],\"stopsUs\":[],\"loggedMs\":[%d,%d]}%n",
         wall, used, peak, clock.steps, (clock.last - clock.start) / 1e6, clock.max, sparse(clock.counts), sparse(clock.bins),
-        clock.grain, milliseconds(clock.skips, clock.skipped));
+        clock.grain, milliseconds(clock.skips, clock.skipped), began, ended);
   }
 }

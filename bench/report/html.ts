@@ -86,7 +86,7 @@ export function htmlReport({ machine, rows, skipped, failed }: Report): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>glissade: benchmarks</title><style>${STYLE}</style></head>
 <body><main><h1>glissade: benchmarks</h1><p class="dim">${escape(facts.join(' · '))}</p>
-<p>Each run had a process of its own. Read ratios between systems of one run, not absolute times: machines differ, and this one may have been shared; <i>floor</i>, where it is shown, is what a program sees here that allocates nothing.</p>
+<p>Each run had a process of its own. Read ratios between systems of one run, not absolute times: machines differ, and this one may have been shared; <i>floor</i>, where it is shown, is what a program sees here that allocates nothing, alone or beside a second thread.</p>
 <nav>${found.map(({ name }) => `<a href="#${name}">${name}</a>`).join('')}</nav>
 ${glance(rows)}
 ${sections.join('\n')}

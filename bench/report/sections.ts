@@ -1,5 +1,6 @@
 // What the report shows of each benchmark: its rows turned into cards with charts. A chart without data is left out.
 
+import { isFloor } from '../floor.js'
 import type { Latency, Points, Row } from '../rows.js'
 import { linearAxis, microsAxis, ninesAxis, showMicros, type Axis } from './axes.js'
 import {
@@ -213,14 +214,14 @@ function timelineChart(row: Row | undefined, unit: string): string {
 }
 
 function workloadCards(rows: readonly Row[], unit: string): string {
-  const collected = rows.filter(({ system }) => system !== 'none' && system !== 'floor')
+  const collected = rows.filter(({ system }) => system !== 'none' && !isFloor(system))
   const concurrent = rows.find(({ system }) => system === 'concurrent')
   const stalls = collected.flatMap((row) =>
     rangesOf([row], ({ system }) => system, isV8(row.system) ? [['v8StopUs', 'stop']] : STALLS),
   )
   const stops = collected.flatMap((row) => ridgesOf(row, [[stopsOf(row), row.system]]))
   const progress = linesOf(
-    rows.filter(({ system }) => system !== 'floor'),
+    rows.filter(({ system }) => !isFloor(system)),
     'progress',
   )
   const timed = progress.length === 0 && rows.every((row) => figure(row, 'wallS') > 0)
@@ -252,7 +253,7 @@ function workloadCards(rows: readonly Row[], unit: string): string {
       'CPU time, all threads',
       barsChart(
         'CPU time',
-        rows.filter(({ system }) => system !== 'floor'),
+        rows.filter(({ system }) => !isFloor(system)),
         ({ cpuS }) => cpuS,
         seconds,
       ),

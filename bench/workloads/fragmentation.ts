@@ -16,7 +16,7 @@ class Small {
   constructor(readonly first: number) {}
 }
 function plainArray(bytes: number, first: number): number[] {
-  const made = new Array<number>(bytes / 8 - 6).fill(0)
+  const made = new Array<number>(bytes / 8 - 6) // as it is made: filling it would be a second time
   made[0] = first
   return made
 }

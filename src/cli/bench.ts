@@ -133,7 +133,16 @@ export const bench: CliCommand = {
       })
     const read = (path: string): Report => {
       const report = readReports(path, NAMES)
-      return chosen({ ...report, rows: suite.compared(report.rows) })
+      const ofThese = (told: string): boolean =>
+        operands.length === 0 || operands.some((name) => told.startsWith(`${name}: `))
+      const failed = report.failed.filter(ofThese)
+      for (const told of failed) console.error(`FAILED: ${told}`)
+      return chosen({
+        ...report,
+        rows: suite.compared(report.rows),
+        skipped: report.skipped.filter(ofThese),
+        failed,
+      })
     }
     const report = from === undefined ? await measure() : read(from)
     if (from !== undefined) {
