@@ -242,7 +242,7 @@ describe('several runs of a case', () => {
       series: { mmu: [[1, 2]] },
     })
     // A run in which nothing waited is one without waits, not one of which nothing is known.
-    const waits = [
+    const waits: Outcome[] = [
       { figures: {}, histograms: {} },
       { figures: {} },
       { figures: {}, histograms: { stopUs: latency(7) } },
