@@ -65,6 +65,14 @@ TEST(a_program_that_allocates_faster_has_its_cycles_begin_earlier) {
   CHECK_EQ(last, kUsed + (kLimit - kUsed) / 4);
 }
 
+TEST(a_cycle_that_leaves_little_room_does_not_use_it_up_before_the_next_begins) {
+  constexpr u64 kMost = 1'048'576;  // pages: 4 GiB
+  CHECK_EQ(Pacing::least_between(kMost / 2, kMost), kMost / 64);
+  CHECK_EQ(Pacing::least_between(kMost / 100, kMost), kMost / 800);  // not 64 MiB of 40
+  CHECK_EQ(Pacing::least_between(0, kMost), 16u);
+  CHECK_EQ(Pacing::least_between(500, 512), 16u);
+}
+
 TEST(a_young_trace_is_expected_to_find_what_the_last_young_one_found) {
   Pacing pacing;
   pacing.note_flip(1, 2, 1000, 40 * u64{kGranulesPerPage});

@@ -76,6 +76,9 @@ class Pacing {
   /// At a cycle's end: pages in use at which the next one begins, so that what the program allocates until its flip fits.
   /// `limit`: how far the heap may grow; `young_ns`: what the next cycle takes if it is a young one; 0: it is not, or is not known.
   u64 trigger(u64 now, u64 allocated, u64 used, u64 limit, double young_ns = 0);
+  /// Pages from a cycle's end to the begin of the next at the least: cycles do not follow each other for nothing, but where
+  /// little room is left the next one needs it.
+  static u64 least_between(u64 room, u64 max_pages) { return std::clamp<u64>(room / 8, 16, std::max<u64>(max_pages / 64, 16)); }
 
  private:
   static constexpr u64 kFree = ~u64{0};

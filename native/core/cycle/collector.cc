@@ -337,7 +337,7 @@ void Heap::set_limits(u64 took_ns) {
     case Young::WhereItPays: next_young_ = marks_hold_ && roomy && !retention.spread_out(moving.held_pages()) && young_cycles_.pays(room); break;
     case Young::AlsoAsked: next_young_ = marks_hold_; break;
   }
-  const u64 least = used + std::max<u64>(max_pages_ / 64, 16);
+  const u64 least = used + Pacing::least_between(room, max_pages_);
   const u64 trigger = std::max(pacing.trigger(now_ns(), total, used, limit, next_young_ ? young_cycles_.expected_ns() : 0), least);
   trigger_pages_.store(static_cast<u32>(std::min<u64>(trigger, max_pages_)), std::memory_order_relaxed);
   statistics.bytesUsed.store(used << kPageShift, std::memory_order_relaxed);
