@@ -29,8 +29,11 @@ bool RootSet::view(u32 area, AreaView& out) const {
 }
 
 void RootSet::note_stack_tops() {
-  AreaView area;
-  for (u32 i = 0; i < layout::kMaxAreas; i++) noted_tops_[i] = view(i, area) && area.is_stack() ? area.top : 0;
+  // A stack that is made from now on has no slots that anybody visits.
+  std::fill(std::begin(noted_tops_), std::end(noted_tops_), 0);
+  for_each([&](const AreaView& area) {
+    if (area.is_stack()) noted_tops_[area.index] = area.top;
+  });
 }
 
 i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
