@@ -117,7 +117,7 @@ export const bench: CliCommand = {
         return wanted && filter.every((text) => told.includes(text)) && !without.some((text) => told.includes(text))
       }),
     })
-    mustBeThree(given)
+    mustDiffer(given)
     for (const file of [given['json'], given['html'], given['markdown']]) mustBeWritable(file as string | undefined)
     const from = given['from'] as string | undefined
     const stopping = new AbortController()
@@ -229,7 +229,7 @@ function whyNothing(from: string, names: readonly string[]): string {
 }
 
 /** The last of two that are written to one file would be all that is left. */
-function mustBeThree(given: { readonly [option: string]: unknown }): void {
+function mustDiffer(given: { readonly [option: string]: unknown }): void {
   const files = ['json', 'html', 'markdown'].filter((option) => typeof given[option] === 'string')
   for (const [i, option] of files.entries()) {
     const other = files

@@ -67,7 +67,7 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     const { core } = this
     const { control } = core.views
     if (core.running) control[this.topIndex] = slots
-    // Not beside a remark pause, which visits what lies below the top of a stack, clears what lies above, and has to find one top.
+    // Not beside a remark pause, which looks at a stack's top once: it would clear what a higher one uncovers.
     else core.inRun(() => (control[this.topIndex] = slots))
   }
   protected checkTop(slots: number): void {
