@@ -94,7 +94,9 @@ export type ArrayHandle<K extends SlotKind> = Untyped & {
 /** Initial slots of `scope.new`. */
 export type ObjectInit<S> = { readonly [K in keyof S]?: SlotType<S[K]> }
 
-export type HandleClass = new (slot: number, owner: HandleOwner) => Handle
+/** Makes a handle, of the class of one shape, that refers to what root slot `slot` does and lives as long as `owner`. */
+export type HandleMaker = (slot: number, owner: HandleOwner) => Handle
+type HandleClass = new (slot: number, owner: HandleOwner) => Handle
 
 /** The object's address now; the check of every handle operation. */
 export function refOf(handle: Handle): Ref {
@@ -280,8 +282,12 @@ function arrayText(shape: ArrayShape, prologue: string): string {
   toArray() { return Array.from({ length: this.length }, (_, i) => this.get(i)) }`
 }
 
-/** The handle class of a shape in one heap. Called inside run (the mutator's index is known). */
-export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapRef): HandleClass {
+/**
+ * The handle class of a shape in one heap, and what makes handles of it. Called inside run (the mutator's index is known).
+ * A maker and not the class: to whoever makes handles of many shapes, `new` of a class that the JIT does not know costs 40 ns, the call
+ * of a maker 22.
+ */
+export function generateHandles(core: HeapCore, shape: AnyShape, wrap: WrapRef): HandleMaker {
   const { i32, f64, cards } = core.views
   const prologue = `const ref = rootsI32[this._slot];
     if (ref === 0 || this._owner.open !== true || control[${core.runningIndex}] !== 1) fail(this);
@@ -343,7 +349,7 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
       copyElements(core, refOf(target), at, refOf(source), from, count)
     },
   }
-  const make = new Function(
+  const generate = new Function(
     'environment',
     'views',
     `"use strict"
@@ -351,21 +357,29 @@ export function generateHandleClass(core: HeapCore, shape: AnyShape, wrap: WrapR
   const { core, Handle, fail, wrap, refToStore, readValue, encodeValue, encoded, storeTagged, badNumber, noSlot, badIndex, checkObject, copyElements } = environment
   const i32 = views.i32, u32 = views.u32, f64 = views.f64, u16 = views.u16, u8 = views.u8
   const rootsI32 = views.rootsI32, control = views.control, cards = views.cards
-  return class ${/^[A-Za-z_$][\w$]*$/.test(shape.name) ? `${shape.name}_Handle` : 'ShapeHandle'} extends Handle {
+  class ${className(shape)} extends Handle {
+  // Not left to the language: what it puts in its place passes any number of arguments on.
+  constructor(slot, owner) { super(slot, owner) }
   ${shape.array ? arrayText(shape, prologue) : fixedText(shape, prologue)}
-  }`,
-  ) as (environment: HandleEnvironment, views: HeapCore['views']) => HandleClass
-  const made = make(environment, core.views)
-  Object.defineProperties(made.prototype, {
+  }
+  return { type: ${className(shape)}, make: (slot, owner) => new ${className(shape)}(slot, owner) }`,
+  ) as (environment: HandleEnvironment, views: HeapCore['views']) => { type: HandleClass; make: HandleMaker }
+  const { type, make } = generate(environment, core.views)
+  Object.defineProperties(type.prototype, {
     _core: { value: core },
     shape: { value: shape, enumerable: true },
   })
-  if (core.checked !== null) refuseOtherProperties(made, shape, environment.noSlot)
-  return made
+  if (core.checked !== null) refuseOtherProperties(type, shape, environment.noSlot)
+  return make
+}
+
+/** In DevTools and stack traces. */
+function className({ name }: AnyShape): string {
+  return /^[A-Za-z_$][\w$]*$/.test(name) ? `${name}_Handle` : 'ShapeHandle'
 }
 
 /** For checked heaps. Elsewhere a store to what is no property of a slot makes one of the handle alone, which is lost with it. */
-function refuseOtherProperties(made: HandleClass, shape: AnyShape, noSlot: HandleEnvironment['noSlot']): void {
+function refuseOtherProperties(type: HandleClass, shape: AnyShape, noSlot: HandleEnvironment['noSlot']): void {
   const refuse = (name: string): never => {
     const isSlot = !shape.array && Object.hasOwn(shape.slots, name)
     if (!isSlot && !(name in Handle.prototype)) noSlot(name)
@@ -374,10 +388,10 @@ function refuseOtherProperties(made: HandleClass, shape: AnyShape, noSlot: Handl
       `'${name}' is a member of every handle, which cannot be set${isSlot ? `: the slot is stored by set('${name}', value)` : ''}`,
     )
   }
-  for (const name of Object.getOwnPropertyNames(made.prototype)) {
-    const { value } = Object.getOwnPropertyDescriptor(made.prototype, name) as PropertyDescriptor
+  for (const name of Object.getOwnPropertyNames(type.prototype)) {
+    const { value } = Object.getOwnPropertyDescriptor(type.prototype, name) as PropertyDescriptor
     if (typeof value === 'function') {
-      Object.defineProperty(made.prototype, name, { get: () => value as unknown, set: () => refuse(name) })
+      Object.defineProperty(type.prototype, name, { get: () => value as unknown, set: () => refuse(name) })
     }
   }
   // A prototype sees stores to properties that nothing before it in the chain has.
@@ -387,5 +401,5 @@ function refuseOtherProperties(made: HandleClass, shape: AnyShape, noSlot: Handl
       return Reflect.set(target, name, value, handle)
     },
   })
-  Object.setPrototypeOf(made.prototype, guard)
+  Object.setPrototypeOf(type.prototype, guard)
 }

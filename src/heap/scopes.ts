@@ -11,10 +11,10 @@ import { HeapError, show } from './errors.js'
 import type { Handle } from './handles.js'
 import {
   checkHandle,
-  generateHandleClass,
+  generateHandles,
   refOf,
   type ArrayHandle,
-  type HandleClass,
+  type HandleMaker,
   type HandleOwner,
   type ObjectHandle,
   type ObjectInit,
@@ -123,7 +123,8 @@ export class ScopeStack {
   /** Those not released, each at its own index. */
   readonly globals: Global[] = []
   readonly #chunks: Chunk[] = []
-  readonly #classes: (HandleClass | undefined)[] = []
+  /** By shape id. */
+  readonly #makers: (HandleMaker | undefined)[] = []
   // Of the views, here because a scope is opened, filled and ended in some tens of nanoseconds.
   readonly #i32: Int32Array
   readonly #slots: Int32Array
@@ -221,14 +222,15 @@ export class ScopeStack {
     this.globals.length = 0
   }
 
-  classOf(ref: number): HandleClass {
+  /** What makes handles of the object at `ref`. */
+  makerFor(ref: number): HandleMaker {
     const id = this.#i32[ref]
-    return this.#classes[id] ?? this.#makeClass(id, ref)
+    return this.#makers[id] ?? this.#addMaker(id, ref)
   }
-  #makeClass(id: number, ref: number): HandleClass {
+  #addMaker(id: number, ref: number): HandleMaker {
     this.core.checkOpen()
     const shape = shapeAt(this.core, ref as Ref, 'a handle')
-    return (this.#classes[id] = generateHandleClass(this.core, shape, (r) => this.wrap(r)))
+    return (this.#makers[id] = generateHandles(this.core, shape, (r) => this.wrap(r)))
   }
 
   /** A handle in the innermost scope. */
@@ -239,7 +241,7 @@ export class ScopeStack {
         'reading a reference makes a handle, and no scope is open: use m.scoped(fn) or `using scope = m.scope()`',
       )
     }
-    return new (this.classOf(ref))(this.push(ref), this.current)
+    return this.makerFor(ref)(this.push(ref), this.current)
   }
 }
 
@@ -344,11 +346,11 @@ export class Scope implements HandleOwner, Disposable {
 
   #keep(ref: number): Handle {
     const stack = this.#stack
-    const type = stack.classOf(ref)
-    if (stack.current === this) return new type(stack.push(ref), this)
+    const make = stack.makerFor(ref)
+    if (stack.current === this) return make(stack.push(ref), this)
     const { pool } = stack
     const extra = (this.#extra ??= [])
-    const handle = new type(pool.next(), this)
+    const handle = make(pool.next(), this)
     const slot = pool.take(ref)
     extra[extra.length] = slot
     return handle
@@ -379,7 +381,7 @@ export class Global<H extends Handle = Handle> implements HandleOwner, Disposabl
     this.#core = core
     this.#stack = stack
     const { globals, pool } = stack
-    this.handle = new (stack.classOf(ref))(pool.next(), this) as H
+    this.handle = stack.makerFor(ref)(pool.next(), this) as H
     pool.take(ref)
     this.#at = globals.length
     globals[this.#at] = this
