@@ -119,8 +119,10 @@ describe('the bank in Lox', () => {
     const figure = (name: string): number => Number(new RegExp(`^${name} +([\\d.]+)`, 'm').exec(out)?.[1])
     expect(figure('allocated')).toBeGreaterThan(64)
     expect(figure('collections')).toBeGreaterThan(0)
-    for (const name of ['pages moved', 'page faults', 'longest stall'])
-      expect(figure(name), name).toBeGreaterThanOrEqual(0)
+    // Moved where userfaultfd serves, else copied: by the kernel, or by the portable collector.
+    expect(figure('pages moved') + figure('pages copied')).toBeGreaterThan(0)
+    expect(figure('page faults')).toBeGreaterThanOrEqual(0)
+    expect(figure('longest stall')).toBeGreaterThan(0)
   })
 
   it('takes a number of days only', () => {
