@@ -115,8 +115,9 @@ class Heap {
   void detach(Mutator& mutator);
   /// Runs a cycle that starts after this call, and waits for it. The caller is not running. False: closed meanwhile.
   bool collect();
-  /// Lets a stepping cycle pass `gates` gates (starting one if none is under way); returns the phase it then is in.
-  layout::Phase step(u32 gates);
+  /// Lets a stepping cycle pass `gates` gates (starting one if none is under way: one that was asked for, or as if room ran short);
+  /// returns the phase it then is in.
+  layout::Phase step(u32 gates, bool asked = true);
   /// Where a stepping cycle rests, waiting until it does.
   Rest rest();
   /// Lets a cycle that rests in its compaction go on with `page` alone; waits until the cycle rests, and not for the page.
@@ -254,7 +255,11 @@ class Heap {
   void zero_above_stacks();
   void consider_holes();
   void find_dead();
+  u64 found_long() const;
+  void decide_short_holes(u32 gain);
+  bool take_owed_flip();
   bool reuse_suffices(u32 gain);
+  bool fits_above_top(u32 black) const;
   void list_dead();
   void give_dead();
   u32 room_needed() const;
@@ -304,8 +309,8 @@ class Heap {
   std::atomic<bool> dead_unfit_{false};    // objects do not fit into the dead space, and fresh pages run short
   bool must_compact_ = false;              // the same, as the cycle under way found it
   // No room was left for what was to be born black, or a cycle had settled to stay and should not have: the next one that decides
-  // moves. Set by mutators and the collector thread, taken by the latter where it decides. Relaxed, as dead_unfit_: nothing is
-  // read on the strength of it, and what is set after the decision is for the next.
+  // moves. Set by mutators and the collector thread, taken by the latter where it decides, and after a flip. Relaxed, as dead_unfit_:
+  // nothing is read on the strength of it.
   std::atomic<bool> owes_flip_{false};
   CyclesWithout without_holes_{8};         // objects did not fit into the holes
   CyclesWithout without_short_holes_{64};  // … when there were short ones among them
@@ -324,7 +329,7 @@ class Heap {
   u32 spare_end_ = 0;                      // the granule at which the highest of them ends
   DeadSpace found_dead_;                   // what moving.dead and moving.spare become next; what the cycle under way finds
   SpareSpace found_spare_;
-  bool lacks_black_room_ = false;          // the last remark could not lower the top far enough
+  bool lacks_black_room_ = false;          // the last remark could not lower the top far enough, or the next will not find enough above it
   bool stays_ = false;                     // the cycle under way will do without a flip: what is born black may lie anywhere
   bool may_reuse_ = false;                 // the cycle under way may do without a flip
   YoungCycles young_cycles_;

@@ -254,10 +254,10 @@ inline void let_a_cycle_begin(TestHeap& test, NativeMutator& m) {
 }
 
 /// Lets a stepping heap go on to `wanted`; false if it never comes there.
-inline bool step_to(TestHeap& test, NativeMutator& m, layout::Phase wanted) {
+inline bool step_to(TestHeap& test, NativeMutator& m, layout::Phase wanted, bool asked = true) {
   for (u32 i = 0; i < 10'000; i++) {
     m.park();
-    const layout::Phase phase = test.heap->step(1);
+    const layout::Phase phase = test.heap->step(1, asked);
     m.unpark();
     if (phase == wanted) return true;
   }

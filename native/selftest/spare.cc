@@ -124,6 +124,76 @@ TEST(what_is_born_in_a_spare_hole_is_traced_by_the_young_cycle_after) {
   expect_no_violation(test, m);
 }
 
+/// A heap of items with so many free pages left, all of whose cycles trace everything.
+class FullTable : public Table {
+ public:
+  FullTable(TestHeap& test, NativeMutator& m, u32 free_pages) : Table(test, m), test_(test), m_(m) {
+    const Heap& heap = *test.heap;
+    for (const u32 pages = pages_for_bytes(heap.geometry().max_bytes); pages - heap.moving.held_pages() > free_pages;) {
+      const u32 slot = m.push(0);
+      m.set_root(slot, m.alloc_bytes(kItemBytes));
+    }
+  }
+  /// Of a cycle that begins because little room is left.
+  bool step_to(layout::Phase wanted) { return testing::step_to(test_, m_, wanted, false); }
+  template <typename Black>
+  void cycle(Black&& black) {
+    REQUIRE(step_to(layout::Phase::Reclaim));
+    black();
+    REQUIRE(step_to(layout::Phase::Idle));
+  }
+  static HeapOptions options() {
+    HeapOptions options = stepping_heap();
+    options.max_bytes = 5 * kMiB;
+    options.young = Young::Never;
+    return options;
+  }
+
+ private:
+  TestHeap& test_;
+  NativeMutator& m_;
+};
+
+TEST(a_full_heap_whose_garbage_fits_its_holes_keeps_some_back_instead_of_moving) {
+  TestHeap test(FullTable::options());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 2'000);
+  FullTable table(test, m, 60);
+  table.drop(0, FullTable::kItems / 2);
+  // Two of these have no room above the top, and less than an eighth of the dead holds them.
+  table.cycle([&] { table.fill(90); });
+  CHECK_EQ(test.heap->statistics.flips.load(), 0u);
+  const u64 spared = table.spared();
+  table.cycle([&] { table.fill(90); });
+  CHECK(table.spared() > spared);
+  CHECK_EQ(test.heap->statistics.flips.load(), 0u);
+  table.fill(FullTable::kItems);
+  CHECK_EQ(table.intact(), FullTable::kItems);
+  expect_no_violation(test, m);
+}
+
+TEST(a_full_heap_that_could_not_keep_enough_back_moves_and_once) {
+  TestHeap test(FullTable::options());
+  REQUIRE(test.heap);
+  NativeMutator m(test, 2'000);
+  FullTable table(test, m, 100);
+  table.drop(0, FullTable::kItems / 2);
+  REQUIRE(table.step_to(layout::Phase::Reclaim));
+  table.fill(320);
+  REQUIRE(table.step_to(layout::Phase::Prepare));  // the gate before the flip: it is decided
+  CHECK_EQ(test.heap->statistics.flips.load(), 0u);
+  table.fill(400);  // the last of them have no room until the flip, and for who waits gates are open
+  CHECK_EQ(test.heap->statistics.flips.load(), 1u);
+  if (test.heap->statistics.collections.load() == 0) REQUIRE(table.step_to(layout::Phase::Idle));
+  table.drop(1, 1'000);
+  table.cycle([] {});
+  CHECK_EQ(test.heap->statistics.flips.load(), 1u);
+  CHECK(test.heap->moving.dead.granules() > 0);
+  table.fill(FullTable::kItems);
+  CHECK_EQ(table.intact(), FullTable::kItems);
+  expect_no_violation(test, m);
+}
+
 TEST(what_is_too_short_for_what_is_allocated_counts_as_used_and_serves_shorter_objects_all_the_same) {
   TestHeap test(Table::options());
   REQUIRE(test.heap);

@@ -53,6 +53,8 @@ constexpr u32 kMostHoleGranules = 160;
 /// Reuse suffices if it yields this share of what compacting would.
 constexpr double kEnough = 0.75;
 
+bool is_enough(u64 granules, u32 gain) { return static_cast<double>(granules) >= kEnough * gain * kGranulesPerPage; }
+
 }  // namespace
 
 /// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more. Then `top` is
@@ -214,25 +216,35 @@ void Heap::find_dead() {
   found_dead_.trim();
 }
 
-/// `gain`: the pages that a compaction would win, at the most. True: no flip is needed. A cycle that has traced everything says, for
-/// itself and for the young ones after it, whether the short holes are to be given out: if they make the difference, or there is no choice.
-bool Heap::reuse_suffices(u32 gain) {
-  const bool decides = !young_ && !stays_;
-  const bool owed = decides ? owes_flip_.exchange(false, std::memory_order_relaxed) : owes_flip_.load(std::memory_order_relaxed);
-  const double needed = kEnough * gain * kGranulesPerPage;
-  const u64 found_long = found_dead_.granules() - (lists_short_holes_ ? short_granules_ : 0);
-  const auto suffices = [&](u64 granules) { return static_cast<double>(granules) >= needed; };
-  if (!young_) {
-    const bool short_ones_needed = is_worth_moving(gain) && !suffices(found_long) && (stays_ || suffices(found_long + short_granules_));
-    takes_short_holes_ = short_ones_needed || options.reuse == Reuse::AlsoShort;
-  }
-  if (!may_reuse_ || must_compact_ || owed) return false;
-  std::lock_guard<SpaceLock> lock(moving.lock);
-  // The next cycle, too, will need room above `top` from its remark until what it finds dead is given out.
-  const u32 black = moving.top - moving.black_begin;
-  if (retention.spread_out(moving.held_pages())) return false;
-  return suffices(found_long + (takes_short_holes_ ? short_granules_ : 0)) && moving.held_pages() + 2 * black <= max_pages_;
+/// In holes that are long, and in runs.
+u64 Heap::found_long() const { return found_dead_.granules() - (lists_short_holes_ ? short_granules_ : 0); }
+
+/// `gain`: the pages that a compaction would win, at the most. A cycle that has traced everything says, for itself and for the young ones
+/// after it, whether the short holes are to be given out: if they make the difference, or there is no choice.
+void Heap::decide_short_holes(u32 gain) {
+  if (young_) return;
+  const bool needed = is_worth_moving(gain) && !is_enough(found_long(), gain) && (stays_ || is_enough(found_long() + short_granules_, gain));
+  takes_short_holes_ = needed || options.reuse == Reuse::AlsoShort;
 }
+
+/// Once in a cycle: whether it has to move. One that cannot leaves the debt to the next.
+bool Heap::take_owed_flip() {
+  const bool can_move = !young_ && !stays_;
+  return can_move ? owes_flip_.exchange(false, std::memory_order_relaxed) : owes_flip_.load(std::memory_order_relaxed);
+}
+
+/// True: what is dead is enough, and nothing need move.
+bool Heap::reuse_suffices(u32 gain) {
+  if (!may_reuse_ || must_compact_) return false;
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  if (retention.spread_out(moving.held_pages()) || !is_enough(found_long() + (takes_short_holes_ ? short_granules_ : 0), gain)) return false;
+  // The next cycle, too, will need room from its remark until what it finds dead is given out.
+  const u32 black = moving.top - moving.black_begin;
+  return fits_above_top(black) || u64{kBlackRoom} * black * kGranulesPerPage <= found_dead_.granules() / kSparePart;
+}
+
+/// Whether the next cycle, too, could have so many pages for what is born black, and more, without keeping any back. Under the space's lock.
+bool Heap::fits_above_top(u32 black) const { return moving.held_pages() + u64{kBlackRoom} * black <= max_pages_; }
 
 /// What is born in a run or in a hole must not be taken for marked, and traced, by a young cycle.
 bool Heap::nothing_marked_in_dead() const {
@@ -268,6 +280,7 @@ void Heap::list_dead() {
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
     moving.black_pages = moving.top - moving.black_begin + moving.spare.pages_taken();
+    lacks_black_room_ |= !fits_above_top(moving.black_pages);
   }
   holes_given_ = found_dead_.has_holes();
   short_holes_given_ = takes_short_holes_ && short_granules_ > 0;

@@ -221,7 +221,9 @@ bool Heap::prepare(bool forced) {
   note_live();
   consider_holes();
   find_dead();
-  const bool enough = reuse_suffices(gain) || (options.young == Young::AlsoAsked && may_reuse_);
+  decide_short_holes(gain);
+  const bool owes_flip = take_owed_flip();
+  const bool enough = (!owes_flip && reuse_suffices(gain)) || (options.young == Young::AlsoAsked && may_reuse_);
   dead_was_enough_ = enough;
   // It had settled to stay, and should not have.
   if (stays_ && !young_ && !enough) owes_flip_.store(true, std::memory_order_relaxed);
@@ -258,6 +260,8 @@ void Heap::move(u64 started, u64 full) {
     give_dead();
     return;
   }
+  // Whoever found no room for a black object since it was decided has it now.
+  owes_flip_.store(false, std::memory_order_relaxed);
   const u64 pages_after_flip = pages_in_use();
   announce_memory();
   set_phase(layout::Phase::Compact);

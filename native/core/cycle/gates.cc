@@ -48,11 +48,12 @@ bool Heap::rests_before_remark() {
   return at_gate_ && traced_.load(std::memory_order_relaxed);
 }
 
-layout::Phase Heap::step(u32 gates) {
+layout::Phase Heap::step(u32 gates, bool asked) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   const u64 cycles = cycles_;
   if (!cycling_) {
-    wanted_ = wanted_forced_ = wanted_asked_ = true;
+    wanted_ = true;
+    wanted_forced_ = wanted_asked_ = asked;
     cycle_wanted_.notify_one();
   }
   for (u32 i = 0; i < gates; i++) {
