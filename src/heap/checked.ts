@@ -326,7 +326,7 @@ export class CheckedState {
     }
   }
 
-  /** The last object start of a table at or before a word, −1 for none. */
+  /** Length of the object at `ref`, in words. */
   #wordsOf(ref: number): number {
     const shape = this.checkObject(ref, 'a view')
     if (!shape.array) return shape.granules * 2

@@ -59,7 +59,7 @@ export class ObjectStarts {
     this.add(ref)
   }
 
-  /** All of them have been, until they are added again. */
+  /** Every known start becomes a past one; a collection adds again what it left. */
   forget(): void {
     const words = CHUNK_GRANULES / 32
     this.#cachedStart = this.#cachedEnd = 0

@@ -246,7 +246,7 @@ export class FrameWriter {
     this.store(operand, slot)
     return { kind: 'slot', slot, origin: 'temporary' }
   }
-  /** A text for the index of a slot that holds the operand, stored there by the text itself: for slow paths. */
+  /** Emits the store of the operand into the slot, unless it is there already. */
   protected store(operand: Operand, slot: Slot): void {
     if (operand.kind === 'slot' && operand.slot.index === slot.index) return
     this.emit(`${slot.value} = ${this.content(operand)}`)
