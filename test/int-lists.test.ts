@@ -1,6 +1,6 @@
 // Lists of integers, and pairs by key, of the portable collector: beside an array and a Map.
 import { expect, it } from 'vitest'
-import { IntList, Waiting } from '../dist/gc/int-lists.js'
+import { IntList, PairsByKey } from '../dist/gc/int-lists.js'
 import { Random } from '../dist/testing/random.js'
 
 it('a list of integers grows, and is empty once cleared', () => {
@@ -15,12 +15,12 @@ it('a list of integers grows, and is empty once cleared', () => {
 
 it('pairs are found by their key, once', () => {
   const random = new Random(7)
-  const waiting = new Waiting()
+  const byKey = new PairsByKey()
   for (let round = 0; round < 4; round++) {
     const model = new Map<number, string[]>()
     const taken = (key: number): string[] => {
       const found: string[] = []
-      waiting.take(key, (first, second) => found.push(`${first} ${second}`))
+      byKey.take(key, (first, second) => found.push(`${first} ${second}`))
       return found.sort()
     }
     for (let act = 0; act < 40_000; act++) {
@@ -30,21 +30,21 @@ it('pairs are found by their key, once', () => {
         model.delete(key)
       } else {
         const pair = [random.below(1000), act]
-        waiting.add(key, pair[0], pair[1])
+        byKey.add(key, pair[0], pair[1])
         model.set(key, [...(model.get(key) ?? []), pair.join(' ')])
       }
     }
     for (const [key, pairs] of model) if (round % 2 === 0) expect(taken(key)).toEqual(pairs.sort())
-    waiting.clear()
+    byKey.clear()
     for (const key of model.keys()) expect(taken(key)).toEqual([])
   }
 })
 
 it('there may be more keys than a Map has', { timeout: 60_000 }, () => {
-  const waiting = new Waiting()
+  const byKey = new PairsByKey()
   const KEYS = 2 ** 24 + 2
-  for (let key = 1; key <= KEYS; key++) waiting.add(2 * key, key, 0)
+  for (let key = 1; key <= KEYS; key++) byKey.add(2 * key, key, 0)
   let sum = 0
-  for (const key of [1, 2 ** 24 + 1, KEYS]) waiting.take(2 * key, (first) => (sum += first))
+  for (const key of [1, 2 ** 24 + 1, KEYS]) byKey.take(2 * key, (first) => (sum += first))
   expect(sum).toBe(1 + 2 ** 24 + 1 + KEYS)
 })

@@ -102,7 +102,7 @@ export interface Collector {
   defining<T>(fn: () => T): T
 
   /** A reference that a collection under way would miss because its card is clean; empty where none is known. */
-  cardViolation(): string
+  checkCards(): string
   statistics(): RawStatistics
   /** The latest changes of phase, oldest first. */
   phaseLog(): readonly PhaseChange[]

@@ -149,7 +149,7 @@ export class ConcurrentCollector implements Collector {
       return { at: ns / 1e6 - zero, phase: PHASE_NAMES[phase], bytesUsed, barrierFaults, allocationStalls }
     })
   }
-  cardViolation(): string {
+  checkCards(): string {
     return this.#native.checkCards()
   }
   withinBudget(bytes: number, maxBytes: number): boolean {

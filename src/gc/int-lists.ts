@@ -30,7 +30,7 @@ export class IntList {
 }
 
 /** Pairs of integers by a key other than 0. A hash table of keys, each with a list linked through the pairs. */
-export class Waiting {
+export class PairsByKey {
   /** The key of each place in the table; 0: free. */
   #keys: Int32Array = new Int32Array(FIRST)
   /** The last pair of each key there, index + 1; 0: none. */

@@ -26,7 +26,7 @@ import {
   slotWords,
 } from '../heap/layout.js'
 import { hasSlotMap, slotMapOf, weakWord } from '../heap/shapes.js'
-import { Waiting } from './int-lists.js'
+import { PairsByKey } from './int-lists.js'
 import { areaName, objectName, slotName } from './slot-names.js'
 
 /** One broken rule. */
@@ -90,7 +90,7 @@ class Verification {
   #bytes = 0
   readonly #rootNames: string[] = []
   /** By key: values of ephemerons whose keys have not been reached, as index of the array and word. */
-  readonly #waiting = new Waiting()
+  readonly #waiting = new PairsByKey()
 
   constructor(core: HeapCore, options: VerifyOptions) {
     const words = Math.ceil(core.views.f64.length / 32)
@@ -117,9 +117,9 @@ class Verification {
     }
   }
 
-  /** Cards mean something between the trace and the remark of a cycle; the collector can tell which slots they must cover. */
+  /** Where a stepping cycle rests between trace and remark, the collector can say which cards must be dirty; elsewhere it reports nothing. */
   #verifyCards(): void {
-    const violation = this.#core.collector.cardViolation()
+    const violation = this.#core.collector.checkCards()
     if (violation === '') return
     const [, word, ref] = /^word (\d+) of the marked object at ref (\d+)/.exec(violation) ?? []
     this.#report(

@@ -11,7 +11,7 @@ import { refOf, checkHandle, type Handle } from './handles.js'
 import type { HeapCore } from './heap-core.js'
 import { AreaKind, AreaWord, CARD_SHIFT, PAGE_BYTES, areaBlock } from './layout.js'
 import type { ScopeStack } from './scopes.js'
-import { probeForArea } from './stack.js'
+import { probeForArea } from './stack-probe.js'
 import type { Ref } from './values.js'
 
 const FIRST_SLOTS = PAGE_BYTES / 4

@@ -7,7 +7,7 @@ import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Phase, Word, areaBlo
 import { viewsOf, type Views } from './memory.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
-import { probeForArea } from './stack.js'
+import { probeForArea } from './stack-probe.js'
 import type { Ref } from './values.js'
 
 let nextHeapId = 1

@@ -11,7 +11,7 @@ import type { HeapCore } from './heap-core.js'
 import { HeapError, show } from './errors.js'
 import { tag } from './inspect.js'
 import { AreaKind, AreaWord, CARD_SHIFT, MAX_AREAS, MutatorWord, Tag, mutatorBlock, areaBlock } from './layout.js'
-import { probeForArea } from './stack.js'
+import { probeForArea } from './stack-probe.js'
 import { encode, encoded, readValue, writeEncoded, type RawValue, type Ref } from './values.js'
 
 /** What the slots of a root area are: 32-bit references, or 64-bit NaN-boxed values. */

@@ -24,7 +24,7 @@ import type { HeapCore } from './heap-core.js'
 import { AreaKind, CARD_SHIFT, PAGE_BYTES, AreaWord, areaBlock } from './layout.js'
 import { shapeAt } from './objects.js'
 import type { ArrayShape, Shape, SlotKind } from './shapes.js'
-import { probeForArea } from './stack.js'
+import { probeForArea } from './stack-probe.js'
 import { newString } from './transfer.js'
 import type { Ref } from './values.js'
 

@@ -7,7 +7,7 @@
 //
 // Inside run, roots published, the other mutators stopped by the caller until everything is written.
 
-import { IntList, Waiting } from '../gc/int-lists.js'
+import { IntList, PairsByKey } from '../gc/int-lists.js'
 import { granulesAt, weakElements } from '../gc/shape-reader.js'
 import { areaName, referenceSlots, shapeName } from '../gc/slot-names.js'
 import { forEachReferenceSlot, forEachSlotOfArea, referenceIn } from '../gc/trace.js'
@@ -107,7 +107,7 @@ class Graph {
   readonly #core: HeapCore
   readonly #walk: StrongWalk
   /** By key: the array of each ephemeron that has it, and the word of the value. */
-  readonly #ephemerons = new Waiting()
+  readonly #ephemerons = new PairsByKey()
   /** By shape: names of its reference-bearing slots in address order; null: they are elements. */
   readonly #slotNames = new Map<number, readonly string[] | null>()
 

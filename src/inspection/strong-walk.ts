@@ -7,7 +7,7 @@
 // stopped, and there is no safepoint until the end. A damaged heap is told as such where an object has no shape,
 // or where something is longer than can be.
 
-import { IntList, Waiting } from '../gc/int-lists.js'
+import { IntList, PairsByKey } from '../gc/int-lists.js'
 import { entryOf, granulesAt, weakElements } from '../gc/shape-reader.js'
 import { areaName } from '../gc/slot-names.js'
 import { forEachReferenceSlot, forEachRootSlot, referenceIn } from '../gc/trace.js'
@@ -31,7 +31,7 @@ export class StrongWalk {
   #ranks: Int32Array | null = null
   readonly #core: HeapCore
   /** By key: values of ephemerons whose keys have not been reached, as number of the array and word. */
-  readonly #waiting = new Waiting()
+  readonly #waiting = new PairsByKey()
 
   readonly #past: (ref: number) => boolean
 

@@ -157,7 +157,7 @@ export abstract class PortableCollector implements Collector {
   }
 
   /** Nothing runs beside a cycle of these collectors, so no store can miss its card. */
-  cardViolation(): string {
+  checkCards(): string {
     return ''
   }
   statistics(): RawStatistics {

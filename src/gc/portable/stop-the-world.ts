@@ -37,7 +37,7 @@ import {
 } from '../../heap/layout.js'
 import { roundUp, type PortableMemory } from '../../heap/memory.js'
 import type { ParsedOptions } from '../../heap/options.js'
-import { probeStack } from '../../heap/stack.js'
+import { probeStack } from '../../heap/stack-probe.js'
 import type { RawStatistics } from '../collector.js'
 import { Histogram } from '../histogram.js'
 import { LiveMap } from './live-map.js'

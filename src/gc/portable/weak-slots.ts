@@ -18,7 +18,7 @@ import {
   liveSlots,
 } from '../../heap/layout.js'
 import type { Views } from '../../heap/memory.js'
-import { IntList, Waiting } from '../int-lists.js'
+import { IntList, PairsByKey } from '../int-lists.js'
 import { entryOf, weakElements } from '../shape-reader.js'
 
 /** The marks of the collection under way. */
@@ -42,7 +42,7 @@ export class WeakSlots {
   #found = 0
   #rootsSeen = false
   /** By key: values that wait for it. */
-  readonly #waiting = new Waiting()
+  readonly #waiting = new PairsByKey()
 
   readonly #markValue: (value: number) => void
 
