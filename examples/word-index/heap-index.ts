@@ -17,9 +17,10 @@
 // This is the raw tier. Every allocation is a safepoint, after which a Ref in a local is worth nothing: what must
 // survive one lies in a slot of `roots` and is read again afterwards. Each method says where its safepoints are.
 
-import type { ArrayShape, Heap, Mutator, Ref, RootStack, Shape } from 'glissade'
+import { layout, type ArrayShape, type Heap, type Mutator, type Ref, type RootStack, type Shape } from 'glissade'
 import { IN_WORD, type TextFile } from './corpus.js'
 
+const { FLAG_BITS } = layout
 const BUCKETS = 1 << 16
 
 // Slots of the root stack.
@@ -295,8 +296,8 @@ function copyBytes(from: Uint8Array, start: number, end: number, to: Uint8Array,
 
 /** Two byte arrays of the heap, compared by words: padding is zero. */
 function sameBytes(i32: Int32Array, a: number, b: number): boolean {
-  const length = i32[a + 1] >>> 2
-  if (length !== i32[b + 1] >>> 2) return false
+  const length = i32[a + 1] >>> FLAG_BITS
+  if (length !== i32[b + 1] >>> FLAG_BITS) return false
   for (let word = 0; word < length; word += 4) {
     if (i32[a + 2 + (word >>> 2)] !== i32[b + 2 + (word >>> 2)]) return false
   }

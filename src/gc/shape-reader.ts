@@ -1,6 +1,6 @@
 // Shapes as a collector or a verifier reads them: from the control words, by id.
 
-import { SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord, WeakElements } from '../heap/layout.js'
+import { FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeKind, ShapeWord, WeakElements } from '../heap/layout.js'
 
 export const entryOf = (shapeId: number): number => SHAPE_BASE + shapeId * SHAPE_WORDS
 
@@ -23,5 +23,5 @@ export function granulesAt(control: Int32Array, i32: Int32Array, ref: number): n
   const entry = entryOf(i32[ref])
   const size = control[entry + ShapeWord.Size]
   if (control[entry + ShapeWord.Kind] === ShapeKind.Fixed) return size
-  return 1 + Math.ceil(((i32[ref + 1] >>> 2) * 2 ** size) / 8)
+  return 1 + Math.ceil(((i32[ref + 1] >>> FLAG_BITS) * 2 ** size) / 8)
 }

@@ -5,6 +5,7 @@
 
 import type { HeapCore } from '../heap/heap-core.js'
 import {
+  FLAG_BITS,
   SLOT_MAP_BASE,
   AreaKind,
   AreaWord,
@@ -62,7 +63,7 @@ export function forEachReferenceSlot(
     for (let i = start; i < end; i++) visit(ref + (control[i] >>> 3), (control[i] & 1) !== 0)
   } else if (kind === ShapeKind.ArrayRef || kind === ShapeKind.ArrayValue) {
     const step = kind === ShapeKind.ArrayRef ? 1 : 2
-    const end = ref + 2 + step * (i32[ref + 1] >>> 2)
+    const end = ref + 2 + step * (i32[ref + 1] >>> FLAG_BITS)
     for (let word = ref + 2; word < end; word += step) visit(word, step === 2)
   }
 }

@@ -10,6 +10,7 @@ import {
   AreaKind,
   AreaWord,
   FIRST_SHAPE,
+  FLAG_BITS,
   LARGE_BYTES,
   PAGE_BYTES,
   Phase,
@@ -259,7 +260,7 @@ class Verification {
     const entry = SHAPE_BASE + id * SHAPE_WORDS
     const kind = control[entry + ShapeWord.Kind]
     const size = control[entry + ShapeWord.Size]
-    const length = i32[ref + 1] >>> 2
+    const length = i32[ref + 1] >>> FLAG_BITS
     const granules = kind === ShapeKind.Fixed ? size : 1 + Math.ceil((length * 2 ** size) / 8)
     const words = granules * 2
     if (kind < ShapeKind.Fixed || kind > ShapeKind.ArrayU8 || granules <= 0) {
@@ -286,7 +287,7 @@ class Verification {
       }
       return
     }
-    const length = i32[ref + 1] >>> 2
+    const length = i32[ref + 1] >>> FLAG_BITS
     const shift = control[entry + ShapeWord.Size]
     if (kind === ShapeKind.ArrayRef || kind === ShapeKind.ArrayValue) {
       const step = kind === ShapeKind.ArrayRef ? 1 : 2

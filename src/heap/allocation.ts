@@ -9,7 +9,15 @@
 
 import type { AllocatorEnvironment } from './environment.js'
 import { HeapError, show } from './errors.js'
-import { HEADER_WORDS, LARGE_BYTES, MAX_ARRAY_LENGTH, MAX_RESERVED_BYTES, MutatorWord, mutatorBlock } from './layout.js'
+import {
+  FLAG_BITS,
+  HEADER_WORDS,
+  LARGE_BYTES,
+  MAX_ARRAY_LENGTH,
+  MAX_RESERVED_BYTES,
+  MutatorWord,
+  mutatorBlock,
+} from './layout.js'
 import type { AnyShape, ArrayShape, Shape, SlotTable } from './shapes.js'
 import type { Ref } from './values.js'
 
@@ -84,7 +92,7 @@ export function generateArrayAllocator(env: AllocatorEnvironment, shape: ArraySh
       const next = top + ${HEADER_WORDS} + (((length << ${shape.shift}) + 7) >>> 3 << 1)
       if (next <= control[${wordOf(mutator, MutatorWord.TlabLimit)}]) {
         control[${wordOf(mutator, MutatorWord.TlabTop)}] = next
-        i32[top + 1] = length << 2
+        i32[top + 1] = length << ${FLAG_BITS}
         i32[top] = ${shape.id}
         return top
       }
@@ -102,7 +110,7 @@ export function generateArrayAllocator(env: AllocatorEnvironment, shape: ArraySh
   ) as (environment: AllocatorEnvironment, slowArray: (length: number) => number) => ArrayAllocator
   return make(env, (length) => {
     checkLength(shape, length)
-    return env.slow(shape.id, length << 2, arrayGranules(shape, length))
+    return env.slow(shape.id, length << FLAG_BITS, arrayGranules(shape, length))
   })
 }
 

@@ -3,7 +3,18 @@
 
 import type { Collector } from '../gc/collector.js'
 import { HeapError } from './errors.js'
-import { AreaKind, AreaWord, MAGIC, MAX_AREAS, MutatorWord, Phase, Word, areaBlock, mutatorBlock } from './layout.js'
+import {
+  AreaKind,
+  AreaWord,
+  MAGIC,
+  MAX_AREAS,
+  MutatorWord,
+  Phase,
+  Running,
+  Word,
+  areaBlock,
+  mutatorBlock,
+} from './layout.js'
 import { viewsOf, type Views } from './memory.js'
 import type { ParsedOptions } from './options.js'
 import { ShapeTable } from './shapes.js'
@@ -11,9 +22,6 @@ import { probeForArea } from './stack-probe.js'
 import type { Ref } from './values.js'
 
 let nextHeapId = 1
-
-/** In the word that is 1 inside `run`: this thread has left it for a while, and will come back. */
-const PARKED = 2
 
 /** What a checked heap adds (checked.ts). */
 export interface Checks {
@@ -107,12 +115,12 @@ export class HeapCore {
     return new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
   }
   get running(): boolean {
-    return this.views.control[this.runningIndex] === 1
+    return this.views.control[this.runningIndex] === Running.Inside
   }
 
   /** Inside `parked`, inside `run`. */
   get parked(): boolean {
-    return this.views.control[this.runningIndex] === PARKED
+    return this.views.control[this.runningIndex] === Running.Parked
   }
 
   /** `fn` as a running mutator. */
@@ -131,7 +139,7 @@ export class HeapCore {
       this.stressSafepoint()
       result = this.collector.parked(this.mutatorIndex, () => {
         // The collector writes this word when it enters `run`, and leaves it as it was, also where a termination skips `finally`.
-        this.views.control[this.runningIndex] = PARKED
+        this.views.control[this.runningIndex] = Running.Parked
         return fn()
       })
     } finally {
@@ -147,7 +155,7 @@ export class HeapCore {
   }
   /** One load and compare where all is well. That another thread has closed the heap is told at safepoints. */
   checkRunning(what: string): void {
-    if (this.views.control[this.runningIndex] !== 1) this.#failRunning(what)
+    if (this.views.control[this.runningIndex] !== Running.Inside) this.#failRunning(what)
   }
   #failRunning(what: string): never {
     this.checkOpen()

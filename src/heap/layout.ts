@@ -51,7 +51,7 @@ export const MutatorWord = {
   TlabTop: 1,
   /** 0 while parked or when a stop is requested. */
   TlabLimit: 2,
-  /** 1 inside `run`, 2 inside `parked` in it, else 0. */
+  /** One of {@link Running}. */
   Running: 3,
   /** Slots; −1 when a stop is requested. One compare is overflow check and poll. */
   StackLimit: 4,
@@ -65,6 +65,9 @@ export const MutatorWord = {
   /** 1 while the thread inspects the heap, all others stopped: no safepoint may come. */
   Inspecting: 9,
 } as const
+
+/** Values of `MutatorWord.Running`. Parked: this thread has left `run` for a while, and will come back. */
+export const Running = { Outside: 0, Inside: 1, Parked: 2 } as const
 
 /** First word of mutator block `index`. */
 export const mutatorBlock = (index: number): number => MUTATOR_BASE + index * MUTATOR_WORDS
@@ -150,7 +153,7 @@ export const WeakElements = { None: 0, Elements: 1, Keys: 2 } as const
 
 /** Free memory: a walker takes it as "empty to the end of this TLAB". */
 const FREE_SHAPE = 0
-/** Dead space with a length: word 1 is granules << 2. */
+/** Dead space with a length: word 1 is granules << FLAG_BITS. */
 export const FILLER_SHAPE = 1
 export const FIRST_SHAPE = 2
 

@@ -5,7 +5,7 @@
 
 import type { Heap } from '../glissade.js'
 import { HeapError, show, suggest } from '../heap/errors.js'
-import { AreaWord, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag, areaBlock } from '../heap/layout.js'
+import { AreaWord, FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag, areaBlock } from '../heap/layout.js'
 import type { Ref } from '../heap/values.js'
 
 const KINDS = {
@@ -14,7 +14,7 @@ const KINDS = {
   /** The header is zero, as free memory is. */
   freedObject: (heap: Heap, ref: Ref) => void (heap._core.views.i32[ref] = 0),
   /** An array's length reaches past the heap. */
-  hugeLength: (heap: Heap, ref: Ref) => void (heap._core.views.i32[ref + 1] = -1 << 2),
+  hugeLength: (heap: Heap, ref: Ref) => void (heap._core.views.i32[ref + 1] = -1 << FLAG_BITS),
   /** Payload word 0 as a ref slot: odd. */
   oddRef: (heap: Heap, ref: Ref, word: number) => void (heap._core.views.i32[ref + word] = ref + 1),
   /** A ref slot that points outside the heap. */
@@ -43,7 +43,7 @@ const KINDS = {
     const { i32, u8 } = heap._core.views
     const shape = heap._core.shapes.byId(i32[ref])
     if (shape?.array !== true) throw new Error('dirtyPadding takes an array')
-    u8[ref * 4 + 8 + (i32[ref + 1] >>> 2) * 2 ** shape.shift] = 1
+    u8[ref * 4 + 8 + (i32[ref + 1] >>> FLAG_BITS) * 2 ** shape.shift] = 1
   },
   /** A slot above the top of root area `word`. */
   dirtyRootArea(heap: Heap, _ref: Ref, area: number): void {

@@ -6,6 +6,7 @@
 
 import { Tag } from 'glissade'
 import { Effect, type Expr } from '../syntax/ast.js'
+import { VALUE_CARD_SHIFT } from '../runtime/machine.js'
 import { Site } from '../runtime/sites.js'
 import { OperatorWriter } from './operator-writer.js'
 import { cellSlot, frameSlot, type Operand, type Slot, type SlotOperand } from './operands.js'
@@ -148,7 +149,7 @@ export abstract class CallWriter extends OperatorWriter {
         if (value.kind !== 'slot') this.emit(`f64[${at}] = ${this.content(value)}`)
         else {
           this.emit(`f64[${k} = ${at}] = ${value.slot.value}`)
-          this.emit(`cards[${k} >>> 7] = 1`)
+          this.emit(`cards[${k} >>> ${VALUE_CARD_SHIFT}] = 1`)
         }
       },
       '} else {',

@@ -5,6 +5,7 @@
 // split function live in slots only. A piece that returned from the Lox function says so by returning true. The body of
 // a loop is such a piece as well where that makes faster code (loops.ts); it returns how it ended.
 
+import { CARD_SHIFT, VALUE_CARD_SHIFT } from '../runtime/machine.js'
 import type { Capture, ClassNode, Expr, FunctionNode, Loop, Stmt } from '../syntax/ast.js'
 import { ExpressionWriter } from './expression-writer.js'
 import { frameSlot, type SlotOperand } from './operands.js'
@@ -216,14 +217,14 @@ export class StatementWriter extends ExpressionWriter {
     if (representations.isBoxed(local)) {
       const box = mine === null ? this.home(local).payload : `i32[(${this.closure.payload}) + ${mine}]`
       this.emit(`i32[${k} + ${at}] = ${box}`)
-      this.emit(`cards[(${k} + ${at}) >>> 8] = 1`)
+      this.emit(`cards[(${k} + ${at}) >>> ${CARD_SHIFT}] = 1`)
       return
     }
     const place = `(${k} >>> 1) + ${at}`
     if (mine !== null) this.emit(`f64[${place}] = f64[((${this.closure.payload}) >>> 1) + ${mine}]`)
     else if (this.represent(local) === 'number') this.emit(`f64[${place}] = ${this.mirror(local)}`)
     else this.emit(`f64[${place}] = ${this.home(local).value}`)
-    this.emit(`cards[(${place}) >>> 7] = 1`)
+    this.emit(`cards[(${place}) >>> ${VALUE_CARD_SHIFT}] = 1`)
   }
 
   // ---- classes

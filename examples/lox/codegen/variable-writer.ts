@@ -5,6 +5,7 @@ import { Effect, type Expr, type Local, type Target, type Variable } from '../sy
 import { FrameWriter } from './frame-writer.js'
 import { cellSlot, frameSlot, isSimple, type Operand, type SlotOperand } from './operands.js'
 import type { Global } from '../runtime/globals.js'
+import { VALUE_CARD_SHIFT } from '../runtime/machine.js'
 
 export abstract class VariableWriter extends FrameWriter {
   /** The value of an expression. `wanted`: the offset of a slot where it is welcome, if it needs one. */
@@ -162,7 +163,7 @@ export abstract class VariableWriter extends FrameWriter {
   #storeGlobal(global: Global, operand: Operand): void {
     const { cell, index } = global
     this.emit(`slots[${cell}] = ${this.content(operand)}`)
-    if (operand.kind === 'slot') this.emit(`rootCards[${cell >>> 7}] = 1`)
+    if (operand.kind === 'slot') this.emit(`rootCards[${cell >>> VALUE_CARD_SHIFT}] = 1`)
     // Whatever was known of a function in this variable is known no longer.
     this.emit(`guards[${index}] = 0`)
   }
@@ -175,7 +176,7 @@ export abstract class VariableWriter extends FrameWriter {
     const k = this.temporary('k')
     this.emit(`${k} = ${at}`)
     this.emit(`f64[${k}] = ${operand.slot.value}`)
-    this.emit(`cards[${k} >>> 7] = 1`)
+    this.emit(`cards[${k} >>> ${VALUE_CARD_SHIFT}] = 1`)
   }
 
   // ---- defining

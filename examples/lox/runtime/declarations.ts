@@ -3,7 +3,7 @@
 import { Tag, type Shape } from 'glissade'
 import type { Globals } from './globals.js'
 import type { ClassInfo } from './layouts.js'
-import type { Machine } from './machine.js'
+import { CARD_SHIFT, VALUE_CARD_SHIFT, type Machine } from './machine.js'
 import type { ClosureSlots, Objects } from './objects.js'
 
 /** A function of a program text, as the runtime knows it. */
@@ -67,7 +67,7 @@ export function createDeclarations(
     fill(boxSlot, value) {
       const at = (words[2 * boxSlot] >>> 1) + boxValue
       f64[at] = slots[value]
-      cards[at >>> 7] = 1
+      cards[at >>> VALUE_CARD_SHIFT] = 1
     },
 
     declareClass(id, target, superclass, top) {
@@ -88,7 +88,7 @@ export function createDeclarations(
       const ref = words[2 * target]
       const at = ref + kinds[i32[ref]]!.methods.get(name)!.at
       i32[at] = words[2 * closure]
-      cards[at >>> 8] = 1
+      cards[at >>> CARD_SHIFT] = 1
     },
 
     undefinedVariable,

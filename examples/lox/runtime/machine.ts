@@ -38,6 +38,10 @@ export const STACK_BYTES_PER_SLOT = 56
 /** The first table of cells, and what more memory is asked for where there is none for as many as there are already. */
 const CELLS_PER_TABLE = 1024
 
+export const { CARD_SHIFT, FLAG_BITS } = layout
+/** From the index of a value in `f64` or `slots` to its card. */
+export const VALUE_CARD_SHIFT = CARD_SHIFT - 1
+
 let machines = 0
 
 export class Machine {
@@ -149,7 +153,7 @@ export class Machine {
   setCellRef(cell: number, ref: number): void {
     this.words[2 * cell] = ref
     this.words[2 * cell + 1] = Tag.Ref
-    this.m.rootCards[cell >>> 7] = 1
+    this.m.rootCards[cell >>> VALUE_CARD_SHIFT] = 1
   }
   /** Stores a reference into a stack slot: no barrier. */
   setSlotRef(slot: number, ref: number): void {

@@ -2,7 +2,7 @@
 
 import { Tag } from 'glissade'
 import type { Layout } from './layouts.js'
-import type { Machine } from './machine.js'
+import { CARD_SHIFT, FLAG_BITS, VALUE_CARD_SHIFT, type Machine } from './machine.js'
 import type { Objects } from './objects.js'
 import { LookupCache, rememberField, Site, type Sites } from './sites.js'
 
@@ -36,7 +36,7 @@ export function createProperties(machine: Machine, objects: Objects): Properties
     let at = (instance >>> 1) + FIRST + place
     if (place >= capacity) {
       const more = i32[instance + layout.shape.at.more]
-      if (place - capacity >= i32[more + 1] >>> 2) return false
+      if (place - capacity >= i32[more + 1] >>> FLAG_BITS) return false
       at = (more >>> 1) + FIRST + place - capacity
     }
     if (layout.sparse && i32[2 * at + 1] === Tag.Undefined) return false
@@ -49,17 +49,17 @@ export function createProperties(machine: Machine, objects: Objects): Properties
     const needed = place - layout.kind.capacity + 1
     const { more } = layout.shape.at
     let old = i32[words[2 * object] + more]
-    const before = old === 0 ? 0 : i32[old + 1] >>> 2
+    const before = old === 0 ? 0 : i32[old + 1] >>> FLAG_BITS
     if (needed <= before) return
     machine.publish(top)
     const array = allocateFields(Math.max(4, 2 * before, needed))
     const instance = words[2 * object]
     old = i32[instance + more]
     for (let i = 0; i < before; i++) copyField((old >>> 1) + FIRST + i, (array >>> 1) + FIRST + i)
-    const length = i32[array + 1] >>> 2
+    const length = i32[array + 1] >>> FLAG_BITS
     for (let i = before; i < length; i++) clearField((array >>> 1) + FIRST + i)
     i32[instance + more] = array
-    cards[(instance + more) >>> 8] = 1
+    cards[(instance + more) >>> CARD_SHIFT] = 1
   }
   /** Into an array that nobody else knows yet: no card. */
   const copyField = (from: number, to: number): void => {
@@ -130,7 +130,7 @@ export function createProperties(machine: Machine, objects: Objects): Properties
         ? (instance >>> 1) + FIRST + place
         : (i32[instance + layout.shape.at.more] >>> 1) + FIRST + place - kind.capacity
       f64[at] = slots[value]
-      cards[at >>> 7] = 1
+      cards[at >>> VALUE_CARD_SHIFT] = 1
       if (next.sparse || !isInline) return
       const { cache } = sites
       cache[Site.Words * site + Site.Shape] = layout.id

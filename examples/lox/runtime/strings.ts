@@ -7,7 +7,7 @@
 
 import { layout, Tag } from 'glissade'
 import { LimitError } from './errors.js'
-import type { Machine } from './machine.js'
+import { FLAG_BITS, type Machine } from './machine.js'
 
 export interface Strings {
   readonly stringShape: number
@@ -37,7 +37,7 @@ export function createStrings(machine: Machine): Strings {
   const allocateSymbol = machine.arrayAllocator(symbolArray)
   const cells = new Map<string, number>()
 
-  const length = (ref: number): number => i32[ref + 1] >>> 2
+  const length = (ref: number): number => i32[ref + 1] >>> FLAG_BITS
   const start = (ref: number): number => ref * 4 + 8
 
   const copy = (from: number, to: number, bytes: number): void => {
@@ -66,7 +66,7 @@ export function createStrings(machine: Machine): Strings {
     isString: (ref) => i32[ref] === stringShape || i32[ref] === symbolShape,
 
     same(a, b) {
-      if (i32[a + 1] >>> 2 !== i32[b + 1] >>> 2) return false
+      if (i32[a + 1] >>> FLAG_BITS !== i32[b + 1] >>> FLAG_BITS) return false
       // Bytes past the end of an array are zero, so whole words may be compared.
       const end = (length(a) + 3) >>> 2
       for (let i = 2; i < end + 2; i++) if (i32[a + i] !== i32[b + i]) return false

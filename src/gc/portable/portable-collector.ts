@@ -12,6 +12,7 @@ import {
   MAX_MUTATORS,
   MutatorWord,
   PAGE_BYTES,
+  Running,
   Word,
   mutatorBlock,
 } from '../../heap/layout.js'
@@ -79,7 +80,7 @@ export abstract class PortableCollector implements Collector {
     this.checkWhole()
     const { control } = this.views
     const block = mutatorBlock(mutator)
-    const before = control[block + MutatorWord.Running] // 2 inside `parked`
+    const before = control[block + MutatorWord.Running] // Parked: inside `parked`
     try {
       this.#enter(mutator)
       return this.#framed(mutator, fn, before)
@@ -96,10 +97,10 @@ export abstract class PortableCollector implements Collector {
     const running = mutatorBlock(mutator) + MutatorWord.Running
     try {
       this.space.closeTlab(mutator)
-      control[running] = 0
-      return this.#framed(mutator, fn, 1)
+      control[running] = Running.Outside
+      return this.#framed(mutator, fn, Running.Inside)
     } finally {
-      control[running] = 1
+      control[running] = Running.Inside
       this.space.openTlab(mutator) // where this cannot be called any more, the next allocation does it
     }
   }
@@ -117,12 +118,12 @@ export abstract class PortableCollector implements Collector {
     return frame === undefined ? fn() : frame(fn, this.views.control, mutatorBlock(mutator), running)
   }
   #enter(mutator: number): void {
-    this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = 1
+    this.views.control[mutatorBlock(mutator) + MutatorWord.Running] = Running.Inside
     this.space.openTlab(mutator)
   }
   protected get isRunning(): boolean {
     for (let i = 0; i < this.mutators; i++)
-      if (this.views.control[mutatorBlock(i) + MutatorWord.Running] === 1) return true
+      if (this.views.control[mutatorBlock(i) + MutatorWord.Running] === Running.Inside) return true
     return false
   }
   poll(mutator: number): void {
@@ -146,7 +147,7 @@ export abstract class PortableCollector implements Collector {
     this.checkWhole()
     this.space.closeTlab(mutator)
     try {
-      return this.#framed(mutator, fn, 1)
+      return this.#framed(mutator, fn, Running.Inside)
     } finally {
       this.space.openTlab(mutator)
     }

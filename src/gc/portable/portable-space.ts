@@ -7,6 +7,7 @@
 
 import {
   FILLER_SHAPE,
+  FLAG_BITS,
   LARGE_BYTES,
   MAX_MUTATORS,
   MAX_RESERVED_BYTES,
@@ -106,7 +107,7 @@ export class PortableSpace {
       this.top = top
       this.usedBytes -= (end - top) * 4
     } else if (end > top) {
-      i32[top + 1] = ((end - top) >> 1) << 2
+      i32[top + 1] = ((end - top) >> 1) << FLAG_BITS
       i32[top] = FILLER_SHAPE
     }
     this.#tlabStart[mutator] = this.#tlabEnd[mutator] = 0

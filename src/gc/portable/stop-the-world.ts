@@ -21,6 +21,7 @@
 
 import { promisify } from 'node:util'
 import {
+  FLAG_BITS,
   GRANULE_BYTES,
   PAGE_BYTES,
   SLOT_MAP_BASE,
@@ -234,12 +235,12 @@ export class StopTheWorldCollector extends PortableCollector {
         return
       }
       case ShapeKind.ArrayRef: {
-        const end = ref + 2 + (i32[ref + 1] >>> 2)
+        const end = ref + 2 + (i32[ref + 1] >>> FLAG_BITS)
         for (let word = ref + 2; word < end; word++) if (i32[word] !== 0) visit(word)
         return
       }
       case ShapeKind.ArrayValue: {
-        const end = ref + 2 + 2 * (i32[ref + 1] >>> 2)
+        const end = ref + 2 + 2 * (i32[ref + 1] >>> FLAG_BITS)
         for (let word = ref + 2; word < end; word += 2) if (i32[word + 1] === Tag.Ref) visit(word)
       }
     }

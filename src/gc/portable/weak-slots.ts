@@ -8,6 +8,7 @@
 import {
   AreaKind,
   AreaWord,
+  FLAG_BITS,
   ShapeKind,
   ShapeWord,
   Tag,
@@ -152,7 +153,7 @@ export class WeakSlots {
     const { i32, control } = this.#views
     const size = this.#isValue(array) ? 2 : 1
     const pairs = weakElements(control, i32[array]) === WeakElements.Keys
-    const end = array + 2 + size * (i32[array + 1] >>> 2)
+    const end = array + 2 + size * (i32[array + 1] >>> FLAG_BITS)
     for (let word = array + 2; word < end; word += pairs ? 2 * size : size) {
       visit(word, pairs && word + size < end ? word + size : -1)
     }

@@ -1,7 +1,7 @@
 // Objects handed from thread to thread through a root table that all of them exchange with atomically: references cross
 // threads in the middle of cycles. No shadow model can be shared, so a parcel describes itself.
 
-import type { Mutator, Ref } from '../../../index.js'
+import { layout, type Mutator, type Ref } from '../../../index.js'
 import { same, type Activity, type Workload, type WorkloadContext } from '../workload.js'
 
 const HELD = 32
@@ -71,7 +71,7 @@ class Exchange implements Activity {
     const word = base + this.#context.random.below(slots)
     const mine = this.#held.get(slot) as Ref
     const theirs = Atomics.exchange(m.rootsI32, word, mine) as Ref
-    m.rootCards[word >>> 8] = 1
+    m.rootCards[word >>> layout.CARD_SHIFT] = 1
     this.#held.set(slot, theirs)
     this.#open(m, theirs)
   }
