@@ -176,12 +176,14 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       })
       expect(failure(() => m.setValueNil(object, node.at.f)).code).toBe('ERR_WRONG_SHAPE')
       expect(failure(() => m.setRef(object, 50, object)).code).toBe('ERR_BOUNDS')
-      expect(failure(() => m.setElementRef(array, 3, object)).message).toMatch(/index 3 of a 'Refs' with 3 elements/)
+      expect(failure(() => m.setElementRef(array, 3, object)).message).toMatch(
+        /'Refs' has no element 3: it has 3, counted from 0$/,
+      )
       expect(failure(() => m.setElementRef(array, -1, object)).code).toBe('ERR_BOUNDS')
       expect(failure(() => m.setElementRef(object, 0, object)).code).toBe('ERR_WRONG_SHAPE')
       for (const bad of ['1', '', null, true, [], 1n, Symbol('slot')] as never[]) {
         expect(failure(() => m.setElementRef(array, bad, object)).message).toMatch(
-          /^setElementRef: index .* of a 'Refs'/,
+          /^setElementRef: 'Refs' has no element .*/,
         )
         expect(failure(() => m.setRef(object, bad, object)).message).toMatch(/^setRef: no slot of 'Node' lies at/)
       }
@@ -212,7 +214,11 @@ describe.each(checkable)('checked ($name)', ({ options }) => {
       says(() => m.lengthOf(fixed.ref), 'ERR_WRONG_SHAPE', /^lengthOf is for arrays, and the object is a 'Node'/)
       says(() => m.getRef(fixed.ref, node.at.f), 'ERR_WRONG_SHAPE', /^getRef reads a ref, and 'Node' has/)
       says(() => m.getRef(fixed.ref, 50), 'ERR_BOUNDS', /^getRef: no slot of 'Node' lies at 50/)
-      says(() => m.getRef(array.ref, refs.elementsAt + 3), 'ERR_BOUNDS', /^getRef: index 3 of a 'Refs' with 3 elements/)
+      says(
+        () => m.getRef(array.ref, refs.elementsAt + 3),
+        'ERR_BOUNDS',
+        /^getRef: 'Refs' has no element 3: it has 3, counted from 0$/,
+      )
       says(
         () => m.getValue(fixed.ref, node.at.f),
         'ERR_WRONG_SHAPE',

@@ -22,7 +22,7 @@ import {
 } from './layout.js'
 import type { Views } from './memory.js'
 import { ObjectStarts } from './object-starts.js'
-import { interchangeable, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
+import { interchangeable, noElement, SLOT_BYTES, type AnyShape, type SlotKind } from './shapes.js'
 import { checkPayload, checkUserTag, isInt32, type Ref } from './values.js'
 
 type Retrace = (visit: (ref: number) => boolean, from?: Ref) => void
@@ -145,7 +145,7 @@ export class CheckedState {
       const index = typeof at === 'number' ? at - shape.elementsAt : at // text would be added as text
       const length = this.#core.views.i32[object + 1] >>> FLAG_BITS
       if (!Number.isInteger(index) || index < 0 || index >= length) {
-        throw new HeapError('ERR_BOUNDS', `${what}: index ${show(index)} of a '${shape.name}' with ${length} elements`)
+        throw noElement(shape, index, length, `${what}: `)
       }
       return
     }

@@ -11,7 +11,7 @@ import { HeapError, show, suggest } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import { showAs, showHandle } from './inspect.js'
 import { CARD_SHIFT, FLAG_BITS, Tag } from './layout.js'
-import { ArrayShape, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
+import { ArrayShape, noElement, Shape, SLOT_BYTES, type AnyShape, type SlotKind, type SlotTable } from './shapes.js'
 import { encode, encoded, readValue, writeEncoded, type PlainNumber, type Ref, type Tagged } from './values.js'
 
 /** Something that keeps handles alive: a scope or a global. */
@@ -341,7 +341,7 @@ export function generateHandles(core: HeapCore, shape: AnyShape, wrap: WrapRef):
       )
     },
     badIndex(index, length) {
-      throw new HeapError('ERR_BOUNDS', `index ${show(index)} of a '${shape.name}' with ${length} elements`)
+      throw noElement(shape, index, length)
     },
     checkObject: (ref) => core.checked?.checkObject(ref as Ref, `a handle of '${shape.name}'`),
     copyElements(target, at, source, from, count) {

@@ -139,7 +139,10 @@ abstract class RootArea<K extends RootKind> implements Disposable {
     this.core.checkRunning('a root area')
     this.checkUsable()
     if (!Number.isInteger(index) || index < 0 || index >= this.capacity) {
-      throw new HeapError('ERR_BOUNDS', `slot ${show(index)} of a root area of ${this.capacity} slots`)
+      throw new HeapError(
+        'ERR_BOUNDS',
+        `this root area has no slot ${show(index)}: its slots are 0 to ${this.capacity - 1}; ask for as many as are needed where it is made`,
+      )
     }
   }
 }

@@ -223,7 +223,10 @@ export class ShapeTable {
       const id = control[Word.ShapeCount]
       const mapStart = control[Word.SlotMapLength]
       if (id >= MAX_SHAPES) {
-        throw new HeapError('ERR_BAD_SHAPE', `shape '${name}': a heap has at most ${MAX_SHAPES - FIRST_SHAPE} shapes`)
+        throw new HeapError(
+          'ERR_BAD_SHAPE',
+          `shape '${name}': a heap has at most ${MAX_SHAPES - FIRST_SHAPE} shapes; let objects with the same slots share one`,
+        )
       }
       if (mapStart + map.length > MAX_SLOT_MAP) {
         throw new HeapError(
@@ -350,6 +353,12 @@ function checkArrayOptions(name: string, kind: SlotKind, options: unknown): Weak
     )
   }
   return weak as WeakArray
+}
+
+/** An array of `length` elements was asked for one that it does not have. */
+export function noElement(shape: AnyShape, index: unknown, length: number, where = ''): HeapError {
+  const has = length === 0 ? 'it has none' : `it has ${length}, counted from 0`
+  return new HeapError('ERR_BOUNDS', `${where}'${shape.name}' has no element ${show(index)}: ${has}`)
 }
 
 function describeArray(kind: SlotKind, weak: WeakArray | null): string {

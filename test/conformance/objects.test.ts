@@ -267,7 +267,7 @@ overAll('objects', (configuration) => {
       expect(last.id).toBe(layout.MAX_SHAPES - 1)
       expect(failure(() => heap.defineArray('None', 'u8'))).toEqual({
         code: 'ERR_BAD_SHAPE',
-        message: "shape 'None': a heap has at most 65534 shapes",
+        message: "shape 'None': a heap has at most 65534 shapes; let objects with the same slots share one",
       })
       expect(control[layout.Word.ShapeCount]).toBe(layout.MAX_SHAPES)
       heap.run((m) => {
