@@ -7,6 +7,7 @@
 // ends it: here, or where the collector lets a thread poll or leave.
 
 import type { CheckedState } from './checked.js'
+import type { SlowPath } from './environment.js'
 import { HeapError, show } from './errors.js'
 import type { HeapCore } from './heap-core.js'
 import {
@@ -20,13 +21,6 @@ import {
   mutatorBlock,
 } from './layout.js'
 import type { SlotPool } from './scopes.js'
-
-export interface SlowPath {
-  readonly everyAllocationSlow: boolean
-  readonly slow: (shapeId: number, word1: number, granules: number) => number
-  /** What `m.reserve` does where the TLAB is too short, or has no fast path. */
-  readonly reserveSlowly: (bytes: number) => void
-}
 
 export function createSlowPath(
   core: HeapCore,
