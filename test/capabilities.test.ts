@@ -33,18 +33,18 @@ describe('with everything there', () => {
     expect(remedies).toEqual([])
     expect(refusal).toBeUndefined()
   })
-  it('what is asked for is given', () => {
+  it('a relocation and a way of faults that are asked for are chosen', () => {
     expect(chooseMode(machine(), { relocation: 'copy', faults: 'thread' }).mode).toEqual({
       collector: 'concurrent',
       relocation: 'copy',
       faults: 'thread',
     })
-    for (const collector of ['stop-the-world', 'none'] as const) {
-      const choice = chooseMode(machine(), { collector })
-      expect(choice.mode).toMatchObject({ collector, faults: 'none' })
-      expect(choice.reasons).toEqual([`collector '${collector}' was asked for`])
-      expect(choice.refusal).toBeUndefined()
-    }
+  })
+  it.each(['stop-the-world', 'none'] as const)("collector '%s' is chosen where it is asked for", (collector) => {
+    const choice = chooseMode(machine(), { collector })
+    expect(choice.mode).toMatchObject({ collector, faults: 'none' })
+    expect(choice.reasons).toEqual([`collector '${collector}' was asked for`])
+    expect(choice.refusal).toBeUndefined()
   })
 })
 

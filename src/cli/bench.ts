@@ -146,10 +146,10 @@ export const bench: CliCommand = {
     }
     const report = from === undefined ? await measure() : read(from)
     if (from !== undefined) {
-      for (const of of suite.list())
+      for (const benchmark of suite.list())
         show(
-          of,
-          report.rows.filter((row) => row.bench === of.name),
+          benchmark,
+          report.rows.filter((row) => row.bench === benchmark.name),
         )
     }
     if (report.rows.length === 0 && from !== undefined) throw new UsageError(whyNothing(from, operands))

@@ -17,21 +17,21 @@ import type { Ref } from './values.js'
 export function copyElements(core: HeapCore, target: Ref, at: number, source: Ref, from: number, count: number): void {
   core.checkRunning('copyElements')
   const shape = arrayAt(core, target, 'copyElements (the target)')
-  const of = arrayAt(core, source, 'copyElements (the source)')
-  if (of.kind !== shape.kind) {
+  const sourceShape = arrayAt(core, source, 'copyElements (the source)')
+  if (sourceShape.kind !== shape.kind) {
     throw new HeapError(
       'ERR_WRONG_SHAPE',
-      `copyElements from a '${of.name}' (${of.kind}) to a '${shape.name}' (${shape.kind}): elements are copied between arrays of one kind`,
+      `copyElements from a '${sourceShape.name}' (${sourceShape.kind}) to a '${shape.name}' (${shape.kind}): elements are copied between arrays of one kind`,
     )
   }
   checkRange(core, shape, target, at, count, 'to')
-  checkRange(core, of, source, from, count, 'from')
+  checkRange(core, sourceShape, source, from, count, 'from')
   if (count === 0) return
 
   const { views } = core
   const bytes = SLOT_BYTES[shape.kind]
   const first = (target * 4) / bytes + shape.elementsAt + at
-  const start = (source * 4) / bytes + of.elementsAt + from
+  const start = (source * 4) / bytes + sourceShape.elementsAt + from
   if (shape.kind === 'ref') copyRefs(views, first, start, count)
   else if (shape.kind === 'value') copyValues(views, first, start, count)
   else views.u8.copyWithin(first * bytes, start * bytes, (start + count) * bytes)

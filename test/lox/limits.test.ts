@@ -14,7 +14,7 @@ describe('constants', () => {
   it('256 fit into a function', () => {
     expect(run(`fun f() { ${count(255, (i) => `${i};`)} print "last"; } f();`)).toBe('last\n')
   })
-  it('257 do not', () => {
+  it('257 are an error at the last one', () => {
     expect(run(`fun f() {\n${count(256, (i) => `${i};`)}\n"oops";\n}`)).toBe(
       `[line 3] Error at '"oops"': Too many constants in one chunk.`,
     )
@@ -36,12 +36,12 @@ describe('variables', () => {
   it('255 locals fit beside slot 0', () => {
     expect(run(`fun f() { ${count(255, (i) => `var v${i};`)} print v254; } f();`)).toBe('nil\n')
   })
-  it('256 do not', () => {
+  it('256 locals are an error at the last one', () => {
     expect(run(`fun f() {\n${count(255, (i) => `var v${i};`)}\nvar oops;\n}`)).toBe(
       "[line 3] Error at 'oops': Too many local variables in function.",
     )
   })
-  it('256 captured variables fit, 257 do not', () => {
+  it('256 captured variables fit, 257 are an error at the last one', () => {
     const program = (last: string): string => `
 fun f() { ${count(128, (i) => `var a${i};`)}
   fun g() { ${count(128, (i) => `var b${i};`)} var oops;
@@ -65,7 +65,7 @@ describe('arguments and parameters', () => {
   it('255 of each fit', () => {
     expect(run(`fun f(${names(255)}) { return p254; } print f(${ones(255)});`)).toBe('nil\n')
   })
-  it('256 do not', () => {
+  it('256 of either are an error', () => {
     expect(run(`fun f(${names(256)}) {}`)).toBe(`[line 1] Error at 'p255': Can't have more than 255 parameters.`)
     expect(run(`nil(${ones(256)});`)).toBe(`[line 1] Error at 'nil': Can't have more than 255 arguments.`)
   })
