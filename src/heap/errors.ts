@@ -92,6 +92,12 @@ export function suggest(name: string, known: readonly string[]): string | undefi
   return best
 }
 
+/** What to do about a name that is none of `known`: the one that was meant, most likely, or all of them after `list`. */
+export function remedyFor(name: unknown, known: readonly string[], list: string): string {
+  const near = typeof name === 'string' ? suggest(name, known) : undefined
+  return near === undefined ? `${list} ${known.join(', ')}` : `did you mean '${near}'?`
+}
+
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {

@@ -4,7 +4,7 @@
 // they return is believed in so far as it is text.
 
 import { shapeName, slotAt } from '../gc/slot-names.js'
-import { HeapError, show } from '../heap/errors.js'
+import { HeapError, remedyFor, show } from '../heap/errors.js'
 import type { HeapCore } from '../heap/heap-core.js'
 import type { Mutator } from '../heap/mutator.js'
 import { checkSynchronous } from '../heap/synchronous.js'
@@ -25,7 +25,10 @@ export function checkFunctions(options: unknown, what: string, names: readonly s
   }
   for (const [name, value] of Object.entries(options)) {
     if (!names.includes(name)) {
-      throw new HeapError('ERR_OPTION', `unknown option '${name}' of ${what}: its options are ${names.join(', ')}`)
+      throw new HeapError(
+        'ERR_OPTION',
+        `unknown option '${name}' of ${what}: ${remedyFor(name, names, 'its options are')}`,
+      )
     }
     if (value === undefined) continue
     if (typeof value !== 'function') {

@@ -4,7 +4,7 @@
 // nothing but `verify`.
 
 import type { Heap } from '../glissade.js'
-import { HeapError, show, suggest } from '../heap/errors.js'
+import { HeapError, remedyFor, show } from '../heap/errors.js'
 import { AreaWord, FLAG_BITS, SHAPE_BASE, SHAPE_WORDS, ShapeWord, Tag, areaBlock } from '../heap/layout.js'
 import type { Ref } from '../heap/values.js'
 
@@ -81,8 +81,7 @@ export type Corruption = keyof typeof KINDS
  */
 export function corrupt(heap: Heap, kind: Corruption, ref: Ref = 0 as Ref, word = 2): void {
   if (!Object.hasOwn(KINDS, kind)) {
-    const near = typeof kind === 'string' ? suggest(kind, Object.keys(KINDS)) : undefined
-    const remedy = near === undefined ? `it is one of ${Object.keys(KINDS).join(', ')}` : `did you mean '${near}'?`
+    const remedy = remedyFor(kind, Object.keys(KINDS), 'it is one of')
     throw new HeapError('ERR_BAD_VALUE', `corrupt knows no damage ${show(kind)}: ${remedy}`)
   }
   heap._core.checkRunning('corrupt')

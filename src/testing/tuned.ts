@@ -2,7 +2,7 @@
 
 import { setTuning } from '../gc/concurrent.js'
 import type { NativeTuning } from '../gc/native.js'
-import { HeapError, show, suggest } from '../heap/errors.js'
+import { HeapError, remedyFor, show } from '../heap/errors.js'
 import { checkSynchronous } from '../heap/synchronous.js'
 
 /** Every name of {@link NativeTuning}, and its largest value. */
@@ -44,8 +44,7 @@ function checkTuning(options: NativeTuning): void {
   }
   for (const [name, value] of Object.entries(options) as [keyof NativeTuning, unknown][]) {
     if (!Object.hasOwn(MOST, name)) {
-      const near = suggest(name, Object.keys(MOST))
-      const remedy = near === undefined ? `known are ${Object.keys(MOST).join(', ')}` : `did you mean '${near}'?`
+      const remedy = remedyFor(name, Object.keys(MOST), 'known are')
       throw new HeapError('ERR_OPTION', `tuned knows no ${show(name)}: ${remedy}`)
     }
     if (value === undefined || (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MOST[name]))

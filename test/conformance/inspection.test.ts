@@ -469,7 +469,11 @@ overAll('inspection', (configuration) => {
       })
       expect(options({ classname: () => '' })).toEqual({
         code: 'ERR_OPTION',
-        message: "unknown option 'classname' of heap.writeSnapshot: its options are className, slotName, text",
+        message: "unknown option 'classname' of heap.writeSnapshot: did you mean 'className'?",
+      })
+      expect(options({ fish: () => '' })).toEqual({
+        code: 'ERR_OPTION',
+        message: "unknown option 'fish' of heap.writeSnapshot: its options are className, slotName, text",
       })
       heap.writeSnapshot(join(folder, 'undefined.heapsnapshot'), { text: undefined })
       expect(options({ text: 'all' })).toEqual({
