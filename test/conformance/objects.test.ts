@@ -293,6 +293,11 @@ overAll('objects', (configuration) => {
           expect(failure(() => m.setShape(b.ref, number)).code).toBe('ERR_WRONG_SHAPE')
           m.setShape(b.ref, twin)
           expect([m.shapeOf(a.ref), m.shapeOf(b.ref)]).toEqual([number.id, twin.id])
+          // What its numbers are is its own affair.
+          const halves = heap.defineShape('Halves', { low: 'u32', high: 'u32', next: 'ref' })
+          expect(halves.at.next).toBe(number.at.next)
+          m.setShape(a.ref, halves)
+          expect(m.shapeOf(a.ref)).toBe(halves.id)
           // A ref and a value at the same number, each in units of its own view.
           const ofRef = heap.defineShape('OfRef', { r: 'ref', a: 'i32', b: 'i32', c: 'i32' })
           const ofValue = heap.defineShape('OfValue', { f: 'f64', v: 'value' })
