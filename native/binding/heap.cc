@@ -204,11 +204,11 @@ Napi::Object layout_constants(Napi::Env env) {
   Napi::Object o = Napi::Object::New(env);
   using namespace layout;
 #define X(name) o.Set(#name, static_cast<double>(name));
-  X(kMagic) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
+  X(kMagic) X(kMagicWord) X(kHeapStateWord) X(kPhaseWord) X(kEpochWord) X(kCyclesWord) X(kShapeCountWord) X(kSlotMapLengthWord)
   X(kAreaCountWord) X(kMutatorBase) X(kMutatorWords) X(kMaxMutators) X(kPoll) X(kTlabTop) X(kTlabLimit) X(kRunning)
   X(kStackLimit) X(kStackLimitRestore) X(kStackLimitArea) X(kPollRestore) X(kReservedEnd) X(kInspecting) X(kAreaBase) X(kAreaWords) X(kMaxAreas) X(kAreaKind) X(kAreaStart)
-  X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kAreaDue) X(kAreaDueArea) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kShapeWeak) X(kWeakElements) X(kWeakKeys) X(kSlotMapBase) X(kMaxSlotMap)
-  X(kControlWords) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kTagUndefined) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
+  X(kAreaCapacity) X(kAreaTop) X(kAreaOwner) X(kAreaDue) X(kAreaDueArea) X(kShapeBase) X(kShapeWords) X(kMaxShapes) X(kShapeKind) X(kShapeSize) X(kShapeSlotStart) X(kShapeSlotCount) X(kShapeWeak) X(kWeakElements) X(kWeakKeys) X(kSlotMapBase) X(kMaxSlotMap)
+  X(kControlWords) X(kFreeShape) X(kFillerShape) X(kFirstShape) X(kTagRef) X(kTagUndefined) X(kCardShift) X(kFlagBits) X(kLargeObjectBytes) X(kPageSize)
 #undef X
   const auto enumeration = [&](const char* name, std::initializer_list<std::pair<const char*, double>> values) {
     Napi::Object all = Napi::Object::New(env);

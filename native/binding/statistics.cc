@@ -36,7 +36,7 @@ napi_value stats(napi_env env, napi_callback_info info) {
     o.Set("buckets", buckets);
     return o;
   };
-#define X(name, doc) histograms.Set(#name, summary(s.name##_us));
+#define X(name, doc) histograms.Set(#name, summary(s.name##_ns));
   GLISSADE_HISTOGRAMS(X)
 #undef X
   for (int op = 0; op < injection::kOpCount; op++) {

@@ -133,8 +133,12 @@ Napi::Object stepping_names(Napi::Env env) {
 #define X(name, from, to, builders) #name,
   o.Set("edges", list({GLISSADE_PAGE_EDGES(X)}));
 #undef X
-  o.Set("rests", list({"Idle", "Mark", "Trace", "Preclean", "Reclaim", "Flip", "Compact", "Close"}));
-  o.Set("kinds", list({"Compacted", "Prefix", "Black", "Large", "Root", "Empty"}));
+#define X(name, doc) #name,
+  o.Set("rests", list({GLISSADE_RESTS(X)}));
+#undef X
+#define X(name) #name,
+  o.Set("kinds", list({GLISSADE_PAGE_KINDS(X)}));
+#undef X
   return o;
 }
 

@@ -239,6 +239,7 @@ class Heap {
   void note_trace(u64 started, u64 full);
   void mark();
   bool remark_pause(bool last);
+  void end_marking();
   void reclaim();
   void note_live();
   u64 wanted_pages() const;
@@ -247,6 +248,7 @@ class Heap {
 
   // reuse.cc
   void forget_dead();
+  void begin_black_allocation();
   u32 lower_top();
   bool may_stay() const;
   void set_spare_live(bool live);

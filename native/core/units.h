@@ -27,6 +27,8 @@ inline constexpr u32 kPageSize = 1u << kPageShift;
 inline constexpr u32 kGranuleShift = 3;
 inline constexpr u32 kGranuleSize = 1u << kGranuleShift;
 inline constexpr u32 kGranulesPerPage = kPageSize / kGranuleSize;
+/// Words are 32 bits: the unit of a Ref.
+inline constexpr u32 kWordsPerPage = kPageSize / 4;
 /// A block is what one 64-bit word of live bits covers: 64 granules, 512 bytes.
 inline constexpr u32 kGranulesPerBlock = 64;
 inline constexpr u32 kBlockShift = 9;

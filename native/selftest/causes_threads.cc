@@ -63,7 +63,7 @@ TEST(cause_threads_place_the_same_pages_at_once) {
       CHECK(s.barrierFaults.load() > 0);
       CHECK_EQ(s.faultsBuilt.load() + s.faultsOvertaken.load() + s.faultsReady.load() + s.faultsMapped.load() + s.faultsZero.load(),
                s.barrierFaults.load());
-      CHECK_EQ(s.faultStall_us.summary().count, s.barrierFaults.load());
+      CHECK_EQ(s.faultStall_ns.summary().count, s.barrierFaults.load());
       u32 page;
       CHECK_EQ(test.heap->take_relocation_error(page), 0);
     }

@@ -115,10 +115,10 @@ TEST(a_program_that_was_slowed_because_it_kept_remark_from_ending_is_not_slowed_
     collecting.stop(m);
   }
   let_end(test, m);
-  const u64 cycles = s.collections.load(), stalls = s.allocationStall_us.count(), grants = s.tlabGrants.load();
+  const u64 cycles = s.collections.load(), stalls = s.allocationStall_ns.count(), grants = s.tlabGrants.load();
   while (s.tlabGrants.load() < grants + 4) m.alloc_node();
   CHECK_EQ(s.collections.load(), cycles);
-  CHECK_EQ(s.allocationStall_us.count(), stalls);
+  CHECK_EQ(s.allocationStall_ns.count(), stalls);
 }
 
 TEST(large_objects_that_died_at_the_boundary_give_it_back_to_the_moving_space) {

@@ -68,10 +68,10 @@ class TestHeap {
     i32* control = heap->space.control();
     const i32 id = control[layout::kShapeCountWord];
     i32* entry = control + layout::kShapeBase + id * layout::kShapeWords;
-    entry[0] = static_cast<i32>(kind);
-    entry[1] = size;
-    entry[2] = start;
-    entry[3] = count;
+    entry[layout::kShapeKind] = static_cast<i32>(kind);
+    entry[layout::kShapeSize] = size;
+    entry[layout::kShapeSlotStart] = start;
+    entry[layout::kShapeSlotCount] = count;
     __atomic_store_n(control + layout::kShapeCountWord, id + 1, __ATOMIC_RELEASE);
     return static_cast<u32>(id);
   }

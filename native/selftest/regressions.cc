@@ -209,7 +209,7 @@ TEST(a_thread_that_waits_for_root_areas_learns_that_the_heap_was_closed) {
   // Before the cycle has ended, which it cannot.
   pthread_join(waiting, nullptr);
   CHECK(!shared.found);
-  CHECK_EQ(heap.statistics.allocationStall_us.count(), 1u);
+  CHECK_EQ(heap.statistics.allocationStall_ns.count(), 1u);
   shared.leave = true;
   pthread_join(running, nullptr);
   pthread_join(closing, nullptr);

@@ -97,14 +97,14 @@ TEST(a_stop_is_felt_by_those_who_wait_for_its_end_and_leaves_the_words_of_one_wh
     pthread_create(&threads[2], nullptr, collect, &s);
     while (!s.parked) usleep(100);
     // It has reported its arrival and is gone. Nobody has waited for anything yet but the one that polls by now.
-    CHECK_EQ(statistics.stop_us.count(), 0u);
+    CHECK_EQ(statistics.stop_ns.count(), 0u);
     while (s.test.heap->safepoint.mutator(2).state.load() != (Safepoint::kStopped | Safepoint::kRequested)) usleep(100);
-    CHECK_EQ(statistics.stop_us.count(), 0u);
-    CHECK_EQ(statistics.remark_us.count(), 0u);
+    CHECK_EQ(statistics.stop_ns.count(), 0u);
+    CHECK_EQ(statistics.remark_ns.count(), 0u);
     // The last runs the pause, and feels it.
     m.park();
-    CHECK(statistics.remark_us.count() >= 1u);
-    CHECK(statistics.stop_us.count() >= 1u);
+    CHECK(statistics.remark_ns.count() >= 1u);
+    CHECK(statistics.stop_ns.count() >= 1u);
     pthread_join(threads[2], nullptr);
     s.over = true;
     pthread_join(threads[0], nullptr);

@@ -16,7 +16,6 @@
 namespace glissade {
 namespace {
 
-constexpr u32 kWordsPerPage = kPageSize / 4;
 /// TLABs between remark and the flip, which has to walk those that are open: as long a pause as they are long.
 constexpr u32 kBlackTlabPages = 8;
 /// TLABs for objects that fit into no hole, while shorter ones have holes to go to.
@@ -286,7 +285,7 @@ u32 Heap::try_large(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
 u32 Heap::allocate(Mutator& mutator, u32 shape, u32 word1, u32 granules) {
   const bool large = granules >= kLargeObjectGranules;
   bool paced = false;
-  Stall stall(statistics.allocationStall_us);
+  Stall stall(statistics.allocationStall_ns);
   Counted stalled(stalled_), outrun(outrun_);
   u64 last_chance = 0;  // the number of completed cycles at which no more can be hoped for
   for (;;) {

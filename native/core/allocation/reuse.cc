@@ -57,27 +57,27 @@ bool is_enough(u64 granules, u32 gain) { return static_cast<double>(granules) >=
 
 }  // namespace
 
-/// In the remark pause, TLABs retired. Dead runs count as used again until they are found dead once more. Then `top` is
-/// lowered over what is dead at the end of the space: by what black allocation is going to need, or every cycle would raise
-/// it, and by what the heap holds too much of.
+/// In the remark pause, TLABs retired: what was dead counts as used until it is found dead once more.
 void Heap::forget_dead() {
   used_at_remark_ = moving.used_pages();
-  {
-    // A parked thread may ask what is in use (pages_in_use).
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    moving.dead.clear();
-    found_dead_.clear();  // of a cycle that flipped, what was dead before
-    // The memory of these lists is for those that the cycle is going to make.
-    if (moving.dead.room() > found_dead_.room()) std::swap(moving.dead, found_dead_);
-  }
-  zero_above_stacks();
-  const u32 lowered = [&] {
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    return lower_top();
-  }();
-  lacks_black_room_ = lowered < kBlackRoom * moving.black_pages;
+  // A parked thread may ask what is in use (pages_in_use).
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  moving.dead.clear();
+  found_dead_.clear();  // of a cycle that flipped, what was dead before
+  // The memory of these lists is for those that the cycle is going to make.
+  if (moving.dead.room() > found_dead_.room()) std::swap(moving.dead, found_dead_);
+}
+
+/// In the remark pause, after `forget_dead`. `top` is lowered over what is dead at the end of the space: by what black allocation is going
+/// to need, or every cycle would raise it, and by what the heap holds too much of. Where that is not enough there may be spare space, for
+/// a cycle that settles here not to move.
+void Heap::begin_black_allocation() {
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  lacks_black_room_ = lower_top() < kBlackRoom * moving.black_pages;
   stays_ = lacks_black_room_ && spare_end_ > 0 && spare_end_ <= moving.top * kGranulesPerPage && may_stay();
   if (!stays_) forget_spare();
+  moving.black = true;
+  moving.black_begin = moving.top;
 }
 
 /// By how many pages.

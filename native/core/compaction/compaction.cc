@@ -40,7 +40,6 @@ u64 Compaction::start() {
     const Heap::RootSnapshot& area = heap_.root_snapshots[i];
     if (area.top) add_chunks(area.first_page, area.first_page + pages_for_bytes(u64{area.top} * (area.is_value ? 8 : 4)), true);
   }
-  const auto page_of = [](Granule g) { return (g.index + kGranulesPerPage - 1) / kGranulesPerPage; };
   std::vector<Extent> large;
   {
     // Mutators go on allocating large objects: the table is read under the lock that they are placed under.
@@ -50,10 +49,10 @@ u64 Compaction::start() {
     });
   }
   const u32 prefix = f.begin.page(), prefix_end = f.prefix_end.page();
-  const u32 compact = f.to_begin.page(), compact_end = page_of(f.compact_end);
+  const u32 compact = f.to_begin.page(), compact_end = pages_for_granules(f.compact_end.index);
   for (const bool intact : {true, false}) {
     for (const Extent& object : large) add_chunks(object.first, object.first + object.pages, false, intact);
-    if (!intact) add_chunks(page_of(f.to_black_begin), page_of(f.to_top), true);
+    if (!intact) add_chunks(pages_for_granules(f.to_black_begin.index), pages_for_granules(f.to_top.index), true);
     add_chunks(prefix, prefix_end, true, intact);
     add_chunks(compact, compact_end, true, intact);
   }
@@ -388,7 +387,7 @@ void Compaction::serve(std::size_t offset) {
       case Found::Overtaken: Statistics::add(statistics.faultsOvertaken); break;
       case Found::Untouched: Statistics::add(statistics.faultsBuilt); break;
     }
-    statistics.faultStall_us.record(now_ns() - entered);
+    statistics.faultStall_ns.record(now_ns() - entered);
   } else if (heap_.options.protect) {
     serve_idle(page, offset);
   }

@@ -13,7 +13,7 @@ namespace glissade {
 bool Heap::flip() {
   flip_failed_ = false;
   space.expect_move();
-  safepoint.stop_and_run([](void* heap) { static_cast<Heap*>(heap)->flip_in_pause(); }, this);
+  safepoint.stop_and_run([&] { flip_in_pause(); });
   return !flip_failed_;
 }
 
@@ -45,7 +45,7 @@ void Heap::flip_in_pause() {
   if (flip_failed_) {
     Statistics::add(statistics.flipsCancelled);
     moving.black = false;
-    statistics.flip_us.record(now_ns() - begin);
+    statistics.flip_ns.record(now_ns() - begin);
     return;
   }
   // A stray reader between the two calls may have mapped a zero page; the range is empty, so this costs nothing.
@@ -57,7 +57,7 @@ void Heap::flip_in_pause() {
       root_snapshots[i] = {};
       continue;
     }
-    root_snapshots[i] = {geometry().root_first_page() + area.first_word / (kPageSize / 4), area.top, area.is_value()};
+    root_snapshots[i] = {geometry().root_first_page() + area.first_word / kWordsPerPage, area.top, area.is_value()};
   }
   compaction.note_freed(f.begin.page(), top);
   flip_large_low = moving.large_low;
@@ -74,7 +74,7 @@ void Heap::flip_in_pause() {
   Statistics::add(statistics.flips);
   // Handlers may run from the moment mutators resume; everything above happens before (seq_cst, and the resume).
   compaction.active.store(true, std::memory_order_seq_cst);
-  statistics.flip_us.record(now_ns() - begin);
+  statistics.flip_ns.record(now_ns() - begin);
 }
 
 }  // namespace glissade

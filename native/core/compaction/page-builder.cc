@@ -18,9 +18,6 @@ constexpr u32 kBlocksAhead = 8;
 /// So many pages that slide as they are make a run of their own.
 constexpr u32 kKeptTogether = 8;
 
-// Atomic for the survey's sake, which reads pages that mutators write to.
-u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
-
 /// Asks for a block. All of it, holes included: lines in a row come at twice the rate of lines here and there.
 void prefetch_block(const u8* block) {
   for (u32 line = 0; line < 8; line++) __builtin_prefetch(block + line * 64);

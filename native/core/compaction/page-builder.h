@@ -26,7 +26,12 @@ struct PageInfo {
   u32 remaining;  // granules from the page's first granule to that object's end
 };
 
-enum class PageKind { Compacted, Prefix, Black, Large, Root, Empty };
+#define GLISSADE_PAGE_KINDS(X) X(Compacted) X(Prefix) X(Black) X(Large) X(Root) X(Empty)
+enum class PageKind {
+#define X(name) name,
+  GLISSADE_PAGE_KINDS(X)
+#undef X
+};
 
 /// Where a page's content is once it has been built.
 enum class PageContent {

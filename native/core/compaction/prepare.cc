@@ -20,8 +20,6 @@ constexpr u32 kWorthPages = 32;
 constexpr double kWorthFraction = 0.03;
 constexpr u32 kProgressPages = 64;
 
-u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
-
 }  // namespace
 
 u32 Heap::choose_prefix(bool forced) {

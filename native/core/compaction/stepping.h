@@ -24,16 +24,21 @@ namespace glissade {
 
 class Heap;
 
-/// Where a cycle of a stepping heap rests, named after what comes next.
+/// Where a cycle of a stepping heap rests, named after what comes next. X(name, what has been done)
+#define GLISSADE_RESTS(X)                                                                                    \
+  X(Idle, "no cycle is under way")                                                                           \
+  X(Mark, "the cycle has begun; nothing is marked")                                                          \
+  X(Trace, "as many objects as asked for are marked; more are queued, or the next portion finds none")       \
+  X(Preclean, "the trace is complete; cards and stacks are looked at again, then remark")                    \
+  X(Reclaim, "the remark pause is over")                                                                     \
+  X(Flip, "every object has its new address; nothing has moved")                                             \
+  X(Compact, "flipped: the next page, or portion of pages")                                                  \
+  X(Close, "every page is in its place; the range is still armed")
+
 enum class Rest : u8 {
-  Idle,      // no cycle
-  Mark,      // the cycle has begun; nothing is marked
-  Trace,     // as many objects as asked for are marked; more are queued, or the next portion finds none
-  Preclean,  // the trace is complete; cards and stacks are looked at again, then remark
-  Reclaim,   // the remark pause is over
-  Flip,      // every object has its new address; nothing has moved
-  Compact,   // flipped: the next page, or portion of pages
-  Close,     // every page is in its place; the range is still armed
+#define X(name, doc) name,
+  GLISSADE_RESTS(X)
+#undef X
 };
 
 /// X(name, what the thread does when it goes on from there)

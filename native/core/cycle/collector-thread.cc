@@ -82,7 +82,7 @@ bool Heap::wait_for_freed_areas() {
     std::lock_guard<SpaceLock> lock(moving.lock);
     if (!roots.has_retired()) return false;
   }
-  Stall stall(statistics.allocationStall_us);
+  Stall stall(statistics.allocationStall_ns);
   Waiting waiting(*this);
   const u64 target = cycles_ + 1;
   while (cycling_ && cycles_ < target && !closing_) {

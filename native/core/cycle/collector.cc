@@ -26,63 +26,54 @@ void Heap::set_phase(layout::Phase phase) {
   layout::store_word(space.control()[layout::kPhaseWord], static_cast<i32>(phase));
   phase_log.add({now_ns(), static_cast<u64>(phase), pages_in_use() << kPageShift,
                  statistics.barrierFaults.load(std::memory_order_relaxed),
-                 statistics.allocationStall_us.count()});
+                 statistics.allocationStall_ns.count()});
 }
 
-void Heap::clear_marks() {
+void Heap::run_cycle(bool forced) {
+  const u64 started = now_ns();
+  begin_cycle(forced, started);
+  mark();
+  const u64 marked = now_ns();
+  Statistics::add(statistics.markNs, marked - started);
+  injection::delay(injection::Delay::Reclaim);
+  marking.hand_over_due();
+  if (marking.is_whole()) {
+    reclaim();
+  } else {
+    may_reuse_ = false;
+    Statistics::add(statistics.marksLost);
+  }
+  const bool moves = prepare(forced);
+  Statistics::add(statistics.prepareNs, now_ns() - marked);
+  if (stepping) gate(Rest::Flip);
+  // What pacing learns from: the heap at the flip. One that is being built may begin a cycle small, and end it large.
+  const u64 full = pages_in_use();
+  if (moves) {
+    move(started, full);
+  } else {
+    stay();
+    note_trace(started, full);
+  }
+  set_limits(now_ns() - started);
+  statistics.cycle_ns.record(now_ns() - started);
+  // In this order: whoever reads "idle" and then the count knows whether the cycle has been.
+  Statistics::add(statistics.collections);
+  set_phase(layout::Phase::Idle);
+}
+
+/// Decides which kind of cycle it is, and lets allocation have its share of the room until the trace is done.
+void Heap::begin_cycle(bool forced, u64 now) {
+  may_reuse_ = options.reuse != Reuse::Never && !options.fresh_windows && !forced;
+  young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed) && !owes_flip_.load(std::memory_order_relaxed);
+  marks_hold_ = false;
+  if (young_) Statistics::add(statistics.youngCycles);
   {
     std::lock_guard<SpaceLock> lock(moving.lock);
-    large_objects.for_each(moving.large_low, geometry().moving_pages(), moving.lock, [&](u32 page, auto&) { large_objects.clear_mark(page); });
-    pointer_free_objects.for_each(0, moving.pointer_free_high, moving.lock, [&](u32 page, auto&) { pointer_free_objects.clear_mark(page); });
+    roots.begin_cycle();
   }
-  // Every block that a mutator may still allocate into before remark is cleared, too. Only objects below the top of the last remark were ever marked.
-  if (marked_end_ > marked_begin_) {
-    blocks.clear(marked_begin_ * kBlocksPerPage, (marked_end_ - marked_begin_) * kBlocksPerPage);
-    page_bears.zero(marked_begin_, marked_end_ - marked_begin_);
-  }
-  marked_begin_ = marked_end_ = 0;
-}
-
-bool Heap::remark_pause(bool last) {
-  struct Context {
-    Heap* heap;
-    bool last, done;
-  } context{this, last, false};
-  safepoint.stop_and_run(
-      [](void* argument) {
-        auto& c = *static_cast<Context*>(argument);
-        Heap& heap = *c.heap;
-        const u64 begin = now_ns();
-        heap.set_phase(layout::Phase::Remark);
-        injection::delay(injection::Delay::Remark);
-        c.done = heap.marking.remark(c.last);
-        if (c.done) {
-          heap.marking.clear_weak();
-          // What was lost on the way has no mark.
-          if (!heap.marking.is_whole()) heap.may_reuse_ = false;
-          if (heap.verification.wants(1)) heap.verification.check_marking();
-          // From here every reachable object is marked, and what is born is black (invariant 6).
-          heap.safepoint.for_each([&](Mutator& mutator) { heap.retire_tlab(mutator); });
-          heap.marked_begin_ = heap.moving.begin;
-          heap.marked_end_ = heap.moving.top;
-          heap.forget_dead();
-          heap.moving.black = true;
-          heap.moving.black_begin = heap.moving.top;
-        }
-        heap.set_phase(c.done ? layout::Phase::Reclaim : layout::Phase::Mark);
-        heap.statistics.remark_us.record(now_ns() - begin);
-      },
-      &context);
-  if (!context.done) Statistics::add(statistics.remarkRetries);
-  return context.done;
-}
-
-bool Heap::is_marked(Ref ref) {
-  if (verification.wants(1) && !verification.may_follow(ref)) return true;  // a weak slot keeps it, and the cycle says so
-  if (ref.word < base_word) return pointer_free_objects.is_marked(ref.word / (kPageSize / 4));
-  const Granule g = granule(ref);
-  const u32 page = g.page();
-  return page >= moving.large_low ? large_objects.is_marked(page) : blocks.is_live(g);
+  pacing.note_rate(now, pages_allocated());
+  const u64 pages = pages_in_use();
+  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), 0.08, pages_allocated());
 }
 
 void Heap::mark() {
@@ -120,6 +111,36 @@ void Heap::mark() {
   }
   remark_pressure_.store(0, std::memory_order_relaxed);
   if (stepping) gate(Rest::Reclaim);
+}
+
+/// False: too much is left to mark, and more is done beside the mutators before it is tried again.
+bool Heap::remark_pause(bool last) {
+  bool done = false;
+  safepoint.stop_and_run([&] {
+    const u64 begin = now_ns();
+    set_phase(layout::Phase::Remark);
+    injection::delay(injection::Delay::Remark);
+    done = marking.remark(last);
+    if (done) end_marking();
+    set_phase(done ? layout::Phase::Reclaim : layout::Phase::Mark);
+    statistics.remark_ns.record(now_ns() - begin);
+  });
+  if (!done) Statistics::add(statistics.remarkRetries);
+  return done;
+}
+
+/// In the remark pause. From here every reachable object is marked, and what is born is black (invariant 6).
+void Heap::end_marking() {
+  marking.clear_weak();
+  // What was lost on the way has no mark.
+  if (!marking.is_whole()) may_reuse_ = false;
+  if (verification.wants(1)) verification.check_marking();
+  safepoint.for_each([&](Mutator& mutator) { retire_tlab(mutator); });
+  marked_begin_ = moving.begin;
+  marked_end_ = moving.top;
+  forget_dead();
+  zero_above_stacks();
+  begin_black_allocation();
 }
 
 void Heap::reclaim() {
@@ -160,53 +181,6 @@ void Heap::reclaim() {
     moving.large_free.remove_run(low);
     moving.large_low = low + run;
   }
-}
-
-void Heap::run_cycle(bool forced) {
-  const u64 started = now_ns();
-  begin_cycle(forced, started);
-  mark();
-  const u64 marked = now_ns();
-  Statistics::add(statistics.markNs, marked - started);
-  injection::delay(injection::Delay::Reclaim);
-  marking.hand_over_due();
-  if (marking.is_whole()) {
-    reclaim();
-  } else {
-    may_reuse_ = false;
-    Statistics::add(statistics.marksLost);
-  }
-  const bool moves = prepare(forced);
-  Statistics::add(statistics.prepareNs, now_ns() - marked);
-  if (stepping) gate(Rest::Flip);
-  // What pacing learns from: the heap at the flip. One that is being built may begin a cycle small, and end it large.
-  const u64 full = pages_in_use();
-  if (moves) {
-    move(started, full);
-  } else {
-    stay();
-    note_trace(started, full);
-  }
-  set_limits(now_ns() - started);
-  statistics.cycle_us.record(now_ns() - started);
-  // In this order: whoever reads "idle" and then the count knows whether the cycle has been.
-  Statistics::add(statistics.collections);
-  set_phase(layout::Phase::Idle);
-}
-
-/// Decides which kind of cycle it is, and lets allocation have its share of the room until the trace is done.
-void Heap::begin_cycle(bool forced, u64 now) {
-  may_reuse_ = options.reuse != Reuse::Never && !options.fresh_windows && !forced;
-  young_ = may_reuse_ && next_young_ && marks_hold_ && !dead_unfit_.load(std::memory_order_relaxed) && !owes_flip_.load(std::memory_order_relaxed);
-  marks_hold_ = false;
-  if (young_) Statistics::add(statistics.youngCycles);
-  {
-    std::lock_guard<SpaceLock> lock(moving.lock);
-    roots.begin_cycle();
-  }
-  pacing.note_rate(now, pages_allocated());
-  const u64 pages = pages_in_use();
-  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), 0.08, pages_allocated());
 }
 
 /// Finds what is dead, and decides whether objects move: then all is ready for the flip. Otherwise what is dead is found, and
@@ -283,20 +257,48 @@ void Heap::stay() {
   set_spare_live(false);
   list_dead();
   // In one pause: between the two a program would find neither what is dead nor what was spare, and wait for a moment.
-  safepoint.stop_and_run(
-      [](void* context) {
-        Heap& heap = *static_cast<Heap*>(context);
-        heap.moving.black = false;
-        heap.give_dead();
-      },
-      this);
+  safepoint.stop_and_run([&] {
+    moving.black = false;
+    give_dead();
+  });
   return_unneeded();
+}
+
+void Heap::clear_marks() {
+  {
+    std::lock_guard<SpaceLock> lock(moving.lock);
+    large_objects.for_each(moving.large_low, geometry().moving_pages(), moving.lock, [&](u32 page, auto&) { large_objects.clear_mark(page); });
+    pointer_free_objects.for_each(0, moving.pointer_free_high, moving.lock, [&](u32 page, auto&) { pointer_free_objects.clear_mark(page); });
+  }
+  // Every block that a mutator may still allocate into before remark is cleared, too. Only objects below the top of the last remark were ever marked.
+  if (marked_end_ > marked_begin_) {
+    blocks.clear(marked_begin_ * kBlocksPerPage, (marked_end_ - marked_begin_) * kBlocksPerPage);
+    page_bears.zero(marked_begin_, marked_end_ - marked_begin_);
+  }
+  marked_begin_ = marked_end_ = 0;
+}
+
+bool Heap::is_marked(Ref ref) {
+  if (verification.wants(1) && !verification.may_follow(ref)) return true;  // a weak slot keeps it, and the cycle says so
+  if (ref.word < base_word) return pointer_free_objects.is_marked(ref.word / kWordsPerPage);
+  const Granule g = granule(ref);
+  const u32 page = g.page();
+  return page >= moving.large_low ? large_objects.is_marked(page) : blocks.is_live(g);
 }
 
 /// What the trace of a cycle that began at `started` took, for pacing.
 void Heap::note_trace(u64 started, u64 full) {
   if (young_) pacing.note_young(traced_granules_);
   else pacing.note_flip(trace_ns_, now_ns() - started, full, traced_granules_);
+}
+
+void Heap::note_live() {
+  std::lock_guard<SpaceLock> lock(moving.lock);
+  // What a young cycle finds marked is no measure of what is alive.
+  if (!young_) live_pages_ = live_granules_ / kGranulesPerPage + moving.large_pages;
+  statistics.bytesLive.store(live_granules_ * kGranuleSize + (u64{moving.large_pages} << kPageShift), std::memory_order_relaxed);
+  const u64 used = used_at_remark_ + moving.top - moving.black_begin;
+  retention.note(now_ns(), asked_ ? wanted_pages() : std::max(wanted_pages(), used), asked_ ? 0 : u64{options.retention_ms} * 1'000'000);
 }
 
 double Heap::room() {
@@ -308,15 +310,6 @@ double Heap::room() {
 u64 Heap::wanted_pages() const {
   const u64 wanted = std::max<u64>(static_cast<u64>(static_cast<double>(live_pages_) * options.growth), options.min_bytes >> kPageShift);
   return std::min<u64>(wanted, max_pages_);
-}
-
-void Heap::note_live() {
-  std::lock_guard<SpaceLock> lock(moving.lock);
-  // What a young cycle finds marked is no measure of what is alive.
-  if (!young_) live_pages_ = live_granules_ / kGranulesPerPage + moving.large_pages;
-  statistics.bytesLive.store(live_granules_ * kGranuleSize + (u64{moving.large_pages} << kPageShift), std::memory_order_relaxed);
-  const u64 used = used_at_remark_ + moving.top - moving.black_begin;
-  retention.note(now_ns(), asked_ ? wanted_pages() : std::max(wanted_pages(), used), asked_ ? 0 : u64{options.retention_ms} * 1'000'000);
 }
 
 /// At a cycle's end: how far the heap may grow, when the next cycle begins, and whether that may be a young one.

@@ -61,7 +61,7 @@ template <bool Parallel>
 void Marker::mark_and_scan(Ref ref) {
   const u8* object = heap_.address(ref);
   if (ref.word < heap_.base_word) {
-    if (heap_.pointer_free_objects.mark(ref.word / (kPageSize / 4))) marked++;
+    if (heap_.pointer_free_objects.mark(ref.word / kWordsPerPage)) marked++;
     return;
   }
   const Granule g = heap_.granule(ref);

@@ -207,7 +207,7 @@ void Marking::scan_heap_cards(Marker& marker, bool concurrent) {
 
 void Marking::visit_root_card(Marker& marker, u32 card) {
   const u32 first = card << layout::kCardShift;
-  const i32 index = heap_.roots.area_of_page(first / (kPageSize / 4));
+  const i32 index = heap_.roots.area_of_page(first / kWordsPerPage);
   AreaView area;
   if (index < 0 || !heap_.roots.view(static_cast<u32>(index), area)) return;
   const u8* base = reinterpret_cast<const u8*>(area.words);

@@ -64,7 +64,7 @@ class LargeObjects {
   template <typename Visit>
   void for_each(u32 first, u32 end, Visit&& visit) {
     for (u32 page = first; page < end;) {
-      const u32 pages = is_head(page) ? (heads_[page].granules + kGranulesPerPage - 1) / kGranulesPerPage : 1;
+      const u32 pages = is_head(page) ? pages_for_granules(heads_[page].granules) : 1;
       if (is_head(page)) visit(page, heads_[page]);
       page += pages;
     }

@@ -98,3 +98,10 @@ inline void store_word(i32& word, i32 value) { __atomic_store_n(&word, value, __
 enum class Phase : i32 { Idle = 0, Mark = 1, Remark = 2, Reclaim = 3, Prepare = 4, Flip = 5, Compact = 6 };
 
 }  // namespace glissade::layout
+
+namespace glissade {
+
+/// The word of heap memory at `at`. Atomic for the survey's sake, which reads pages that mutators write to.
+inline u32 word_at(const u8* at) { return __atomic_load_n(reinterpret_cast<const u32*>(at), __ATOMIC_RELAXED); }
+
+}  // namespace glissade

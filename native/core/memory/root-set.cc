@@ -65,7 +65,7 @@ i32 RootSet::create(layout::AreaKind kind, u32 slots, i32 owner) {
   for (u32 page = first; page < first + needed; page++) {
     __atomic_store_n(&page_area_[page], static_cast<i32>(area), __ATOMIC_RELAXED);
   }
-  layout::store_word(e[layout::kAreaStart], static_cast<i32>(first * (kPageSize / 4)));
+  layout::store_word(e[layout::kAreaStart], static_cast<i32>(first * kWordsPerPage));
   layout::store_word(e[layout::kAreaCapacity], static_cast<i32>(slots));
   layout::store_word(e[layout::kAreaTop], 0);
   layout::store_word(e[layout::kAreaOwner], owner);

@@ -32,6 +32,9 @@ struct ShapeEntry {
     return is_fixed() ? slot_count != 0 : kind <= static_cast<i32>(layout::ShapeKind::ArrayValue);
   }
 };
+static_assert(offsetof(ShapeEntry, kind) == 4 * layout::kShapeKind && offsetof(ShapeEntry, size) == 4 * layout::kShapeSize);
+static_assert(offsetof(ShapeEntry, slot_start) == 4 * layout::kShapeSlotStart && offsetof(ShapeEntry, slot_count) == 4 * layout::kShapeSlotCount);
+static_assert(layout::kShapeWeak == layout::kShapeSlotCount && sizeof(ShapeEntry) == 4 * layout::kShapeWords);
 
 class ShapeTable {
  public:

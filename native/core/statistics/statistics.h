@@ -78,7 +78,7 @@ struct Statistics {
 #define X(name, doc) Counter name{0};
   GLISSADE_COUNTERS(X)
 #undef X
-#define X(name, doc) Histogram name##_us;
+#define X(name, doc) Histogram name##_ns;
   GLISSADE_HISTOGRAMS(X)
 #undef X
 

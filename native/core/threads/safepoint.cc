@@ -55,7 +55,7 @@ void Safepoint::enter(Mutator& mutator) {
     }
     const u64 begin = now_ns();
     wait_while(mutator, kParked | kRequested);
-    statistics_->stop_us.record(now_ns() - begin);
+    statistics_->stop_ns.record(now_ns() - begin);
   }
 }
 
@@ -68,7 +68,7 @@ void Safepoint::leave(Mutator& mutator) {
   if (!(old & kRequested)) return;
   const u64 begin = now_ns();
   // Who runs the operation feels it; who only reports its arrival is parked and goes on.
-  if (arrive(&mutator)) statistics_->stop_us.record(now_ns() - begin);
+  if (arrive(&mutator)) statistics_->stop_ns.record(now_ns() - begin);
 }
 
 void Safepoint::poll(Mutator& mutator) {
@@ -78,7 +78,7 @@ void Safepoint::poll(Mutator& mutator) {
   const u64 begin = now_ns();
   arrive(&mutator);
   wait_while(mutator, kStopped | kRequested);
-  statistics_->stop_us.record(now_ns() - begin);
+  statistics_->stop_ns.record(now_ns() - begin);
 }
 
 void Safepoint::publish_tlab(Mutator& mutator) {
@@ -117,7 +117,7 @@ bool Safepoint::arrive(const Mutator* self) {
 }
 
 void Safepoint::run_operation(const Mutator* self) {
-  statistics_->timeToSafepoint_us.record(now_ns() - requested_at_);
+  statistics_->timeToSafepoint_ns.record(now_ns() - requested_at_);
   if (operation_) {
     operation_(context_);
     resume(self);
@@ -145,7 +145,7 @@ void Safepoint::resume(const Mutator* self) {
   }
 }
 
-void Safepoint::stop_and_run(Operation operation, void* context) {
+void Safepoint::run_stopped(Operation operation, void* context) {
   std::lock_guard<std::mutex> lock(stop_mutex_);
   operation_ = operation;
   context_ = context;

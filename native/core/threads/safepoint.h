@@ -61,9 +61,11 @@ class Safepoint {
   /// Publishes the mutator's TLAB limit to JavaScript, unless a stop is requested. Call from the mutator's thread.
   void publish_tlab(Mutator& mutator);
 
-  using Operation = void (*)(void* context);
-  /// Stops all mutators, runs `operation` once, resumes. The caller is not a running mutator.
-  void stop_and_run(Operation operation, void* context);
+  /// Stops all mutators, calls `work` once, on the thread that stopped last, and resumes. The caller is not a running mutator.
+  template <typename Work>
+  void stop_and_run(Work&& work) {
+    run_stopped([](void* context) { (*static_cast<std::remove_reference_t<Work>*>(context))(); }, &work);
+  }
 
   /// Stops every mutator but `self` (which must be running, or null) until `resume_others`.
   void stop_others(Mutator* self);
@@ -89,6 +91,8 @@ class Safepoint {
   }
 
  private:
+  using Operation = void (*)(void* context);
+  void run_stopped(Operation operation, void* context);
   void request(Mutator* except);
   /// True: this thread was the last and has run the operation. `self`: the mutator of this thread, which need not be woken.
   bool arrive(const Mutator* self);

@@ -2,31 +2,23 @@
 #include "core/verification/expected-pages.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/heap.h"
 
 namespace glissade {
 namespace {
 
-constexpr u32 kWords = kPageSize / 4;
-
-u32 word_at(const u8* at) {
-  u32 word;
-  std::memcpy(&word, at, 4);
-  return word;
-}
 bool is_zero(const u8* begin, const u8* end) {
   return std::all_of(begin, end, [](u8 byte) { return byte == 0; });
 }
 
 }  // namespace
 
-bool ExpectedPages::map() { return references_.map(std::size_t{heap_.geometry().flipped_pages()} * kWords / 64); }
+bool ExpectedPages::map() { return references_.map(std::size_t{heap_.geometry().flipped_pages()} * kWordsPerPage / 64); }
 
 void ExpectedPages::forget(u32 first_page, u32 end_page) {
-  constexpr u32 kWordsOfPage = kWords / 64;
-  if (first_page < end_page) references_.zero(std::size_t{first_page} * kWordsOfPage, std::size_t{end_page - first_page} * kWordsOfPage);
+  constexpr u32 kGroupsPerPage = kWordsPerPage / 64;
+  if (first_page < end_page) references_.zero(std::size_t{first_page} * kGroupsPerPage, std::size_t{end_page - first_page} * kGroupsPerPage);
 }
 
 void ExpectedPages::note() {
@@ -115,17 +107,17 @@ bool ExpectedPages::accepts_root(u32 page, const u8* content) const {
     const Heap::RootSnapshot& area = heap_.root_snapshots[i];
     const std::size_t live = std::size_t{area.top} * (area.is_value ? 2 : 1);
     if (page < area.first_page || page >= area.first_page + pages_for_bytes(live * 4)) continue;
-    words = std::min<std::size_t>(kWords, live - std::size_t{page - area.first_page} * kWords);
+    words = std::min<std::size_t>(kWordsPerPage, live - std::size_t{page - area.first_page} * kWordsPerPage);
   }
-  return accepts_words(std::size_t{page} * kWords, static_cast<u32>(words), content) && is_zero(content + words * 4, content + kPageSize);
+  return accepts_words(std::size_t{page} * kWordsPerPage, static_cast<u32>(words), content) && is_zero(content + words * 4, content + kPageSize);
 }
 
 bool ExpectedPages::accepts(u32 page, const u8* content) const {
   const PageKind kind = heap_.builder.kind(page);
   if (kind == PageKind::Compacted) return accepts_compacted(page, content);
   if (kind == PageKind::Root) return accepts_root(page, content);
-  const std::size_t first = std::size_t{heap_.builder.source_page(page)} * kWords;
-  if (kind != PageKind::Prefix) return accepts_words(first, kWords, content);
+  const std::size_t first = std::size_t{heap_.builder.source_page(page)} * kWordsPerPage;
+  if (kind != PageKind::Prefix) return accepts_words(first, kWordsPerPage, content);
   for (u32 at = 0; at < kGranulesPerPage; at++) {
     // What is dead there becomes a filler.
     if (heap_.blocks.is_live({page * kGranulesPerPage + at}) && !accepts_words(first + at * 2, 2, content + at * kGranuleSize)) return false;
@@ -136,8 +128,8 @@ bool ExpectedPages::accepts(u32 page, const u8* content) const {
 bool ExpectedPages::accepts_empty(u32 page) const {
   const PageKind kind = heap_.builder.kind(page);
   if (kind == PageKind::Empty) return true;  // the page of that number in from-space is no source of it
-  const std::size_t first = std::size_t{heap_.builder.source_page(page)} * kWords;
-  for (u32 i = 0; i < kWords; i++) {
+  const std::size_t first = std::size_t{heap_.builder.source_page(page)} * kWordsPerPage;
+  for (u32 i = 0; i < kWordsPerPage; i++) {
     if (is_reference(first + i)) return false;
   }
   return kind != PageKind::Compacted;

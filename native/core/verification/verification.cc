@@ -13,11 +13,6 @@
 namespace glissade {
 namespace {
 
-u32 word_at(const u8* at) {
-  u32 word;
-  std::memcpy(&word, at, 4);
-  return word;
-}
 constexpr const char* kNoShape = "has no shape";
 std::string name(Ref ref) { return "ref " + std::to_string(ref.word); }
 
@@ -56,13 +51,12 @@ std::string Verification::take_violation() {
 }
 
 const char* Verification::fault_of(Ref ref) const {
-  constexpr u32 kPageWords = kPageSize / 4;
-  if (ref.word % 2 || ref.word < kPageWords || ref.word >= heap_.geometry().heap_buffer_bytes() / 4) return "is odd or outside the heap";
+  if (ref.word % 2 || ref.word < kWordsPerPage || ref.word >= heap_.geometry().heap_buffer_bytes() / 4) return "is odd or outside the heap";
   // acquire: pairs with the mutator's store of a reference, as the markers' do.
   const u32* header = reinterpret_cast<const u32*>(heap_.address(ref));
   const u32 shape = __atomic_load_n(header, __ATOMIC_ACQUIRE);
   if (!heap_.shapes.is_defined(shape)) return kNoShape;
-  if (ref.word < heap_.base_word) return heap_.pointer_free_objects.is_head(ref.word / kPageWords) && ref.word % kPageWords == 0 ? nullptr : "is inside an object";
+  if (ref.word < heap_.base_word) return heap_.pointer_free_objects.is_head(ref.word / kWordsPerPage) && ref.word % kWordsPerPage == 0 ? nullptr : "is inside an object";
   const Granule g = heap_.granule(ref);
   const u32 large_low = heap_.moving.large_low;
   if (g.page() >= large_low) return heap_.large_objects.is_head(g.page()) && g.index % kGranulesPerPage == 0 ? nullptr : "is inside an object";
