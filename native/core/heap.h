@@ -222,9 +222,17 @@ class Heap {
   void open_gates();
 
   // collector-thread.cc
+  /// Why a cycle is wanted: the greatest reason counts.
+  enum class Wanted : u8 {
+    No,
+    Room,    // little room is left
+    Memory,  // a mutator waits for some: everything is traced, and compacted
+    Asked,   // the program has asked for it: the same, and memory that it needed is forgotten
+  };
   class Waiting;
   static void* collector_entry(void* heap);
   void collector_loop();
+  void want_cycle(Wanted why);
   bool wait_for_memory();
   void announce_memory();
   u64 cycles_begun();
@@ -291,8 +299,9 @@ class Heap {
 
   std::mutex cycle_mutex_;
   std::condition_variable cycle_wanted_, cycle_done_;
-  bool wanted_ = false, wanted_forced_ = false, wanted_asked_ = false, cycling_ = false, closing_ = false, closed_ = false;
-  bool asked_ = false;                     // the cycle under way is one that the program has asked for: memory that it needed is forgotten
+  Wanted wanted_ = Wanted::No;
+  bool cycling_ = false, closing_ = false, closed_ = false;
+  bool asked_ = false;                     // the program has asked for the cycle under way
   u64 cycles_ = 0;
   u64 releases_ = 0;  // times that memory became available: flips and ends of cycles
   u32 waiters_ = 0;  // threads that wait for a cycle, for memory or for areas: a stepping cycle does not stop at gates for them

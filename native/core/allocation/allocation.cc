@@ -356,9 +356,7 @@ void Heap::consider_cycle(u32 used) {
   const bool due = used >= trigger_pages_.load(std::memory_order_relaxed) || dead_unfit_.load(std::memory_order_relaxed);
   if (!due || stepping) return;
   std::lock_guard<std::mutex> lock(cycle_mutex_);
-  if (cycling_ || wanted_) return;
-  wanted_ = true;
-  cycle_wanted_.notify_one();
+  if (!cycling_ && wanted_ == Wanted::No) want_cycle(Wanted::Room);
 }
 
 u64 Heap::pages_in_use() {

@@ -20,6 +20,10 @@ namespace glissade {
 
 /// Of the lap before the flip: to survey a page is so many times the work of looking at its live bits.
 inline constexpr u64 kSurveyWork = 8;
+/// Of the budget of a trace or a compaction, what may be used before any of the work is done: nobody waits at once.
+inline constexpr double kHeadStart = 0.08;
+/// Between the two, work that is short, and some of which cannot be counted, has nearly all of the room, and much of it at once.
+inline constexpr double kPreparationShare = 0.9, kPreparationHeadStart = 0.3;
 
 class Pacing {
  public:

@@ -228,8 +228,8 @@ void Compaction::work(BufferCursor& cursor) {
     if (shared_.count() < static_cast<i32>(kSharedLow)) top_up_shared();
     if (heap_.copying) {
       // Evacuated pages go back to the kernel in pieces, or the heap would exist twice.
-      while (supply_.pages() > 2048) {
-        const Extent extent = supply_.take(512);
+      while (supply_.pages() > kMostEvacuated) {
+        const Extent extent = supply_.take(kReturnedAtOnce);
         madvise(heap_.space.buffer(extent.first), std::size_t{extent.pages} << kPageShift, MADV_DONTNEED);
       }
     }

@@ -121,6 +121,7 @@ class Compaction {
   static constexpr u32 kIntactAround = 64;
   static constexpr u64 kPatience = 20'000;  // nanoseconds that a thread waits for another's claim
   static constexpr u32 kSharedLow = 64;  // below so many, faults' stock is filled up
+  static constexpr u32 kMostEvacuated = 2048, kReturnedAtOnce = 512;  // pages, where content is copied
 
   Heap& heap_;
   std::vector<Chunk> chunks_;

@@ -2,6 +2,9 @@
 //
 // `cycle_mutex_` guards what they tell each other, and the gates, and is held for no longer than that. Who waits inside a
 // heap is parked (safepoint.h). While anybody waits, a stepping cycle stops at no gate (gates.cc).
+#include <algorithm>
+#include <utility>
+
 #include "core/heap.h"
 
 namespace glissade {
@@ -15,12 +18,12 @@ void* Heap::collector_entry(void* heap) {
 void Heap::collector_loop() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   for (;;) {
-    cycle_wanted_.wait(lock, [&] { return wanted_ || closing_; });
+    cycle_wanted_.wait(lock, [&] { return wanted_ != Wanted::No || closing_; });
     if (closing_) return;
-    const bool asked = wanted_forced_ && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
-    const bool forced = asked || stalled_.load(std::memory_order_relaxed) > 0;
-    asked_ = asked && wanted_asked_;
-    wanted_ = wanted_forced_ = wanted_asked_ = false;
+    const Wanted wanted = std::exchange(wanted_, Wanted::No);
+    const bool whole = wanted >= Wanted::Memory && (options.young != Young::AlsoAsked || cycles_ % 4 == 0);
+    const bool forced = whole || stalled_.load(std::memory_order_relaxed) > 0;
+    asked_ = whole && wanted == Wanted::Asked;
     cycling_ = true;
     lock.unlock();
     run_cycle(forced);
@@ -34,6 +37,12 @@ void Heap::collector_loop() {
   }
 }
 
+/// Under `cycle_mutex_`.
+void Heap::want_cycle(Wanted why) {
+  wanted_ = std::max(wanted_, why);
+  cycle_wanted_.notify_one();
+}
+
 /// Somebody waits, under `cycle_mutex_`: gates stand open meanwhile.
 class Heap::Waiting {
  public:
@@ -43,12 +52,7 @@ class Heap::Waiting {
   }
   ~Waiting() { heap_.waiters_--; }
 
-  /// `asked`: by the program, and not because it has no memory.
-  void want_forced_cycle(bool asked) {
-    heap_.wanted_ = heap_.wanted_forced_ = true;
-    heap_.wanted_asked_ |= asked;
-    heap_.cycle_wanted_.notify_one();
-  }
+  void want(Wanted why) { heap_.want_cycle(why); }
   void wait() { heap_.cycle_done_.wait(lock_); }
 
  private:
@@ -61,7 +65,7 @@ bool Heap::collect() {
   // A cycle under way may have marked already what is garbage by now.
   const u64 target = cycles_ + (cycling_ ? 2 : 1);
   while (cycles_ < target && !closing_) {
-    if (!cycling_ || cycles_ + 1 < target) waiting.want_forced_cycle(true);
+    if (!cycling_ || cycles_ + 1 < target) waiting.want(Wanted::Asked);
     waiting.wait();
   }
   return !closing_;
@@ -71,7 +75,7 @@ bool Heap::wait_for_memory() {
   Waiting waiting(*this);
   const u64 target = releases_ + 1;
   while (releases_ < target && !closing_) {
-    if (!cycling_ && !wanted_) waiting.want_forced_cycle(false);
+    if (!cycling_ && wanted_ == Wanted::No) waiting.want(Wanted::Memory);
     waiting.wait();
   }
   return !closing_;

@@ -73,7 +73,7 @@ void Heap::begin_cycle(bool forced, u64 now) {
   }
   pacing.note_rate(now, pages_allocated());
   const u64 pages = pages_in_use();
-  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), 0.08, pages_allocated());
+  pacing.begin_lap(room() * pacing.trace_share(), pacing.expected_trace(pages, young_), kHeadStart, pages_allocated());
 }
 
 void Heap::mark() {
@@ -87,7 +87,7 @@ void Heap::mark() {
   trace_ns_ = now_ns() - tracing;
   traced_granules_ = pacing.done();
   // Precleaning, remark, prepare and survey are a lap: prepare looks at every page in use twice.
-  pacing.begin_lap(room() * 0.9, (2 + kSurveyWork) * pages_in_use(), 0.3, pages_allocated());
+  pacing.begin_lap(room() * kPreparationShare, (2 + kSurveyWork) * pages_in_use(), kPreparationHeadStart, pages_allocated());
   const auto rest = [&] {
     if (!stepping) return;
     traced_.store(true, std::memory_order_relaxed);
@@ -241,7 +241,7 @@ void Heap::move(u64 started, u64 full) {
   set_phase(layout::Phase::Compact);
   if (stepping) gate(Rest::Compact);
   const u64 work = compaction.start();
-  pacing.begin_lap(pacing.compaction_budget(room(), pages_after_flip, full), work, 0.08, pages_allocated());
+  pacing.begin_lap(pacing.compaction_budget(room(), pages_after_flip, full), work, kHeadStart, pages_allocated());
   compaction.run();
   pacing.end_lap();
   if (stepping) gate(Rest::Close);

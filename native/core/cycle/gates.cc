@@ -25,7 +25,7 @@ void Heap::open_gates() {
 
 Rest Heap::rest() {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
-  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || (!cycling_ && !wanted_) || closing_; });
+  gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || (!cycling_ && wanted_ == Wanted::No) || closing_; });
   return at_gate_ ? rest_ : Rest::Idle;
 }
 
@@ -51,11 +51,7 @@ bool Heap::rests_before_remark() {
 layout::Phase Heap::step(u32 gates, bool asked) {
   std::unique_lock<std::mutex> lock(cycle_mutex_);
   const u64 cycles = cycles_;
-  if (!cycling_) {
-    wanted_ = true;
-    wanted_forced_ = wanted_asked_ = asked;
-    cycle_wanted_.notify_one();
-  }
+  if (!cycling_) want_cycle(asked ? Wanted::Asked : Wanted::Room);
   for (u32 i = 0; i < gates; i++) {
     gate_arrived_.wait(lock, [&] { return (at_gate_ && gate_permits_ == 0) || cycles_ != cycles || closing_; });
     if (cycles_ != cycles || closing_) break;
