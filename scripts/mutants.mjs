@@ -532,6 +532,22 @@ export const MUTANTS = [
     tests: ['first_to_meet'],
   },
   {
+    name: 'a-flip-pays-no-debt',
+    what: 'what found no room between the decision and the flip makes the next cycle move, too',
+    file: collector,
+    find: '  owes_flip_.store(false, std::memory_order_relaxed);\n',
+    replace: '',
+    tests: ['could_not_keep_enough_back'],
+  },
+  {
+    name: 'a-full-heap-keeps-nothing-back',
+    what: 'room above the top is not reckoned with where dead space is kept back',
+    file: 'native/core/allocation/reuse.cc',
+    find: '    lacks_black_room_ |= !fits_above_top(moving.black_pages);\n',
+    replace: '',
+    tests: ['keeps_some_back'],
+  },
+  {
     name: 'tlab-open-at-remark',
     what: 'TLABs are not retired at remark: objects are born unmarked among the old ones',
     file: collector,
