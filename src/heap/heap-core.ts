@@ -21,6 +21,10 @@ import { ShapeTable } from './shapes.js'
 import { probeForArea } from './stack-probe.js'
 import type { Ref } from './values.js'
 
+// Here and not read from the import each time: the check of every scope and handle operation.
+const INSIDE: number = Running.Inside
+const PARKED: number = Running.Parked
+
 let nextHeapId = 1
 
 /** What a checked heap adds (checked.ts). */
@@ -115,12 +119,12 @@ export class HeapCore {
     return new HeapError('ERR_HEAP_CLOSED', 'this heap was closed: nothing of it may be used any more')
   }
   get running(): boolean {
-    return this.views.control[this.runningIndex] === Running.Inside
+    return this.views.control[this.runningIndex] === INSIDE
   }
 
   /** Inside `parked`, inside `run`. */
   get parked(): boolean {
-    return this.views.control[this.runningIndex] === Running.Parked
+    return this.views.control[this.runningIndex] === PARKED
   }
 
   /** `fn` as a running mutator. */
@@ -139,7 +143,7 @@ export class HeapCore {
       this.stressSafepoint()
       result = this.collector.parked(this.mutatorIndex, () => {
         // The collector writes this word when it enters `run`, and leaves it as it was, also where a termination skips `finally`.
-        this.views.control[this.runningIndex] = Running.Parked
+        this.views.control[this.runningIndex] = PARKED
         return fn()
       })
     } finally {
@@ -155,7 +159,7 @@ export class HeapCore {
   }
   /** One load and compare where all is well. That another thread has closed the heap is told at safepoints. */
   checkRunning(what: string): void {
-    if (this.views.control[this.runningIndex] !== Running.Inside) this.#failRunning(what)
+    if (this.views.control[this.runningIndex] !== INSIDE) this.#failRunning(what)
   }
   #failRunning(what: string): never {
     this.checkOpen()
